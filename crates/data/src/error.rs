@@ -1,0 +1,92 @@
+//! Why data cannot be used.
+
+use std::path::PathBuf;
+
+/// Endings of files that are read as images.
+pub(crate) const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
+
+/// Why data cannot be used.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DataError {
+    /// Nothing is there.
+    #[error("no data at {}: it does not exist", .0.display())]
+    NotFound(PathBuf),
+    /// A file where a folder is needed.
+    #[error("{} is not a folder", .0.display())]
+    NotAFolder(PathBuf),
+    /// Nothing in the folder.
+    #[error("{} is empty", .0.display())]
+    Empty(PathBuf),
+    /// Files, but no images among them.
+    #[error("{} holds {files} files but no image; images end in {}", path.display(), EXTENSIONS.join(", "))]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+        /// Files in it and below.
+        files: usize,
+    },
+    /// A folder that stands for a class has no image.
+    #[error("class folder {} holds no image; remove it or add images", .0.display())]
+    EmptyClass(PathBuf),
+    /// Labels are needed and there are none.
+    #[error("{} has no class folders; expected one subfolder of images for each class", .0.display())]
+    NoClasses(PathBuf),
+    /// Reading failed.
+    #[error("cannot read {}: {reason}", path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// A file that is not a whole image.
+    #[error("cannot decode {}: {reason}", path.display())]
+    Decode {
+        /// The image.
+        path: PathBuf,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// A data set file of the wrong size or form.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Fewer images than a batch takes.
+    #[error("a batch takes {batch} images, the data have {images}; lower train.batch_size")]
+    BatchTooLarge {
+        /// Images of a batch.
+        batch: usize,
+        /// Images in all.
+        images: usize,
+    },
+    /// Too many unreadable images.
+    #[error(
+        "{} unreadable images, more than data.max_corrupt = {limit}: {}; repair or remove them, or raise the limit",
+        found.len(), few(found)
+    )]
+    TooManyCorrupt {
+        /// Name and reason of each.
+        found: Vec<(String, String)>,
+        /// How many are skipped.
+        limit: usize,
+    },
+    /// Not a single readable image.
+    #[error("none of the images can be read; the last one: {0}")]
+    AllCorrupt(String),
+}
+
+impl DataError {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::Io { path, reason: error.to_string() }
+    }
+}
+
+fn few(found: &[(String, String)]) -> String {
+    let shown: Vec<_> = found.iter().take(3).map(|(name, reason)| format!("{name} ({reason})")).collect();
+    shown.join(", ") + if found.len() > 3 { ", …" } else { "" }
+}

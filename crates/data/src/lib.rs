@@ -1,0 +1,18 @@
+//! Images for training: sources, decoding, augmentation, and batches of which every random choice
+//! is a function of seed, epoch and sample.
+//!
+//! The way of the data: a [`source`] gives a decoded image, a [`transform`] crops and augments it,
+//! the [`Loader`] normalises it and puts it into a [`Batch`].
+
+mod decode;
+mod error;
+mod loader;
+pub mod rng;
+pub mod source;
+pub mod transform;
+
+pub use decode::{decode, decode_file};
+pub use error::DataError;
+pub use loader::{Batch, Batches, Loader, LoaderConfig, Position, order};
+pub use source::{Format, ImageSource, Labels, Sample, Split, open};
+pub use transform::Transform;

@@ -1,0 +1,124 @@
+//! Folders of image files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn_dataset::Dataset;
+
+use crate::decode::decode_file;
+use crate::error::{DataError, EXTENSIONS};
+use crate::source::{ImageSource, Labels, Sample};
+
+/// Images in a folder: one subfolder a class, or any tree without labels. Sorted by path.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageFolder {
+    files: Vec<(PathBuf, Option<u32>)>,
+    classes: Vec<String>,
+}
+
+impl ImageFolder {
+    /// Subfolders become classes if there are any and no image lies beside them; images may lie
+    /// deeper within a class.
+    ///
+    /// # Errors
+    /// No image; with labels required: no class, or a class without image.
+    pub fn open(path: &Path, labels: Labels) -> Result<Self, DataError> {
+        let entries = list(path)?;
+        let folders: Vec<_> = entries.iter().filter(|entry| entry.is_dir()).collect();
+        let loose = entries.iter().any(|entry| is_image(entry));
+        if folders.is_empty() || (loose && labels == Labels::Ignored) {
+            return match labels {
+                Labels::Ignored => Self::flat(path),
+                Labels::Required if entries.is_empty() => Err(DataError::Empty(path.to_owned())),
+                Labels::Required => Err(DataError::NoClasses(path.to_owned())),
+            };
+        }
+        let (mut files, mut classes) = (Vec::new(), Vec::new());
+        for folder in folders {
+            let (images, _) = images_below(folder)?;
+            if images.is_empty() {
+                if labels == Labels::Required {
+                    return Err(DataError::EmptyClass(folder.clone()));
+                }
+                continue;
+            }
+            let label = classes.len() as u32;
+            classes.push(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
+            files.extend(images.into_iter().map(|image| (image, Some(label))));
+        }
+        if files.is_empty() { Self::flat(path) } else { Ok(Self { files, classes }) }
+    }
+
+    /// Every image in a folder or below, without labels.
+    ///
+    /// # Errors
+    /// No image.
+    pub fn flat(path: &Path) -> Result<Self, DataError> {
+        let (images, others) = images_below(path)?;
+        match (images.is_empty(), others) {
+            (true, 0) => Err(DataError::Empty(path.to_owned())),
+            (true, files) => Err(DataError::NoImages { path: path.to_owned(), files }),
+            (false, _) => {
+                let files = images.into_iter().map(|image| (image, None)).collect();
+                Ok(Self { files, classes: Vec::new() })
+            }
+        }
+    }
+}
+
+impl Dataset<Sample, DataError> for ImageFolder {
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        let (path, label) = &self.files[index];
+        Ok(Sample { image: decode_file(path)?, label: *label })
+    }
+
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+}
+
+impl ImageSource for ImageFolder {
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.files[index].0.display().to_string()
+    }
+}
+
+/// Entries of a folder by name, without hidden ones.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(DataError::io(folder))? {
+        let path = entry.map_err(DataError::io(folder))?.path();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden {
+            entries.push(path);
+        }
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// Images in a folder and below, and the number of other files.
+fn images_below(folder: &Path) -> Result<(Vec<PathBuf>, usize), DataError> {
+    let (mut images, mut others) = (Vec::new(), 0);
+    for entry in list(folder)? {
+        if entry.is_dir() {
+            let (more, rest) = images_below(&entry)?;
+            images.extend(more);
+            others += rest;
+        } else if is_image(&entry) {
+            images.push(entry);
+        } else {
+            others += 1;
+        }
+    }
+    Ok((images, others))
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    path.is_file() && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+}

@@ -1,0 +1,121 @@
+//! Where images come from.
+
+mod cifar;
+mod folder;
+mod idx;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn_dataset::Dataset;
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use crate::error::DataError;
+
+pub use cifar::Cifar10;
+pub use folder::ImageFolder;
+pub use idx::Idx;
+
+/// One image, decoded, and its class if there is one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Any size.
+    pub image: RgbImage,
+    /// Index into the source's classes.
+    pub label: Option<u32>,
+}
+
+/// Images by index.
+pub trait ImageSource: Dataset<Sample, DataError> {
+    /// Class names; none for images without labels.
+    fn classes(&self) -> &[String];
+
+    /// What to call a sample in a message.
+    fn name(&self, index: usize) -> String;
+}
+
+/// How images are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Recognised by content.
+    #[default]
+    Auto,
+    /// One subfolder of images a class.
+    Folder,
+    /// Images in a folder or below, without labels.
+    Flat,
+    /// CIFAR-10: binary batches, or sheets of 1024-pixel rows.
+    Cifar10,
+    /// MNIST and its relatives: IDX files, plain or gzipped.
+    Idx,
+}
+
+/// Which part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// For training.
+    Train,
+    /// For evaluation.
+    Val,
+}
+
+impl Split {
+    /// Names of the subfolder that holds it.
+    fn folders(self) -> &'static [&'static str] {
+        match self {
+            Self::Train => &["train"],
+            Self::Val => &["val", "valid", "validation", "test"],
+        }
+    }
+}
+
+/// Whether labels are needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Labels {
+    /// Every image must have a class.
+    Required,
+    /// Classes are read where there are any.
+    Ignored,
+}
+
+/// Opens a folder of images or a data set.
+///
+/// # Errors
+/// Nothing there, nothing readable, or no labels where they are needed.
+pub fn open(path: &Path, format: Format, split: Split, labels: Labels) -> Result<Arc<dyn ImageSource>, DataError> {
+    if !path.exists() {
+        return Err(DataError::NotFound(path.to_owned()));
+    }
+    if !path.is_dir() {
+        return Err(DataError::NotAFolder(path.to_owned()));
+    }
+    let format = match format {
+        Format::Auto => recognise(path),
+        known => known,
+    };
+    Ok(match format {
+        Format::Cifar10 => Arc::new(Cifar10::open(path, split)?),
+        Format::Idx => Arc::new(Idx::open(path, split)?),
+        Format::Flat => Arc::new(ImageFolder::flat(&descend(path, split))?),
+        Format::Auto | Format::Folder => Arc::new(ImageFolder::open(&descend(path, split), labels)?),
+    })
+}
+
+fn recognise(path: &Path) -> Format {
+    let has = |name: &str| path.join(name).is_file();
+    if cifar::FILES.iter().any(|name| has(name)) {
+        Format::Cifar10
+    } else if idx::FILES.iter().any(|name| has(name) || has(&format!("{name}.gz"))) {
+        Format::Idx
+    } else {
+        Format::Auto
+    }
+}
+
+/// The subfolder of a split, if the data set is divided so.
+fn descend(path: &Path, split: Split) -> PathBuf {
+    let folders = split.folders().iter().map(|name| path.join(name));
+    folders.into_iter().find(|folder| folder.is_dir()).unwrap_or_else(|| path.to_owned())
+}

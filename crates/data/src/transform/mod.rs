@@ -1,0 +1,47 @@
+//! What happens to a decoded image before it becomes part of a batch.
+
+mod eval;
+pub mod normalize;
+mod random_resized_crop;
+mod resize;
+
+use image::RgbImage;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+pub use eval::EvalTransform;
+pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
+pub use random_resized_crop::{CropBox, RandomResizedCrop};
+pub use resize::{crop, resize};
+
+/// Turns an image of any size into one of the size that the network takes.
+pub trait Transform: Send + Sync {
+    /// Height and width of every result.
+    fn size(&self) -> [usize; 2];
+
+    /// Transforms one image; `rng` belongs to this sample and epoch alone.
+    fn apply(&self, image: &RgbImage, rng: &mut ChaCha8Rng) -> RgbImage;
+}
+
+/// Augmentation of pretraining: random resized crop, then mirrored every other time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainTransform {
+    /// The crop.
+    pub crop: RandomResizedCrop,
+    /// Whether to mirror.
+    pub hflip: bool,
+}
+
+impl Transform for TrainTransform {
+    fn size(&self) -> [usize; 2] {
+        self.crop.size
+    }
+
+    fn apply(&self, image: &RgbImage, rng: &mut ChaCha8Rng) -> RgbImage {
+        let mut cropped = self.crop.apply(image, rng);
+        if self.hflip && rng.random::<bool>() {
+            image::imageops::flip_horizontal_in_place(&mut cropped);
+        }
+        cropped
+    }
+}

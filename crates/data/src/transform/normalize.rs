@@ -1,0 +1,61 @@
+//! Pixels → numbers.
+
+use image::RgbImage;
+
+/// Mean of ImageNet's channels.
+pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Standard deviation of ImageNet's channels.
+pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// (intensity / 255 − mean) / std per channel; one channel means grey.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Normalize {
+    /// One or three numbers.
+    pub mean: Vec<f32>,
+    /// As many.
+    pub std: Vec<f32>,
+}
+
+impl Normalize {
+    /// Channels of the result.
+    pub fn channels(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// Appends the values of an image, `[C, H, W]`.
+    pub fn apply(&self, image: &RgbImage, values: &mut Vec<f32>) {
+        for (channel, (mean, std)) in self.mean.iter().zip(&self.std).enumerate() {
+            values.extend(image.pixels().map(|pixel| {
+                let intensity = if self.channels() == 1 { luma(pixel.0) } else { pixel.0[channel] };
+                (f32::from(intensity) / 255.0 - mean) / std
+            }));
+        }
+    }
+}
+
+/// ITU-R 601 in Pillow's fixed point.
+fn luma([r, g, b]: [u8; 3]) -> u8 {
+    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    #[test]
+    fn one_channel_is_luma() {
+        let normalize = Normalize { mean: vec![0.0], std: vec![1.0] };
+        let mut values = Vec::new();
+        normalize.apply(&RgbImage::from_pixel(1, 1, Rgb([255, 0, 0])), &mut values);
+        assert_eq!(values, [76.0 / 255.0]);
+    }
+
+    #[test]
+    fn three_channels_are_planes() {
+        let normalize = Normalize { mean: vec![0.0, 0.5, 1.0], std: vec![1.0, 0.5, 2.0] };
+        let mut values = Vec::new();
+        normalize.apply(&RgbImage::from_fn(2, 1, |x, _| Rgb([x as u8 * 255, 255, 0])), &mut values);
+        assert_eq!(values, [0.0, 1.0, 1.0, 1.0, -0.5, -0.5]);
+    }
+}

@@ -1,0 +1,95 @@
+//! Resizing, cropping, normalisation and decoding against Pillow, torchvision and timm.
+
+use std::path::PathBuf;
+
+use data::rng::{Stream, rng};
+use data::transform::{CropBox, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, crop, resize};
+use data::{Transform, decode_file};
+use image::{RgbImage, imageops};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
+}
+
+fn picture(name: &str) -> RgbImage {
+    decode_file(&golden(&format!("{name}.png"))).unwrap()
+}
+
+fn geometry() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(golden("transforms.json")).unwrap()).unwrap()
+}
+
+fn number(value: &Value) -> usize {
+    value.as_u64().unwrap() as usize
+}
+
+/// Every n-th pixel of every n-th row, which is what large goldens store.
+fn thinned(image: &RgbImage, every: u32) -> RgbImage {
+    let (width, height) = (image.width().div_ceil(every), image.height().div_ceil(every));
+    RgbImage::from_fn(width, height, |x, y| *image.get_pixel(x * every, y * every))
+}
+
+fn assert_equal(found: &RgbImage, expected: &RgbImage, what: &str) {
+    assert_eq!(found.dimensions(), expected.dimensions(), "{what}");
+    let pairs = found.as_raw().iter().zip(expected.as_raw());
+    let different = pairs.filter(|(a, b)| a != b).count();
+    assert_eq!(different, 0, "{what}: {different} values differ from Pillow's");
+}
+
+fn evaluated(source: &str, size: usize) -> RgbImage {
+    EvalTransform { size: [size, size] }.apply(&picture(source), &mut rng(0, Stream::Augment, 0, 0))
+}
+
+#[test]
+fn evaluation_transform_equals_the_official_one() {
+    let geometry = geometry();
+    let cases = geometry["eval"].as_object().unwrap();
+    assert_eq!(cases.len(), 6);
+    for (name, case) in cases {
+        let found = evaluated(case["source"].as_str().unwrap(), number(&case["input_size"]));
+        assert_equal(&thinned(&found, number(&case["every"]) as u32), &picture(name), name);
+    }
+}
+
+#[test]
+fn resized_crops_equal_torchvision() {
+    let geometry = geometry();
+    let cases = geometry["random_resized_crop"].as_object().unwrap();
+    assert_eq!(cases.len(), 8);
+    for (name, case) in cases {
+        let at = |key: &str| number(&case[key]) as u32;
+        let area = CropBox { left: at("left"), top: at("top"), width: at("width"), height: at("height") };
+        let side = number(&case["size"]);
+        let mut found = resize(&crop(&picture("source"), area), [side, side]);
+        if case["flip"].as_bool().unwrap() {
+            imageops::flip_horizontal_in_place(&mut found);
+        }
+        assert_equal(&found, &picture(name), name);
+    }
+}
+
+#[test]
+fn normalised_numbers_equal_torchvision() {
+    let bytes = std::fs::read(golden("floats.safetensors")).unwrap();
+    let floats = SafeTensors::deserialize(&bytes).unwrap();
+    let normalize = Normalize { mean: IMAGENET_MEAN.to_vec(), std: IMAGENET_STD.to_vec() };
+    let mut found = Vec::new();
+    normalize.apply(&evaluated("source", 64), &mut found);
+    let expected = floats.tensor("eval_64_source").unwrap();
+    let (expected, _) = expected.data().as_chunks();
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - f32::from_le_bytes(*expected)).abs() < 1e-6);
+    }
+}
+
+/// Decoders differ in how they interpolate chroma; libjpeg's result is the fixture.
+#[test]
+fn jpeg_decoding_is_close_to_libjpeg() {
+    let (found, expected) = (decode_file(&golden("source.jpg")).unwrap(), picture("source_jpg_decoded"));
+    assert_eq!(found.dimensions(), expected.dimensions());
+    let largest = found.as_raw().iter().zip(expected.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(largest <= Some(3), "largest difference {largest:?}");
+}

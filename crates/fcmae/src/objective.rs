@@ -1,0 +1,98 @@
+//! FCMAE: encoder, decoder, and the loss that joins them (paper, section 3).
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use model::init::{Init, initialize};
+use model::sites::Rows;
+use model::{ConfigError, ConvNextV2Config, Decoder, Encoder, Execution, PatchMask, Predict, Sites};
+
+use crate::config::{FcmaeConfig, InitName};
+use crate::target::{normalize_patches, patchify};
+
+/// The network that is pretrained: a masked encoder and a small decoder.
+#[derive(Module, Debug)]
+pub struct Fcmae {
+    /// Sees visible patches only; what fine-tuning starts from.
+    pub encoder: Encoder,
+    /// Predicts the hidden ones; thrown away afterwards.
+    pub decoder: Decoder,
+    patch_size: usize,
+    norm_pix_loss: bool,
+}
+
+impl Fcmae {
+    /// A network with fresh weights.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn new(
+        config: &FcmaeConfig,
+        model: &ConvNextV2Config,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, ConfigError> {
+        model.validate()?;
+        let init = match config.init {
+            InitName::TruncNormal => Init::TruncNormal { std: model.initializer_range },
+            InitName::Official => Init::OfficialFcmae,
+        };
+        let fcmae = Self {
+            encoder: Encoder::zeros(model, config.grn_stats, device),
+            decoder: Decoder::zeros(model, config.decoder_dim, config.decoder_depth, device),
+            patch_size: config.patch_size,
+            norm_pix_loss: config.norm_pix_loss,
+        };
+        Ok(initialize(fcmae, init, seed))
+    }
+
+    /// Whether targets are normalised patch by patch, and predictions meant so.
+    pub fn norm_pix_loss(&self) -> bool {
+        self.norm_pix_loss
+    }
+
+    /// Side of a patch in pixels.
+    pub fn patch_size(&self) -> usize {
+        self.patch_size
+    }
+
+    /// Predicted patches `[N, K, P·P·C]` of images `[N, C, H, W]`.
+    pub fn forward(
+        &self,
+        images: Tensor<4>,
+        mask: &PatchMask,
+        execution: Execution,
+        predict: Predict,
+    ) -> Tensor<3> {
+        let device = images.device();
+        let patch = [self.patch_size, self.patch_size];
+        let pixels = Sites::masked(mask, patch, execution, &device);
+        let mut stages = self.encoder.forward(images, &pixels, None);
+        let last = stages.swap_remove(stages.len() - 1);
+        let visible = match execution {
+            Execution::Compact => last.tokens,
+            Execution::Masked => Rows::new(mask.visible(), mask.patches(), &device).select(last.tokens),
+        };
+        self.decoder.forward(visible, mask, predict)
+    }
+
+    /// Mean over hidden patches of the mean squared error of their pixels, `[1]`.
+    pub fn loss(&self, images: Tensor<4>, mask: &PatchMask, execution: Execution) -> Tensor<1> {
+        let pred = self.forward(images.clone(), mask, execution, Predict::Hidden);
+        let hidden = Rows::new(mask.hidden(), mask.patches(), &images.device());
+        let target = self.target(hidden.select(patchify(images, self.patch_size)));
+        // Every sample hides the same number of patches, so the mean over all is the mean of means.
+        (pred - target).square().mean()
+    }
+
+    /// The mean squared error of every patch, hidden or not, `[N, L]`.
+    pub fn patch_loss(&self, images: Tensor<4>, pred: Tensor<3>) -> Tensor<2> {
+        let [batch, patches, _] = pred.dims();
+        let target = self.target(patchify(images, self.patch_size));
+        (pred - target).square().mean_dim(2).reshape([batch, patches])
+    }
+
+    /// Raw patches → what is predicted for them.
+    fn target(&self, patches: Tensor<3>) -> Tensor<3> {
+        if self.norm_pix_loss { normalize_patches(patches) } else { patches }
+    }
+}

@@ -1,0 +1,71 @@
+//! The ConvNeXt V2 block.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::activation::Activation;
+use crate::conv::DepthwiseConv;
+use crate::grn::{Grn, GrnStats};
+use crate::layer_norm::{EPSILON, LayerNorm};
+use crate::linear::Linear;
+use crate::sites::{Rows, Sites};
+
+/// The ConvNeXt V2 block (arXiv:2301.00808, figure 5): GRN replaces LayerScale.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Depthwise 7×7.
+    pub dwconv: DepthwiseConv,
+    /// LayerNorm over channels.
+    pub norm: LayerNorm,
+    /// C → 4C.
+    pub pwconv1: Linear,
+    /// Over 4C channels.
+    pub grn: Grn,
+    /// 4C → C.
+    pub pwconv2: Linear,
+    #[module(skip)]
+    act: Activation,
+}
+
+impl Block {
+    /// A block of zeros; [`initialize`](crate::init::initialize) gives it values.
+    pub fn zeros(channels: usize, act: Activation, stats: GrnStats, device: &Device) -> Self {
+        Self {
+            dwconv: DepthwiseConv::zeros(channels, device),
+            norm: LayerNorm::new(channels, EPSILON, device),
+            pwconv1: Linear::zeros(channels, 4 * channels, device),
+            grn: Grn::new(4 * channels, stats, device),
+            pwconv2: Linear::zeros(4 * channels, channels, device),
+            act,
+        }
+    }
+
+    /// Tokens `[N, T, C]` → the same. `drop_path`: factor `[N, 1, 1]` on the residual branch.
+    ///
+    /// This is the place where a block chooses its execution: `sites` says which tokens exist and
+    /// how the depthwise convolution and GRN see them; everything else works token by token.
+    pub fn forward(&self, x: Tensor<3>, sites: &Sites, drop_path: Option<Tensor<3>>) -> Tensor<3> {
+        let branch = self.pwconv2.forward(self.expand(x.clone(), sites));
+        let branch = match drop_path {
+            Some(scale) => branch * scale,
+            None => branch,
+        };
+        x + sites.hide(branch) // biases must not leak into hidden sites
+    }
+
+    /// As [`forward`](Self::forward) with every site visible, but only the tokens of the patches
+    /// `keep` come out. GRN needs every token, what follows it does not.
+    pub fn forward_selected(&self, x: Tensor<3>, sites: &Sites, keep: &Rows) -> Tensor<3> {
+        let hidden = self.expand(x.clone(), sites);
+        keep.select(x) + self.pwconv2.forward(keep.select(hidden))
+    }
+
+    /// Everything up to the second linear layer: `[N, T, C]` → `[N, T, 4C]`.
+    fn expand(&self, x: Tensor<3>, sites: &Sites) -> Tensor<3> {
+        let x = self.dwconv.forward(x, sites);
+        let x = self.norm.forward(x);
+        let x = self.act.forward(self.pwconv1.forward(x));
+        self.grn.forward(x, sites)
+    }
+}
+

@@ -1,0 +1,80 @@
+//! The two convolutions of the network: strided without overlap, and depthwise.
+
+use burn::module::{Module, Param};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor, module};
+
+use crate::sites::Sites;
+
+/// Kernel side of the depthwise convolution (paper, figure 5).
+pub const DEPTHWISE_KERNEL: usize = 7;
+
+/// A k×k convolution of stride k: stem, downsampling and, with k = 1, projection.
+///
+/// Its windows do not overlap, so it is a linear layer over gathered windows. That is what lets
+/// the compact execution run it on visible sites alone.
+#[derive(Module, Debug)]
+pub struct StridedConv {
+    /// `[out, in, k, k]`.
+    pub weight: Param<Tensor<4>>,
+    /// `[out]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl StridedConv {
+    /// A layer of zeros; [`initialize`](crate::init::initialize) gives it values.
+    pub fn zeros(inputs: usize, outputs: usize, kernel: usize, device: &Device) -> Self {
+        Self {
+            weight: Param::from_tensor(Tensor::zeros([outputs, inputs, kernel, kernel], device)),
+            bias: Param::from_tensor(Tensor::zeros([outputs], device)),
+        }
+    }
+
+    /// Tokens `[N, T, in]` at `sites` → tokens `[N, T / k², out]` at the coarser sites returned.
+    pub fn forward(&self, x: Tensor<3>, sites: &Sites) -> (Tensor<3>, Sites) {
+        let [outputs, inputs, kernel, _] = self.weight.dims();
+        let (windows, sites) = sites.windows(x, kernel);
+        // Windows are ordered row, column, channel.
+        let weight = self.weight.val().permute([2, 3, 1, 0]);
+        let weight = weight.reshape([kernel * kernel * inputs, outputs]);
+        (module::linear(windows, weight, Some(self.bias.val())), sites)
+    }
+
+    /// The case k = 1, token by token: `[N, T, in]` → `[N, T, out]`.
+    pub fn pointwise(&self, x: Tensor<3>) -> Tensor<3> {
+        let [outputs, inputs, _, _] = self.weight.dims();
+        let weight = self.weight.val().reshape([outputs, inputs]).transpose();
+        module::linear(x, weight, Some(self.bias.val()))
+    }
+}
+
+/// The depthwise 7×7 convolution: the one place where a site sees its neighbours.
+#[derive(Module, Debug)]
+pub struct DepthwiseConv {
+    /// `[C, 1, 7, 7]`.
+    pub weight: Param<Tensor<4>>,
+    /// `[C]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl DepthwiseConv {
+    /// A layer of zeros; [`initialize`](crate::init::initialize) gives it values.
+    pub fn zeros(channels: usize, device: &Device) -> Self {
+        let kernel = [channels, 1, DEPTHWISE_KERNEL, DEPTHWISE_KERNEL];
+        Self {
+            weight: Param::from_tensor(Tensor::zeros(kernel, device)),
+            bias: Param::from_tensor(Tensor::zeros([channels], device)),
+        }
+    }
+
+    /// Tokens `[N, T, C]` → the same. Submanifold: hidden neighbours and everything beyond the
+    /// border read as zero.
+    pub fn forward(&self, x: Tensor<3>, sites: &Sites) -> Tensor<3> {
+        let channels = self.bias.dims()[0];
+        let padding = DEPTHWISE_KERNEL / 2;
+        let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], channels);
+        let map = sites.scatter(x);
+        let map = module::conv2d(map, self.weight.val(), Some(self.bias.val()), options);
+        sites.hide(sites.gather(map))
+    }
+}

@@ -1,0 +1,147 @@
+//! The public models, under the names and with the outputs of Hugging Face transformers.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::{ConfigError, ConvNextV2Config};
+use crate::drop_path::DropPath;
+use crate::encoder::Encoder;
+use crate::grn::GrnStats;
+use crate::init::{Init, initialize};
+use crate::layer_norm::{EPSILON, LayerNorm};
+use crate::linear::Linear;
+use crate::sites::Sites;
+
+/// Encoder, global average pooling, LayerNorm.
+#[derive(Module, Debug)]
+pub struct ConvNextV2Model {
+    /// Stem and stages.
+    pub encoder: Encoder,
+    /// Over the pooled features.
+    pub norm: LayerNorm,
+}
+
+/// What [`ConvNextV2Model`] returns.
+#[derive(Debug, Clone)]
+pub struct ConvNextV2Output {
+    /// Output of the last stage, `[N, C, H, W]`, without final norm.
+    pub last_hidden_state: Tensor<4>,
+    /// Pooled and normed features, `[N, C]`.
+    pub pooler_output: Tensor<2>,
+    /// Outputs of stem and every stage, `[N, Cᵢ, Hᵢ, Wᵢ]`, if asked for.
+    pub hidden_states: Option<Vec<Tensor<4>>>,
+}
+
+impl ConvNextV2Model {
+    /// A model with fresh weights.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn new(config: &ConvNextV2Config, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let model = Self {
+            encoder: Encoder::zeros(config, GrnStats::Sample, device),
+            norm: LayerNorm::new(config.last_hidden_size(), config.layer_norm_eps, device),
+        };
+        Ok(initialize(model, Init::TruncNormal { std: config.initializer_range }, seed))
+    }
+
+    /// `pixel_values`: `[N, C, H, W]`, normalised. `drop_path`: given in training only.
+    pub fn forward(
+        &self,
+        pixel_values: Tensor<4>,
+        output_hidden_states: bool,
+        drop_path: Option<&DropPath>,
+    ) -> ConvNextV2Output {
+        let [batch, _, height, width] = pixel_values.dims();
+        let mut stages =
+            self.encoder.forward(pixel_values, &Sites::all(batch, [height, width]), drop_path);
+        let hidden_states =
+            output_hidden_states.then(|| stages.iter().map(|features| features.map()).collect());
+        let last = stages.swap_remove(stages.len() - 1);
+        let channels = last.tokens.dims()[2];
+        let pooled = last.tokens.clone().mean_dim(1).reshape([batch, channels]);
+        ConvNextV2Output {
+            last_hidden_state: last.map(),
+            pooler_output: self.norm.forward(pooled),
+            hidden_states,
+        }
+    }
+}
+
+/// [`ConvNextV2Model`] with a linear classifier on the pooled features.
+#[derive(Module, Debug)]
+pub struct ConvNextV2ForImageClassification {
+    /// Everything before the classifier.
+    pub convnextv2: ConvNextV2Model,
+    /// Absent when `num_labels` is 0; the features are then returned as they are.
+    pub head: Option<Linear>,
+}
+
+impl ConvNextV2ForImageClassification {
+    /// A classifier with fresh weights.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn new(config: &ConvNextV2Config, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        let head = (config.num_labels > 0)
+            .then(|| Linear::zeros(config.last_hidden_size(), config.num_labels, device));
+        let model = Self { convnextv2: ConvNextV2Model::new(config, seed, device)?, head };
+        Ok(initialize(model, Init::TruncNormal { std: config.initializer_range }, seed))
+    }
+
+    /// Logits `[N, num_labels]` of normalised images `[N, C, H, W]`.
+    pub fn forward(&self, pixel_values: Tensor<4>, drop_path: Option<&DropPath>) -> Tensor<2> {
+        let features = self.convnextv2.forward(pixel_values, false, drop_path).pooler_output;
+        match &self.head {
+            Some(head) => head.forward(features),
+            None => features,
+        }
+    }
+}
+
+/// The feature maps of chosen stages, each through a LayerNorm of its own, for detection and
+/// segmentation heads.
+///
+/// As in transformers, these norms are new: no published checkpoint has them.
+#[derive(Module, Debug)]
+pub struct ConvNextV2Backbone {
+    /// Stem and stages.
+    pub encoder: Encoder,
+    /// One for each returned stage.
+    pub hidden_states_norms: Vec<LayerNorm>,
+    stages: Vec<usize>,
+}
+
+impl ConvNextV2Backbone {
+    /// A backbone with fresh weights, for the stages of `out_features` or `out_indices`.
+    ///
+    /// # Errors
+    /// A configuration that describes no network or unknown stages.
+    pub fn new(config: &ConvNextV2Config, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let stages = config.backbone_stages()?;
+        let channels = |stage: usize| config.hidden_sizes[stage.saturating_sub(1)];
+        let norm = |&stage: &usize| LayerNorm::new(channels(stage), EPSILON, device);
+        let model = Self {
+            encoder: Encoder::zeros(config, GrnStats::Sample, device),
+            hidden_states_norms: stages.iter().map(norm).collect(),
+            stages,
+        };
+        Ok(initialize(model, Init::TruncNormal { std: config.initializer_range }, seed))
+    }
+
+    /// Images `[N, C, H, W]` → the chosen maps `[N, Cᵢ, Hᵢ, Wᵢ]`, finest first.
+    pub fn forward(&self, pixel_values: Tensor<4>) -> Vec<Tensor<4>> {
+        let [batch, _, height, width] = pixel_values.dims();
+        let outputs = self.encoder.forward(pixel_values, &Sites::all(batch, [height, width]), None);
+        self.stages
+            .iter()
+            .zip(&self.hidden_states_norms)
+            .map(|(&stage, norm)| {
+                let features = &outputs[stage];
+                features.sites.scatter(norm.forward(features.tokens.clone()))
+            })
+            .collect()
+    }
+}

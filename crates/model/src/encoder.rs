@@ -1,0 +1,101 @@
+//! Stem, four stages, and the downsampling between them.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::block::Block;
+use crate::config::ConvNextV2Config;
+use crate::conv::StridedConv;
+use crate::drop_path::DropPath;
+use crate::grn::GrnStats;
+use crate::layer_norm::{EPSILON, LayerNorm};
+use crate::sites::Sites;
+
+/// k×k convolution of stride k, then LayerNorm.
+#[derive(Module, Debug)]
+pub struct Stem {
+    /// Patch embedding.
+    pub conv: StridedConv,
+    /// Over channels.
+    pub norm: LayerNorm,
+}
+
+/// LayerNorm, then 2×2 convolution of stride 2.
+#[derive(Module, Debug)]
+pub struct Downsample {
+    /// Over channels.
+    pub norm: LayerNorm,
+    /// Halves the resolution.
+    pub conv: StridedConv,
+}
+
+/// The encoder of ConvNeXt V2 without its final norm (paper, section 3 and figure 2).
+#[derive(Module, Debug)]
+pub struct Encoder {
+    /// Pixels → first stage.
+    pub stem: Stem,
+    /// Stage i → stage i + 1.
+    pub downsample: Vec<Downsample>,
+    /// Blocks of each stage.
+    pub stages: Vec<Vec<Block>>,
+}
+
+/// One feature map: the tokens of its existing sites.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// `[N, T, C]`.
+    pub tokens: Tensor<3>,
+    /// What the tokens stand for.
+    pub sites: Sites,
+}
+
+impl Features {
+    /// The dense map `[N, C, H, W]`, zero at hidden sites.
+    pub fn map(&self) -> Tensor<4> {
+        self.sites.scatter(self.tokens.clone())
+    }
+}
+
+impl Encoder {
+    /// An encoder of zeros; [`initialize`](crate::init::initialize) gives it values.
+    pub fn zeros(config: &ConvNextV2Config, stats: GrnStats, device: &Device) -> Self {
+        let sizes = &config.hidden_sizes;
+        let stem = Stem {
+            conv: StridedConv::zeros(config.num_channels, sizes[0], config.patch_size, device),
+            norm: LayerNorm::new(sizes[0], EPSILON, device),
+        };
+        let downsample = sizes.windows(2).map(|pair| Downsample {
+            norm: LayerNorm::new(pair[0], EPSILON, device),
+            conv: StridedConv::zeros(pair[0], pair[1], 2, device),
+        });
+        let stages = config.depths.iter().zip(sizes).map(|(&depth, &channels)| {
+            (0..depth).map(|_| Block::zeros(channels, config.hidden_act, stats, device)).collect()
+        });
+        Self { stem, downsample: downsample.collect(), stages: stages.collect() }
+    }
+
+    /// The outputs of stem and stages, in order.
+    ///
+    /// # Shapes
+    /// `images`: `[N, C, H, W]`. `sites`: the pixels to look at, see [`Sites::all`] and
+    /// [`Sites::masked`]; what else the images hold cannot influence the result.
+    pub fn forward(&self, images: Tensor<4>, sites: &Sites, drop_path: Option<&DropPath>) -> Vec<Features> {
+        let (x, mut sites) = self.stem.conv.forward(sites.gather(images), sites);
+        let mut x = sites.hide(self.stem.norm.forward(x));
+        let mut outputs = vec![Features { tokens: x.clone(), sites: sites.clone() }];
+        let mut number = 0;
+        for (i, stage) in self.stages.iter().enumerate() {
+            if i > 0 {
+                let Downsample { norm, conv } = &self.downsample[i - 1];
+                (x, sites) = conv.forward(norm.forward(x), &sites);
+                x = sites.hide(x);
+            }
+            for block in stage {
+                x = block.forward(x, &sites, drop_path.map(|d| d.scale(number)));
+                number += 1;
+            }
+            outputs.push(Features { tokens: x.clone(), sites: sites.clone() });
+        }
+        outputs
+    }
+}

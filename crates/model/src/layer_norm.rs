@@ -1,0 +1,34 @@
+//! LayerNorm over channels.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, module};
+
+/// Epsilon of every norm inside the network (official code; PyTorch's own default is 1e-5).
+pub const EPSILON: f64 = 1e-6;
+
+/// (x − mean) / √(var + ε) · weight + bias over the last dimension.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// `[channels]`.
+    pub bias: Param<Tensor<1>>,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl LayerNorm {
+    /// Weight 1, bias 0.
+    pub fn new(channels: usize, epsilon: f64, device: &Device) -> Self {
+        Self {
+            weight: Param::from_tensor(Tensor::ones([channels], device)),
+            bias: Param::from_tensor(Tensor::zeros([channels], device)),
+            epsilon,
+        }
+    }
+
+    /// `[…, channels]` → the same.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        module::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.epsilon)
+    }
+}

@@ -1,0 +1,36 @@
+//! ConvNeXt V2 ([arXiv:2301.00808](https://arxiv.org/abs/2301.00808)) on Burn: encoder with Global
+//! Response Normalization, FCMAE decoder, backbone and classifier.
+//!
+//! Start at [`Block`](block::Block) for the paper's figure 5, at
+//! [`Encoder`](encoder::Encoder) for the network, and at [`sites`] for how masked images skip the
+//! work of hidden patches.
+//!
+//! Tensors are `[N, C, H, W]` at the borders of the crate and tokens `[N, T, C]` inside.
+
+pub mod activation;
+pub mod block;
+pub mod config;
+pub mod conv;
+pub mod convnextv2;
+pub mod cost;
+pub mod decoder;
+pub mod drop_path;
+pub mod encoder;
+pub mod grn;
+pub mod init;
+pub mod layer_norm;
+pub mod linear;
+pub mod names;
+pub mod patch_mask;
+pub mod sites;
+
+pub use config::{ConfigError, ConvNextV2Config, Size};
+pub use convnextv2::{
+    ConvNextV2Backbone, ConvNextV2ForImageClassification, ConvNextV2Model, ConvNextV2Output,
+};
+pub use decoder::{Decoder, Predict};
+pub use encoder::{Encoder, Features};
+pub use grn::GrnStats;
+pub use names::official_name;
+pub use patch_mask::PatchMask;
+pub use sites::{Execution, Sites};

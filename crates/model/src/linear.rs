@@ -1,0 +1,28 @@
+//! The pointwise linear layer, stored as PyTorch stores it.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, module};
+
+/// y = x · Wᵀ + b over the last dimension.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[out, in]`, PyTorch's order, so that checkpoints need no transposition.
+    pub weight: Param<Tensor<2>>,
+    /// `[out]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Linear {
+    /// A layer of zeros; [`initialize`](crate::init::initialize) gives it values.
+    pub fn zeros(inputs: usize, outputs: usize, device: &Device) -> Self {
+        Self {
+            weight: Param::from_tensor(Tensor::zeros([outputs, inputs], device)),
+            bias: Param::from_tensor(Tensor::zeros([outputs], device)),
+        }
+    }
+
+    /// `[…, in]` → `[…, out]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        module::linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+    }
+}

@@ -1,0 +1,179 @@
+//! Which sites of a feature map exist, and how their tokens are laid out.
+//!
+//! All three executions of the encoder work on tokens `[N, T, C]`, one per existing site, in the
+//! order patch, row within the patch, column within the patch:
+//!
+//! * **plain**: the whole map is one patch, so tokens are in row-major order;
+//! * **masked**: all patches are present and hidden ones are held at zero, the dense simulation
+//!   of a submanifold convolution, kept as the reference;
+//! * **compact**: only visible patches are present, so that nothing is spent on hidden ones.
+
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::patch_mask::PatchMask;
+
+/// How the encoder runs on a masked image; the results are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Execution {
+    /// Visible tokens gathered: the work of the visible patches only.
+    #[default]
+    Compact,
+    /// All tokens, hidden ones held at zero: the dense simulation.
+    Masked,
+}
+
+/// The existing sites of a feature map of `grid` × `patch` sites.
+#[derive(Debug, Clone)]
+pub struct Sites {
+    batch: usize,
+    /// Patches: rows, columns.
+    grid: [usize; 2],
+    /// Sites of a patch: rows, columns.
+    patch: [usize; 2],
+    shown: Shown,
+}
+
+#[derive(Debug, Clone)]
+enum Shown {
+    All,
+    /// 1 = visible, `[N, L, 1]`.
+    Masked(Tensor<3>),
+    /// The visible patches.
+    Compact(Rows),
+}
+
+/// The same number of patches picked from every sample.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// Indices into the N·L patches.
+    indices: Tensor<1, Int>,
+    patches: usize,
+    picked: usize,
+}
+
+impl Rows {
+    /// From the patches picked in each sample, out of `patches`.
+    pub fn new(picked: &[Vec<usize>], patches: usize, device: &Device) -> Self {
+        let flat: Vec<i64> = (picked.iter().enumerate())
+            .flat_map(|(sample, list)| list.iter().map(move |patch| (sample * patches + patch) as i64))
+            .collect();
+        let shape = [flat.len()];
+        Self {
+            indices: Tensor::from_data(TensorData::new(flat, shape), device),
+            patches,
+            picked: picked.first().map_or(0, Vec::len),
+        }
+    }
+
+    /// Keeps the tokens of picked patches: `[N, L·s, C]` → `[N, picked·s, C]`, where every patch
+    /// has s tokens.
+    pub fn select(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, tokens, channels] = x.dims();
+        let sites = tokens / self.patches;
+        let x = x.reshape([batch * self.patches, sites * channels]);
+        x.select(0, self.indices.clone()).reshape([batch, self.picked * sites, channels])
+    }
+
+    /// The reverse: `[N, picked·s, C]` → `[N, L·s, C]`, zero where nothing was picked.
+    pub fn spread(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, tokens, channels] = x.dims();
+        let sites = tokens / self.picked;
+        let all = Tensor::<2>::zeros([batch * self.patches, sites * channels], &x.device());
+        let x = x.reshape([batch * self.picked, sites * channels]);
+        all.select_assign(0, self.indices.clone(), x, IndexingUpdateOp::Add)
+            .reshape([batch, self.patches * sites, channels])
+    }
+}
+
+impl Sites {
+    /// Every site of an N × `[height, width]` map.
+    pub fn all(batch: usize, map: [usize; 2]) -> Self {
+        Self { batch, grid: [1, 1], patch: map, shown: Shown::All }
+    }
+
+    /// Every site of a map of `grid` patches of `patch` sites, in patch order.
+    pub fn all_patches(batch: usize, grid: [usize; 2], patch: [usize; 2]) -> Self {
+        Self { batch, grid, patch, shown: Shown::All }
+    }
+
+    /// The visible sites of a masked map whose patches have `patch` sites each.
+    pub fn masked(mask: &PatchMask, patch: [usize; 2], execution: Execution, device: &Device) -> Self {
+        let rows = Rows::new(mask.visible(), mask.patches(), device);
+        let shown = match execution {
+            Execution::Compact => Shown::Compact(rows),
+            Execution::Masked => {
+                Shown::Masked(rows.spread(Tensor::ones([mask.batch(), rows.picked, 1], device)))
+            }
+        };
+        Self { batch: mask.batch(), grid: mask.grid(), patch, shown }
+    }
+
+    /// Sites of the whole map, existing or not: rows, columns.
+    pub fn map(&self) -> [usize; 2] {
+        [self.grid[0] * self.patch[0], self.grid[1] * self.patch[1]]
+    }
+
+    /// Patches of which tokens exist, per sample.
+    fn present(&self) -> usize {
+        match &self.shown {
+            Shown::Compact(rows) => rows.picked,
+            Shown::All | Shown::Masked(_) => self.grid[0] * self.grid[1],
+        }
+    }
+
+    /// A dense map `[N, C, H, W]` → the tokens `[N, T, C]` of existing sites.
+    pub fn gather(&self, map: Tensor<4>) -> Tensor<3> {
+        let channels = map.dims()[1];
+        let ([rows, columns], [height, width]) = (self.grid, self.patch);
+        let x = map
+            .reshape([self.batch, channels, rows, height, columns, width])
+            .permute([0, 2, 4, 3, 5, 1])
+            .reshape([self.batch, rows * columns * height * width, channels]);
+        match &self.shown {
+            Shown::Compact(present) => present.select(x),
+            Shown::All | Shown::Masked(_) => x,
+        }
+    }
+
+    /// Tokens `[N, T, C]` → the dense map `[N, C, H, W]`, zero where no token exists.
+    pub fn scatter(&self, tokens: Tensor<3>) -> Tensor<4> {
+        let channels = tokens.dims()[2];
+        let ([rows, columns], [height, width]) = (self.grid, self.patch);
+        let x = match &self.shown {
+            Shown::Compact(present) => present.spread(tokens),
+            Shown::All | Shown::Masked(_) => tokens,
+        };
+        x.reshape([self.batch, rows, columns, height, width, channels])
+            .permute([0, 5, 1, 3, 2, 4])
+            .reshape([self.batch, channels, rows * height, columns * width])
+    }
+
+    /// Zeroes the tokens of hidden sites; only the masked execution has any.
+    pub fn hide(&self, tokens: Tensor<3>) -> Tensor<3> {
+        let Shown::Masked(keep) = &self.shown else { return tokens };
+        let [batch, count, channels] = tokens.dims();
+        let x = tokens.reshape([batch, self.present(), count / self.present() * channels]);
+        (x * keep.clone()).reshape([batch, count, channels])
+    }
+
+    /// The non-overlapping k×k windows of the map: tokens `[N, T, C]` → `[N, T / k², k·k·C]` in
+    /// the order row, column, channel, with the coarser sites that they form. As in a convolution
+    /// without padding, rows and columns that fill no window are left out.
+    pub fn windows(&self, tokens: Tensor<3>, k: usize) -> (Tensor<3>, Self) {
+        let channels = tokens.dims()[2];
+        let [height, width] = self.patch;
+        let [rows, columns] = [height / k, width / k];
+        let x = tokens.reshape([self.batch * self.present(), height, width, channels]);
+        let x = match [rows * k, columns * k] {
+            full if full == self.patch => x,
+            [height, width] => x.slice([0..self.batch * self.present(), 0..height, 0..width]),
+        };
+        let x = x
+            .reshape([self.batch * self.present() * rows, k, columns, k * channels])
+            .permute([0, 2, 1, 3])
+            .reshape([self.batch, self.present() * rows * columns, k * k * channels]);
+        (x, Self { patch: [rows, columns], ..self.clone() })
+    }
+}

@@ -1,0 +1,130 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Masked-autoencoder pretraining of ConvNeXt V2 (FCMAE).
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pretrain an encoder on images, no labels needed.
+    #[command(after_help = "Examples:
+  train-cli pretrain --config configs/quickstart.toml
+  train-cli pretrain --config configs/fcmae_atto.toml --data ~/photos --run-dir runs/photos
+  train-cli pretrain --config configs/fcmae_atto.toml --data ~/photos --dry-run
+  train-cli pretrain --config configs/fcmae_atto.toml --run-dir runs/photos --resume auto
+  train-cli pretrain --config configs/fcmae_atto.toml --set train.batch_size=16 --set optim.blr=3e-4")]
+    Pretrain(PretrainArgs),
+    /// Show how a pretrained network completes masked images.
+    #[command(after_help = "Examples:
+  train-cli reconstruct --checkpoint runs/quickstart --out grid.png photo.jpg
+  train-cli reconstruct --checkpoint runs/quickstart/checkpoints/step-00000120 --mask-ratio 0.75 --out grid.png *.jpg")]
+    Reconstruct(ReconstructArgs),
+    /// Parameters, multiply-adds, tokens and memory of a configuration or checkpoint.
+    #[command(after_help = "Examples:
+  train-cli info configs/fcmae_base.toml
+  train-cli info runs/quickstart --json")]
+    Info(InfoArgs),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:
+  train-cli completions bash > ~/.local/share/bash-completion/completions/train-cli")]
+    Completions {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PretrainArgs {
+    /// The experiment.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Images: a folder, or a CIFAR-10 or MNIST data set [overrides data.path].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where checkpoints, logs and pictures go [default: runs/NAME-OF-CONFIG].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Continue a run: `auto` for the newest checkpoint of the run directory, or a checkpoint.
+    #[arg(long, value_name = "auto|CHECKPOINT", conflicts_with = "init")]
+    pub(crate) resume: Option<String>,
+    /// Start from the weights of a checkpoint, with a fresh optimizer and at step 0.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) init: Option<PathBuf>,
+    /// Override a setting, as in the configuration file.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) device: DeviceName,
+    /// Passes over the data [overrides train.epochs].
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<u64>,
+    /// Print the plan and stop.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Full-screen dashboard instead of a progress bar.
+    #[arg(long)]
+    pub(crate) tui: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReconstructArgs {
+    /// A run directory, a checkpoint, or its model.safetensors.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: PathBuf,
+    /// Images, one row of the picture each.
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
+    /// The picture; the scores go beside it as JSON.
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: PathBuf,
+    /// Of the masks.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Share of patches to hide [default: that of the run].
+    #[arg(long, value_name = "RATIO")]
+    pub(crate) mask_ratio: Option<f64>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// A configuration, a run directory or a checkpoint.
+    #[arg(value_name = "CONFIG|CHECKPOINT")]
+    pub(crate) path: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DeviceName {
+    /// The fastest device of this build.
+    Auto,
+    /// This machine's processor, in pure Rust.
+    Cpu,
+}
+
+impl DeviceName {
+    /// The device, without autodiff.
+    pub(crate) fn device(self) -> burn::tensor::Device {
+        match self {
+            Self::Auto | Self::Cpu => burn::tensor::Device::flex(),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! One file a subcommand.
+
+pub(crate) mod info;
+pub(crate) mod pretrain;
+pub(crate) mod reconstruct;
+
+use anyhow::Result;
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::args::Cli;
+
+/// `train-cli completions`.
+pub(crate) fn completions(shell: Shell) -> Result<()> {
+    clap_complete::generate(shell, &mut Cli::command(), "train-cli", &mut std::io::stdout());
+    Ok(())
+}

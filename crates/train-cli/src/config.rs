@@ -1,0 +1,261 @@
+//! Configuration files: one TOML file is one experiment.
+//!
+//! Every key has one default, unknown keys are errors, and `--set section.key=value` overrides.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use data::Format;
+use fcmae::FcmaeConfig;
+use model::activation::Activation;
+use model::{ConvNextV2Config, Execution, Size};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use trainer::{LogConfig, OptimConfig, TrainConfig};
+
+/// A pretraining experiment.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PretrainConfig {
+    /// Of weights, order, crops, flips and masks.
+    pub(crate) seed: u64,
+    pub(crate) model: ModelSection,
+    pub(crate) fcmae: FcmaeConfig,
+    pub(crate) data: DataSection,
+    pub(crate) optim: OptimConfig,
+    pub(crate) train: TrainConfig,
+    pub(crate) log: LogConfig,
+}
+
+/// The encoder: a size by name, and what differs from it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ModelSection {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<Size>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) depths: Option<Vec<usize>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hidden_sizes: Option<Vec<usize>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) num_channels: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) patch_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hidden_act: Option<Activation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) drop_path_rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) initializer_range: Option<f64>,
+    pub(crate) execution: Execution,
+}
+
+/// Where images come from and what is done to them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DataSection {
+    /// A folder; `--data` overrides it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) format: Format,
+    /// One side, or height and width, in pixels.
+    pub(crate) image_size: ImageSize,
+    /// Share of the area that a random crop covers.
+    pub(crate) crop_scale: [f64; 2],
+    /// Width by height of a random crop.
+    pub(crate) crop_ratio: [f64; 2],
+    /// Mirror every other image.
+    pub(crate) hflip: bool,
+    /// Per channel, of intensities from 0 to 1.
+    pub(crate) mean: Vec<f32>,
+    pub(crate) std: Vec<f32>,
+    /// Threads that decode and augment; 0 does it between steps.
+    pub(crate) workers: usize,
+    /// Unreadable files that are skipped before the run stops.
+    pub(crate) max_corrupt: usize,
+}
+
+impl Default for DataSection {
+    fn default() -> Self {
+        Self {
+            path: None,
+            format: Format::Auto,
+            image_size: ImageSize::Square(224),
+            crop_scale: [0.2, 1.0],
+            crop_ratio: [3.0 / 4.0, 4.0 / 3.0],
+            hflip: true,
+            mean: data::transform::IMAGENET_MEAN.to_vec(),
+            std: data::transform::IMAGENET_STD.to_vec(),
+            workers: 2,
+            max_corrupt: 10,
+        }
+    }
+}
+
+/// `224` or `[224, 160]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a side or [height, width] in pixels")]
+pub(crate) enum ImageSize {
+    Square(usize),
+    Rectangle([usize; 2]),
+}
+
+impl ImageSize {
+    /// Height and width.
+    pub(crate) fn pixels(self) -> [usize; 2] {
+        match self {
+            Self::Square(side) => [side, side],
+            Self::Rectangle(sides) => sides,
+        }
+    }
+}
+
+impl ModelSection {
+    /// The network that the section describes.
+    pub(crate) fn resolve(&self, image: ImageSize) -> Result<ConvNextV2Config> {
+        let base = match (self.size, &self.depths, &self.hidden_sizes) {
+            (Some(size), _, _) => ConvNextV2Config::from_size(size),
+            (None, Some(_), Some(_)) => ConvNextV2Config::default(),
+            (None, _, _) => bail!(
+                "model.size is missing: name one of the eight sizes (size = \"atto\"), \
+                 or give both model.depths and model.hidden_sizes"
+            ),
+        };
+        let depths = self.depths.clone().unwrap_or(base.depths.clone());
+        let config = ConvNextV2Config {
+            num_stages: depths.len(),
+            depths,
+            hidden_sizes: self.hidden_sizes.clone().unwrap_or(base.hidden_sizes.clone()),
+            num_channels: self.num_channels.unwrap_or(base.num_channels),
+            patch_size: self.patch_size.unwrap_or(base.patch_size),
+            hidden_act: self.hidden_act.unwrap_or(base.hidden_act),
+            drop_path_rate: self.drop_path_rate.unwrap_or(base.drop_path_rate),
+            initializer_range: self.initializer_range.unwrap_or(base.initializer_range),
+            image_size: image.pixels()[0],
+            ..base
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// Reads a configuration file and applies `key=value` overrides to it.
+pub(crate) fn load<C: DeserializeOwned>(path: &Path, overrides: &[String]) -> Result<C> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    let config: C = parse(&text).with_context(|| format!("in {}", path.display()))?;
+    if overrides.is_empty() {
+        return Ok(config);
+    }
+    let mut table: toml::Table = text.parse()?;
+    for entry in overrides {
+        apply_override(&mut table, entry).with_context(|| format!("in --set {entry}"))?;
+        // Checked one by one, so that the message names the override at fault.
+        C::deserialize(table.clone())
+            .map_err(|error| with_suggestion(error.message()))
+            .with_context(|| format!("in --set {entry}"))?;
+    }
+    Ok(C::deserialize(table)?)
+}
+
+/// Parses a configuration; an unknown key is answered with the nearest known one.
+pub(crate) fn parse<C: DeserializeOwned>(text: &str) -> Result<C> {
+    toml::from_str(text).map_err(|error| {
+        let place = error.to_string();
+        match nearest_key(error.message()) {
+            Some(key) => anyhow!("{}\nhint: did you mean `{key}`?", place.trim_end()),
+            None => anyhow!("{}", place.trim_end()),
+        }
+    })
+}
+
+fn with_suggestion(message: &str) -> anyhow::Error {
+    match nearest_key(message) {
+        Some(key) => anyhow!("{message}; did you mean `{key}`?"),
+        None => anyhow!("{message}"),
+    }
+}
+
+/// Sets `section.key` of a table to a TOML value; what is no TOML value is taken as a string.
+fn apply_override(table: &mut toml::Table, entry: &str) -> Result<()> {
+    let (key, value) = entry
+        .split_once('=')
+        .ok_or_else(|| anyhow!("expected section.key=value, for example train.batch_size=32"))?;
+    let value = match format!("v = {value}").parse::<toml::Table>() {
+        Ok(mut parsed) => parsed.remove("v").unwrap_or_else(|| value.into()),
+        Err(_) => toml::Value::from(value),
+    };
+    let mut path: Vec<&str> = key.trim().split('.').collect();
+    let leaf = path.pop().unwrap_or_default();
+    let mut here = table;
+    for part in path {
+        here = here
+            .entry(part)
+            .or_insert_with(|| toml::Table::new().into())
+            .as_table_mut()
+            .ok_or_else(|| anyhow!("`{part}` is a value, not a section"))?;
+    }
+    here.insert(leaf.to_owned(), value);
+    Ok(())
+}
+
+/// The known key nearest to the unknown one of an "unknown field" message.
+fn nearest_key(message: &str) -> Option<String> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
+        return None;
+    }
+    let unknown = quoted.next()?;
+    quoted
+        .map(|known| (strsim::normalized_damerau_levenshtein(unknown, known), known))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(similarity, _)| *similarity > 0.4)
+        .map(|(_, known)| known.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_answered_with_the_nearest_one() {
+        let error = parse::<PretrainConfig>("[train]\nbatch_sise = 4\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("did you mean `batch_size`?"), "{error}");
+        let error = parse::<PretrainConfig>("[model]\nsize = \"ato\"\n").unwrap_err().to_string();
+        assert!(error.contains("did you mean `atto`?"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_place() {
+        let error = parse::<PretrainConfig>("[train]\nepochs = \"many\"\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("invalid type"), "{error}");
+    }
+
+    #[test]
+    fn overrides_win_over_the_file_and_are_checked_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.toml");
+        fs::write(&file, "seed = 1\n[train]\nbatch_size = 4\n").unwrap();
+        let set = |entries: &[&str]| {
+            load::<PretrainConfig>(&file, &entries.iter().map(|e| (*e).to_owned()).collect::<Vec<_>>())
+        };
+        let config = set(&["train.batch_size=8", "model.size=atto", "data.image_size=[64, 32]"]).unwrap();
+        assert_eq!((config.seed, config.train.batch_size), (1, 8));
+        assert_eq!(config.model.size, Some(Size::Atto));
+        assert_eq!(config.data.image_size.pixels(), [64, 32]);
+        let error = format!("{:#}", set(&["seed=2", "train.epoch=3"]).unwrap_err());
+        assert!(error.contains("--set train.epoch=3") && error.contains("`epochs`"), "{error}");
+        assert!(set(&["seed"]).is_err());
+    }
+
+    #[test]
+    fn a_resolved_configuration_reads_back_as_itself() {
+        let config = PretrainConfig {
+            model: ModelSection { size: Some(Size::Atto), ..ModelSection::default() },
+            ..PretrainConfig::default()
+        };
+        let text = toml::to_string_pretty(&config).unwrap();
+        assert_eq!(parse::<PretrainConfig>(&text).unwrap(), config);
+    }
+}

@@ -1,0 +1,194 @@
+//! A pretraining experiment put together: data, objective, groups, length.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use burn::tensor::{Device, Tensor, TensorData};
+use data::rng::{Stream, rng};
+use data::transform::{EvalTransform, Normalize, RandomResizedCrop, TrainTransform};
+use data::{Batch, ImageSource, Labels, Loader, LoaderConfig, Split, Transform};
+use fcmae::{Fcmae, MaskShape, random_mask, reconstruct};
+use image::RgbImage;
+use model::drop_path::DropPath;
+use model::{ConvNextV2Config, Execution, official_name};
+use trainer::{Objective, ParameterGroup, ParameterRule, Plan, TrainError, decays, parameter_groups};
+
+use crate::config::{DataSection, PretrainConfig};
+
+/// Images on a progress picture.
+const PICTURES: usize = 8;
+
+/// The data of a run, opened and checked.
+pub(crate) struct Data {
+    pub(crate) source: Arc<dyn ImageSource>,
+    pub(crate) loader: Loader,
+}
+
+/// Opens the data of an experiment.
+pub(crate) fn open_data(config: &PretrainConfig, channels: usize) -> Result<Data> {
+    let section = &config.data;
+    let path = section.path.as_deref().ok_or_else(|| {
+        anyhow!("no images: give --data DIR, or path = \"…\" in the [data] section")
+    })?;
+    let source = data::open(path, section.format, Split::Train, Labels::Ignored)?;
+    let transform = TrainTransform {
+        crop: RandomResizedCrop {
+            size: section.image_size.pixels(),
+            scale: section.crop_scale,
+            ratio: section.crop_ratio,
+        },
+        hflip: section.hflip,
+    };
+    let loader = Loader::new(
+        Arc::clone(&source),
+        Arc::new(transform),
+        LoaderConfig {
+            seed: config.seed,
+            batch_size: config.train.batch_size,
+            accumulate: config.train.accumulate,
+            workers: section.workers,
+            max_corrupt: section.max_corrupt,
+            normalize: normalize(section, channels)?,
+            ..LoaderConfig::default()
+        },
+    )?;
+    Ok(Data { source, loader })
+}
+
+/// The normalisation of a data section for images of so many channels.
+pub(crate) fn normalize(section: &DataSection, channels: usize) -> Result<Normalize> {
+    if channels != 1 && channels != 3 {
+        bail!("model.num_channels = {channels}: image files give 1 channel (grey) or 3 (colour)");
+    }
+    let of = |key: &str, values: &[f32]| match (values.len(), channels) {
+        (found, wanted) if found == wanted => Ok(values.to_vec()),
+        (3, 1) => Ok(vec![values.iter().sum::<f32>() / 3.0]),
+        (found, wanted) => {
+            Err(anyhow!("data.{key} has {found} numbers for model.num_channels = {wanted}"))
+        }
+    };
+    let normalize = Normalize { mean: of("mean", &section.mean)?, std: of("std", &section.std)? };
+    if normalize.std.iter().any(|std| *std <= 0.0) {
+        bail!("data.std must be positive, found {:?}", section.std);
+    }
+    Ok(normalize)
+}
+
+/// Images `[N, C, H, W]` on a device.
+pub(crate) fn to_device(values: Vec<f32>, shape: [usize; 4], device: &Device) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// FCMAE on batches of images.
+pub(crate) struct Pretraining {
+    seed: u64,
+    execution: Execution,
+    shape: MaskShape,
+    drop_path_rates: Vec<f64>,
+    /// With autodiff.
+    device: Device,
+    normalize: Normalize,
+    /// The same few images all through the run.
+    pictures: (Vec<f32>, [usize; 4]),
+}
+
+impl Pretraining {
+    pub(crate) fn new(
+        config: &PretrainConfig,
+        model: &ConvNextV2Config,
+        source: &dyn ImageSource,
+        device: &Device,
+    ) -> Result<Self> {
+        let normalize = normalize(&config.data, model.num_channels)?;
+        let transform = EvalTransform { size: config.data.image_size.pixels() };
+        let readable = (0..source.len()).filter_map(|index| source.get(index).ok());
+        let images: Vec<_> = readable.take(PICTURES).map(|sample| sample.image).collect();
+        Ok(Self {
+            seed: config.seed,
+            execution: config.model.execution,
+            shape: config.fcmae.mask_shape(model, config.data.image_size.pixels())?,
+            drop_path_rates: model.drop_path_rates(),
+            device: device.clone(),
+            pictures: prepare(images, &transform, &normalize),
+            normalize,
+        })
+    }
+}
+
+/// Evaluation transform and normalisation of a few images: values and shape `[N, C, H, W]`.
+pub(crate) fn prepare(
+    images: Vec<RgbImage>,
+    transform: &EvalTransform,
+    normalize: &Normalize,
+) -> (Vec<f32>, [usize; 4]) {
+    let [height, width] = transform.size;
+    let shape = [images.len(), normalize.mean.len(), height, width];
+    let mut values = Vec::with_capacity(shape.iter().product());
+    for image in images {
+        // The evaluation transform draws nothing.
+        let image = transform.apply(image, &mut rng(0, Stream::Augment, 0, 0));
+        normalize.apply(&image, &mut values);
+    }
+    (values, shape)
+}
+
+impl Objective for Pretraining {
+    type Model = Fcmae;
+    type Batch = Batch;
+
+    fn parameter_name(&self, path: &str) -> String {
+        official_name(path)
+    }
+
+    fn loss(&self, model: &Fcmae, batch: Batch) -> Result<Tensor<1>, TrainError> {
+        let mask = random_mask(&self.shape, self.seed, batch.epoch, &batch.indices)
+            .map_err(TrainError::objective)?;
+        let drop_path = self.drop_path_rates.last().is_some_and(|rate| *rate > 0.0).then(|| {
+            let streams = batch.indices.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
+            DropPath::sample(&self.drop_path_rates, streams, &self.device)
+        });
+        let images = to_device(batch.images, batch.shape, &self.device);
+        Ok(model.loss(images, &mask, self.execution, drop_path.as_ref()))
+    }
+
+    fn picture(&self, model: &Fcmae) -> Result<RgbImage, TrainError> {
+        let (values, shape) = &self.pictures;
+        let indices: Vec<u64> = (0..shape[0] as u64).collect();
+        let mask = random_mask(&self.shape, self.seed, 0, &indices).map_err(TrainError::objective)?;
+        let images = to_device(values.clone(), *shape, &self.device.clone().inner());
+        let result = reconstruct(model, images, &mask, &self.normalize).map_err(TrainError::objective)?;
+        Ok(result.picture)
+    }
+}
+
+/// Decaying and exempt parameters, as official pretraining has them.
+pub(crate) fn groups(config: &PretrainConfig, network: &Fcmae) -> Vec<ParameterGroup> {
+    let optim = &config.optim;
+    parameter_groups(network, &official_name, &|name, shape| {
+        let weight_decay = if decays(name, shape, optim.decay_grn) { optim.weight_decay } else { 0.0 };
+        ParameterRule { lr_scale: 1.0, weight_decay }
+    })
+}
+
+/// Length of the run; an error when the data do not fill one update.
+pub(crate) fn plan(config: &PretrainConfig, data: &Data) -> Result<Plan> {
+    let plan = Plan::new(&config.train, data.loader.batches_per_epoch());
+    if plan.steps_per_epoch() == 0 {
+        bail!(
+            "one update takes {} images (train.batch_size {} × train.accumulate {}), the data have {}; \
+             lower one of them",
+            plan.effective_batch,
+            config.train.batch_size,
+            config.train.accumulate,
+            data.source.len()
+        );
+    }
+    Ok(plan)
+}
+
+/// The name of a run after its configuration file.
+pub(crate) fn run_name(config: &Path) -> Result<String> {
+    let stem = config.file_stem().context("the configuration has no file name")?;
+    Ok(stem.to_string_lossy().into_owned())
+}

@@ -1,0 +1,30 @@
+//! `train-cli`: pretrain ConvNeXt V2, look at what it learned, ask what a run would cost.
+
+mod args;
+mod checkpoint;
+mod commands;
+mod config;
+mod experiment;
+mod plan;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Pretrain(args) => commands::pretrain::run(&args),
+        Command::Reconstruct(args) => commands::reconstruct::run(&args),
+        Command::Info(args) => commands::info::run(&args),
+        Command::Completions { shell } => commands::completions(shell),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Checkpoints, written so that a process killed at any moment leaves the last one intact.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::engine::Position;
+use crate::error::TrainError;
+use crate::run_dir::{RunDir, TEMPORARY};
+
+/// Where the run stands; the last file of a checkpoint to be written.
+pub const STATE_FILE: &str = "state.json";
+/// The run's configuration, copied into each checkpoint so that one can be used by itself.
+const CONFIG_FILE: &str = "config.toml";
+
+/// Writes the checkpoint of a step: `fill` puts its files into a temporary folder beside the
+/// others, which is renamed when all is on the disk.
+///
+/// # Errors
+/// Something cannot be written. Nothing half-written stays, earlier checkpoints are untouched.
+pub fn write_checkpoint(
+    run: &RunDir,
+    position: &Position,
+    fill: impl FnOnce(&Path) -> Result<(), TrainError>,
+) -> Result<PathBuf, TrainError> {
+    let path = run.checkpoint(position.step);
+    let temporary = run.checkpoints_folder().join(format!("{TEMPORARY}{}", position.step));
+    write_and_rename(run, position, fill, &temporary, &path).map_err(|reason| {
+        // Best effort: the reason of the failure matters more than that of a failed clean-up.
+        let _ = fs::remove_dir_all(&temporary);
+        let reason = Box::new(reason);
+        TrainError::Checkpoint { step: position.step, reason, checkpoint: run.latest_checkpoint() }
+    })?;
+    Ok(path)
+}
+
+fn write_and_rename(
+    run: &RunDir,
+    position: &Position,
+    fill: impl FnOnce(&Path) -> Result<(), TrainError>,
+    temporary: &Path,
+    path: &Path,
+) -> Result<(), TrainError> {
+    if temporary.exists() {
+        fs::remove_dir_all(temporary).map_err(TrainError::io("remove", temporary))?;
+    }
+    fs::create_dir_all(temporary).map_err(TrainError::io("create", temporary))?;
+    fill(temporary)?;
+    let config = run.path().join(CONFIG_FILE);
+    if config.is_file() {
+        fs::copy(&config, temporary.join(CONFIG_FILE)).map_err(TrainError::io("copy", &config))?;
+    }
+    let state = temporary.join(STATE_FILE);
+    let json = serde_json::to_string(position).map_err(|error| TrainError::io("write", &state)(error.into()))?;
+    fs::write(&state, json + "\n").map_err(TrainError::io("write", &state))?;
+    sync(&state)?;
+    sync(temporary)?;
+    if path.exists() {
+        // Same step, same bits: only a resumed run comes here again.
+        fs::remove_dir_all(path).map_err(TrainError::io("replace", path))?;
+    }
+    fs::rename(temporary, path).map_err(TrainError::io("rename", temporary))?;
+    sync(&run.checkpoints_folder())
+}
+
+fn sync(path: &Path) -> Result<(), TrainError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(TrainError::io("write", path))
+}
+
+/// Where the run of a checkpoint stands.
+///
+/// # Errors
+/// The file is missing or damaged.
+pub fn read_state(checkpoint: &Path) -> Result<Position, TrainError> {
+    let path = checkpoint.join(STATE_FILE);
+    let text = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
+    serde_json::from_str(&text).map_err(|error| TrainError::Damaged { path, reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POSITION: Position = Position { step: 7, epoch: 1, batch: 2 };
+
+    #[test]
+    fn a_failed_write_leaves_nothing_and_names_the_last_good_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        let good = write_checkpoint(&run, &POSITION, |_| Ok(())).unwrap();
+        assert_eq!(read_state(&good).unwrap(), POSITION);
+        let full = |_: &Path| Err(TrainError::io("write", "model")(std::io::ErrorKind::StorageFull.into()));
+        let error = write_checkpoint(&run, &Position { step: 8, ..POSITION }, full).unwrap_err().to_string();
+        assert!(error.contains("step 8") && error.contains("step-00000007"), "{error}");
+        assert_eq!(run.checkpoints(), [good]);
+        assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_same_step_can_be_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        for content in ["a", "b"] {
+            let fill = |folder: &Path| {
+                fs::write(folder.join("x"), content).map_err(TrainError::io("write", folder))
+            };
+            let path = write_checkpoint(&run, &POSITION, fill).unwrap();
+            assert_eq!(fs::read_to_string(path.join("x")).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn a_damaged_state_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(STATE_FILE), "{\"step\": 3").unwrap();
+        let error = read_state(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("state.json is damaged"), "{error}");
+    }
+}

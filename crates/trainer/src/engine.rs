@@ -1,0 +1,345 @@
+//! The training loop: batches in, updates, logs, pictures and checkpoints out.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::Tensor;
+use burn::train::Interrupter;
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{read_state, write_checkpoint};
+use crate::config::{LogConfig, OptimConfig, TrainConfig};
+use crate::error::TrainError;
+use crate::gradients::{clip, first_non_finite, global_norm};
+use crate::groups::{ParameterGroup, build_optimizer, learning_rates};
+use crate::log::{RunLog, peak_rss_mib};
+use crate::optimizer_state::{load_optimizer, save_optimizer};
+use crate::progress::{Progress, StepReport};
+use crate::run_dir::RunDir;
+use crate::schedule::CosineSchedule;
+use crate::state_dict::StateDict;
+
+/// Weights within a checkpoint.
+pub const MODEL_FILE: &str = "model.safetensors";
+/// Moments within a checkpoint.
+pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+
+/// What is being trained for; the loop knows nothing else of model, data or loss.
+pub trait Objective {
+    /// The network.
+    type Model: Module;
+    /// What one forward pass takes.
+    type Batch;
+
+    /// The official name of a parameter, from its path in the module.
+    fn parameter_name(&self, path: &str) -> String;
+
+    /// The loss of a batch, `[1]`, averaged over its samples.
+    ///
+    /// # Errors
+    /// A batch that cannot be used.
+    fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Result<Tensor<1>, TrainError>;
+
+    /// A picture of what the network (without autodiff) does now.
+    ///
+    /// # Errors
+    /// A device that does not give its data back.
+    fn picture(&self, model: &Self::Model) -> Result<RgbImage, TrainError>;
+}
+
+/// How long a run is and how its steps relate to data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Batches in the data, per epoch; those that fill no accumulation group are dropped.
+    pub batches_per_epoch: u64,
+    /// Batches of an update.
+    pub accumulate: u64,
+    /// Images of an update, over all processes.
+    pub effective_batch: usize,
+    /// Updates at which the run ends.
+    pub total_steps: u64,
+}
+
+impl Plan {
+    /// From the number of batches in the data.
+    pub fn new(train: &TrainConfig, batches_per_epoch: u64) -> Self {
+        let accumulate = train.accumulate as u64;
+        let whole = train.epochs * (batches_per_epoch / accumulate);
+        Self {
+            batches_per_epoch,
+            accumulate,
+            effective_batch: train.batch_size * train.accumulate,
+            total_steps: train.max_steps.map_or(whole, |max| whole.min(max)),
+        }
+    }
+
+    /// Updates of an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.batches_per_epoch / self.accumulate
+    }
+
+    /// Where the data stand after `step` updates.
+    pub fn position(&self, step: u64) -> Position {
+        let (epoch, group) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+        Position { step, epoch, batch: group * self.accumulate }
+    }
+
+    /// The same as a fraction of epochs, on which the schedule depends. As in the official code,
+    /// dropped batches count.
+    pub fn epoch(&self, step: u64) -> f64 {
+        let Position { epoch, batch, .. } = self.position(step);
+        epoch as f64 + batch as f64 / self.batches_per_epoch as f64
+    }
+}
+
+/// `state.json` of a checkpoint: where the run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Updates done.
+    pub step: u64,
+    /// Epoch of the next batch.
+    pub epoch: u64,
+    /// The next batch within the epoch.
+    pub batch: u64,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Updates done.
+    pub step: u64,
+    /// The last checkpoint; none when there was nothing to do.
+    pub checkpoint: Option<PathBuf>,
+    /// The last picture.
+    pub picture: Option<PathBuf>,
+    /// Why the run stopped before its end, if it did.
+    pub interrupted: Option<String>,
+    /// Mean loss of the first and of the last logged interval.
+    pub losses: Option<(f64, f64)>,
+}
+
+/// What changes in a step.
+pub struct State<M: Module> {
+    /// The network.
+    pub model: M,
+    /// Its moments.
+    pub optimizer: ModuleOptimizer,
+    /// Updates done.
+    pub step: u64,
+}
+
+/// What stays the same for the whole run.
+pub struct Trainer<O: Objective> {
+    /// What is trained for.
+    pub objective: O,
+    /// Every parameter of the model, by its rule.
+    pub groups: Vec<ParameterGroup>,
+    /// Optimizer settings.
+    pub optim: OptimConfig,
+    /// Batch and length settings.
+    pub train: TrainConfig,
+    /// Log settings.
+    pub log: LogConfig,
+    /// Length in steps.
+    pub plan: Plan,
+    /// Where everything is written.
+    pub run_dir: RunDir,
+}
+
+/// Sums over the steps since the last log line.
+struct Interval {
+    since: Instant,
+    steps: u64,
+    loss: f64,
+    grad_norm: f64,
+    /// For data.
+    waiting: Duration,
+}
+
+impl Interval {
+    fn start() -> Self {
+        Self { since: Instant::now(), steps: 0, loss: 0.0, grad_norm: 0.0, waiting: Duration::ZERO }
+    }
+
+    fn add(&mut self, loss: f64, grad_norm: f64) {
+        self.steps += 1;
+        self.loss += loss;
+        self.grad_norm += grad_norm;
+    }
+}
+
+impl<O: Objective> Trainer<O> {
+    /// The state that a run starts from.
+    pub fn start(&self, model: O::Model) -> State<O::Model> {
+        State { model, optimizer: build_optimizer(&self.groups, &self.optim.adamw()), step: 0 }
+    }
+
+    /// The state of a checkpoint: weights, moments, step. `model` gives the shapes.
+    ///
+    /// # Errors
+    /// A checkpoint that is unreadable or belongs to another model or other data.
+    pub fn resume(&self, model: O::Model, checkpoint: &Path) -> Result<State<O::Model>, TrainError> {
+        let name = |path: &str| self.objective.parameter_name(path);
+        let found: Position = read_state(checkpoint)?;
+        if self.plan.position(found.step) != found {
+            let checkpoint = checkpoint.to_owned();
+            return Err(TrainError::OtherData { checkpoint, found, plan: self.plan });
+        }
+        let (model, report) = StateDict::load(&checkpoint.join(MODEL_FILE))?.apply_to(model, &name);
+        report.require_complete()?;
+        let State { optimizer, .. } = self.start(model.clone());
+        let moments = StateDict::load(&checkpoint.join(OPTIMIZER_FILE))?;
+        let optimizer = load_optimizer(optimizer, &model, &moments, &name)?;
+        Ok(State { model, optimizer, step: found.step })
+    }
+
+    /// Trains to the end of the plan, or until the interrupter says stop; then writes a last
+    /// picture and checkpoint. `batches` start at the position of the state and never end.
+    ///
+    /// # Errors
+    /// Unusable data, a loss or gradient that is not finite (nothing is updated with it), or a
+    /// run directory that cannot be written.
+    pub fn run<E: Into<TrainError>>(
+        &self,
+        mut state: State<O::Model>,
+        mut batches: impl Iterator<Item = Result<O::Batch, E>>,
+        progress: &mut dyn Progress,
+        interrupter: &Interrupter,
+    ) -> Result<Outcome, TrainError> {
+        self.run_dir.remove_leftovers()?;
+        let mut log = RunLog::open(&self.run_dir, state.step)?;
+        let mut interval = Interval::start();
+        let mut outcome = Outcome { step: state.step, checkpoint: None, picture: None, interrupted: None, losses: None };
+        progress.start(self.plan.total_steps, state.step);
+        while state.step < self.plan.total_steps && outcome.interrupted.is_none() {
+            let waiting = Instant::now();
+            let micro = self.next_batches(&mut batches, state.step)?;
+            interval.waiting += waiting.elapsed();
+            let (loss, grad_norm);
+            (state, loss, grad_norm) = self.step(state, micro)?;
+            interval.add(loss, grad_norm);
+            progress.step(state.step);
+
+            outcome.step = state.step;
+            if interrupter.should_stop() {
+                outcome.interrupted = Some(interrupter.get_message().unwrap_or_default());
+            }
+            let last = state.step == self.plan.total_steps || outcome.interrupted.is_some();
+            if last || state.step.is_multiple_of(self.log.every_steps) {
+                let report = self.report(state.step, &interval);
+                let first = outcome.losses.map_or(report.loss, |(first, _)| first);
+                outcome.losses = Some((first, report.loss));
+                log.write(&report)?;
+                progress.report(&report);
+                interval = Interval::start();
+            }
+            if due(state.step, self.log.pictures_every_steps, last) {
+                outcome.picture = Some(self.draw(&state, &mut log)?);
+            }
+            if due(state.step, self.train.checkpoint_every_steps, last) {
+                outcome.checkpoint = Some(self.save(&state)?);
+            }
+        }
+        progress.finish();
+        Ok(outcome)
+    }
+
+    fn next_batches<E: Into<TrainError>>(
+        &self,
+        batches: &mut impl Iterator<Item = Result<O::Batch, E>>,
+        step: u64,
+    ) -> Result<Vec<O::Batch>, TrainError> {
+        (0..self.plan.accumulate)
+            .map(|_| batches.next().ok_or(TrainError::OutOfData { step })?.map_err(Into::into))
+            .collect()
+    }
+
+    /// One update from the averaged gradients of `micro`; returns loss and gradient norm too.
+    ///
+    /// The state is moved, not borrowed: the optimizer updates in place only what nobody else
+    /// holds.
+    fn step(
+        &self,
+        state: State<O::Model>,
+        micro: Vec<O::Batch>,
+    ) -> Result<(State<O::Model>, f64, f64), TrainError> {
+        let State { model, mut optimizer, step } = state;
+        let mut gradients = GradientsAccumulator::new();
+        let mut loss_sum = 0.0;
+        let share = 1.0 / micro.len() as f32;
+        for batch in micro {
+            let loss = self.objective.loss(&model, batch)? * share;
+            loss_sum += f64::from(loss.clone().detach().into_scalar::<f32>());
+            gradients.accumulate(&model, GradientsParams::from_grads(loss.backward(), &model));
+        }
+        let mut gradients = gradients.grads();
+        let norm = global_norm(&model, &gradients);
+        if !loss_sum.is_finite() || !norm.is_finite() {
+            let name = |path: &str| self.objective.parameter_name(path);
+            return Err(TrainError::NotFinite {
+                step: step + 1,
+                loss: loss_sum,
+                parameter: first_non_finite(&model, &gradients, &name),
+                checkpoint: self.run_dir.latest_checkpoint(),
+            });
+        }
+        if let Some(max_norm) = self.optim.clip_grad {
+            clip(&model, &mut gradients, norm, max_norm);
+        }
+        let model = optimizer.step(learning_rates(self.lr_at(step), &self.groups), model, gradients);
+        Ok((State { model, optimizer, step: step + 1 }, loss_sum, norm))
+    }
+
+    /// The learning rate of update number `step`.
+    fn lr_at(&self, step: u64) -> f64 {
+        let schedule = CosineSchedule {
+            peak: self.optim.peak_lr(self.plan.effective_batch),
+            min_lr: self.optim.min_lr,
+            warmup_epochs: self.optim.warmup_epochs,
+            epochs: self.train.epochs as f64,
+        };
+        schedule.lr_at(self.plan.epoch(step))
+    }
+
+    fn report(&self, step: u64, interval: &Interval) -> StepReport {
+        let (steps, seconds) = (interval.steps as f64, interval.since.elapsed().as_secs_f64());
+        StepReport {
+            step,
+            epoch: self.plan.epoch(step),
+            loss: interval.loss / steps,
+            lr: self.lr_at(step - 1),
+            grad_norm: interval.grad_norm / steps,
+            img_per_s: steps * self.plan.effective_batch as f64 / seconds,
+            data_wait: interval.waiting.as_secs_f64() / seconds,
+            peak_rss_mib: peak_rss_mib(),
+            eta_s: (self.plan.total_steps - step) as f64 * seconds / steps,
+        }
+    }
+
+    fn draw(&self, state: &State<O::Model>, log: &mut RunLog) -> Result<PathBuf, TrainError> {
+        let picture = self.objective.picture(&state.model.valid())?;
+        let path = self.run_dir.samples().join(format!("step-{:08}.png", state.step));
+        picture.save(&path).map_err(|error| TrainError::Picture { path: path.clone(), error })?;
+        log.picture(&picture, state.step)?;
+        Ok(path)
+    }
+
+    fn save(&self, state: &State<O::Model>) -> Result<PathBuf, TrainError> {
+        let name = |path: &str| self.objective.parameter_name(path);
+        let path = write_checkpoint(&self.run_dir, &self.plan.position(state.step), |folder| {
+            StateDict::of_module(&state.model, &name).save(&folder.join(MODEL_FILE))?;
+            let moments = save_optimizer(&state.optimizer, &state.model, &name)?;
+            Ok(moments.save(&folder.join(OPTIMIZER_FILE))?)
+        })?;
+        self.run_dir.keep_last(self.train.keep_last)?;
+        Ok(path)
+    }
+}
+
+/// Whether something done every `interval` steps (0: at the end only) is due.
+fn due(step: u64, interval: u64, last: bool) -> bool {
+    last || (interval > 0 && step.is_multiple_of(interval))
+}

@@ -1,0 +1,35 @@
+//! The training loop and what surrounds it: parameter groups, schedule, AdamW, run directory,
+//! checkpoints, logs.
+//!
+//! Knows no model, no data and no objective; see [`Objective`] for what it asks of them, and
+//! [`Trainer::run`] for the loop.
+
+mod adamw;
+mod checkpoint;
+mod config;
+mod engine;
+mod error;
+mod gradients;
+mod groups;
+mod log;
+mod optimizer_state;
+mod progress;
+mod run_dir;
+mod schedule;
+mod state_dict;
+#[cfg(test)]
+mod testing;
+
+pub use adamw::{AdamW, AdamWConfig, Moments};
+pub use checkpoint::{STATE_FILE, read_state, write_checkpoint};
+pub use config::{LogConfig, OptimConfig, RangeError, TrainConfig};
+pub use engine::{MODEL_FILE, OPTIMIZER_FILE, Objective, Outcome, Plan, Position, State, Trainer};
+pub use error::TrainError;
+pub use gradients::{clip, first_non_finite, global_norm};
+pub use groups::{ParameterGroup, ParameterRule, build_optimizer, decays, learning_rates, parameter_groups};
+pub use log::{RunLog, peak_rss_mib};
+pub use optimizer_state::{OptimizerStateError, load_optimizer, save_optimizer};
+pub use progress::{Progress, ProgressKind, StepReport, progress};
+pub use run_dir::RunDir;
+pub use schedule::CosineSchedule;
+pub use state_dict::{Entry, LoadReport, StateDict, StateDictError};

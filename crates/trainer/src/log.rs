@@ -1,0 +1,211 @@
+//! The records of a run: `log.jsonl` and TensorBoard events.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Cursor, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use image::{ImageFormat, RgbImage};
+use protobuf::Message;
+use serde_json::Value;
+use tensorboard_proto::event::Event;
+use tensorboard_proto::summary::{Summary, Summary_Image, Summary_Value};
+use tensorboard_rs::record_writer::RecordWriter;
+
+use crate::error::TrainError;
+use crate::progress::StepReport;
+use crate::run_dir::RunDir;
+
+/// Both records of a run, open for appending.
+pub struct RunLog {
+    jsonl: Jsonl,
+    tensorboard: TensorBoard,
+}
+
+impl RunLog {
+    /// Opens the records of a run that goes on after `step`. Lines beyond it, left by a process
+    /// that was killed after its last checkpoint, are removed.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn open(run: &RunDir, step: u64) -> Result<Self, TrainError> {
+        Ok(Self { jsonl: Jsonl::open(&run.log(), step)?, tensorboard: TensorBoard::create(&run.tensorboard())? })
+    }
+
+    /// Adds one interval.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write(&mut self, report: &StepReport) -> Result<(), TrainError> {
+        self.jsonl.write(report)?;
+        let scalars = [
+            ("loss/train_loss", report.loss),
+            ("opt/lr", report.lr),
+            ("opt/grad_norm", report.grad_norm),
+            ("perf/img_per_s", report.img_per_s),
+            ("perf/data_wait", report.data_wait),
+        ];
+        let values = scalars.into_iter().map(|(tag, value)| {
+            let mut entry = Summary_Value::new();
+            entry.set_tag(tag.to_owned());
+            entry.set_simple_value(value as f32);
+            entry
+        });
+        self.tensorboard.write(values.collect(), report.step)
+    }
+
+    /// Adds a picture.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn picture(&mut self, picture: &RgbImage, step: u64) -> Result<(), TrainError> {
+        let mut png = Cursor::new(Vec::new());
+        picture
+            .write_to(&mut png, ImageFormat::Png)
+            .map_err(|error| TrainError::Picture { path: self.tensorboard.path.clone(), error })?;
+        let mut image = Summary_Image::new();
+        image.set_width(picture.width() as i32);
+        image.set_height(picture.height() as i32);
+        image.set_colorspace(3);
+        image.set_encoded_image_string(png.into_inner());
+        let mut entry = Summary_Value::new();
+        entry.set_tag("reconstruction".to_owned());
+        entry.set_image(image);
+        self.tensorboard.write(vec![entry], step)
+    }
+}
+
+/// One JSON object a line.
+struct Jsonl {
+    file: File,
+    path: std::path::PathBuf,
+}
+
+impl Jsonl {
+    fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
+        if path.exists() {
+            let text = fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+            let kept: String = text.split_inclusive('\n').filter(|line| belongs(line, step)).collect();
+            if kept != text {
+                fs::write(path, kept).map_err(TrainError::io("write", path))?;
+            }
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        Ok(Self { file: file.map_err(TrainError::io("write", path))?, path: path.to_owned() })
+    }
+
+    fn write(&mut self, report: &StepReport) -> Result<(), TrainError> {
+        let error = TrainError::io("write", &self.path);
+        let line = serde_json::to_string(report).map_err(std::io::Error::from);
+        line.and_then(|line| writeln!(self.file, "{line}")).map_err(error)
+    }
+}
+
+/// Whether a line is whole and not beyond `step`.
+fn belongs(line: &str, step: u64) -> bool {
+    let parsed: Option<Value> = line.ends_with('\n').then(|| serde_json::from_str(line).ok()).flatten();
+    parsed.and_then(|value| value["step"].as_u64()).is_some_and(|found| found <= step)
+}
+
+/// An event file. Only the record format is tensorboard-rs's: its own writer panics when the disk
+/// is full.
+struct TensorBoard {
+    writer: RecordWriter<File>,
+    path: std::path::PathBuf,
+}
+
+impl TensorBoard {
+    fn create(folder: &Path) -> Result<Self, TrainError> {
+        fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
+        let name = format!("events.out.tfevents.{}.{}", now() as u64, std::process::id());
+        let path = folder.join(name);
+        let file = File::create(&path).map_err(TrainError::io("write", &path))?;
+        let mut this = Self { writer: RecordWriter::new(file), path };
+        let mut event = Event::new();
+        event.set_file_version("brain.Event:2".to_owned());
+        this.event(event)?;
+        Ok(this)
+    }
+
+    fn write(&mut self, values: Vec<Summary_Value>, step: u64) -> Result<(), TrainError> {
+        let mut summary = Summary::new();
+        summary.set_value(values.into());
+        let mut event = Event::new();
+        event.set_summary(summary);
+        event.set_step(step as i64);
+        self.event(event)
+    }
+
+    fn event(&mut self, mut event: Event) -> Result<(), TrainError> {
+        let error = TrainError::io("write", &self.path);
+        event.set_wall_time(now());
+        let bytes = event.write_to_bytes().map_err(std::io::Error::other);
+        bytes.and_then(|bytes| self.writer.write(&bytes)).map_err(error)
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
+/// The most memory that this process has held, where the system tells.
+pub fn peak_rss_mib() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(step: u64) -> StepReport {
+        StepReport { step, loss: 0.5, ..StepReport::default() }
+    }
+
+    #[test]
+    fn a_resumed_log_goes_on_after_its_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        let mut log = RunLog::open(&run, 0).unwrap();
+        (1..=3).for_each(|step| log.write(&report(step)).unwrap());
+        drop(log);
+        // A process killed while writing.
+        let torn = fs::read_to_string(run.log()).unwrap() + "{\"step\": 4, \"lo";
+        fs::write(run.log(), torn).unwrap();
+        let mut log = RunLog::open(&run, 2).unwrap();
+        log.write(&report(5)).unwrap();
+        let text = fs::read_to_string(run.log()).unwrap();
+        let steps: Vec<_> =
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].clone()).collect();
+        assert_eq!(steps, [1, 2, 5]);
+    }
+
+    #[test]
+    fn events_are_records_with_checksums() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        let mut log = RunLog::open(&run, 0).unwrap();
+        log.write(&report(7)).unwrap();
+        log.picture(&RgbImage::new(5, 3), 7).unwrap();
+        let bytes = fs::read(&log.tensorboard.path).unwrap();
+        let (mut rest, mut events) = (&bytes[..], Vec::new());
+        while !rest.is_empty() {
+            let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+            let mut event = Event::new();
+            event.merge_from_bytes(&rest[12..12 + length]).unwrap();
+            events.push(event);
+            rest = &rest[16 + length..];
+        }
+        assert_eq!(events.len(), 3);
+        assert_eq!(events[0].get_file_version(), "brain.Event:2");
+        let scalars = events[1].get_summary().get_value();
+        assert_eq!((events[1].get_step(), scalars[0].get_tag()), (7, "loss/train_loss"));
+        assert_eq!(scalars[0].get_simple_value(), 0.5);
+        let image = events[2].get_summary().get_value()[0].get_image();
+        assert_eq!((image.get_width(), image.get_height()), (5, 3));
+        assert!(image::load_from_memory(image.get_encoded_image_string()).is_ok());
+    }
+}
