@@ -15,4 +15,4 @@ pub mod target;
 pub use config::{FcmaeConfig, FcmaeError, MaskShape};
 pub use mask::random_mask;
 pub use objective::Fcmae;
-pub use picture::{Reconstruction, reconstruct};
+pub use picture::{Reconstruction, Score, reconstruct};

@@ -58,7 +58,7 @@ mod tests {
         let mask = random_mask(&SHAPE, 0, 0, &indices).unwrap();
         let mut counts = [0; 49];
         mask.visible().iter().flatten().for_each(|&patch| counts[patch] += 1);
-        let expected = 4000.0 * 19.0 / 49.0;
+        let expected: f64 = 4000.0 * 19.0 / 49.0;
         // Five standard deviations of a binomial count.
         let bound = 5.0 * (expected * (1.0 - 19.0 / 49.0)).sqrt();
         assert!(counts.iter().all(|&count| (f64::from(count) - expected).abs() < bound), "{counts:?}");

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use model::drop_path::DropPath;
 use model::init::{Init, initialize};
 use model::sites::Rows;
 use model::{ConfigError, ConvNextV2Config, Decoder, Encoder, Execution, PatchMask, Predict, Sites};
@@ -55,18 +56,20 @@ impl Fcmae {
         self.patch_size
     }
 
-    /// Predicted patches `[N, K, P·P·C]` of images `[N, C, H, W]`.
+    /// Predicted patches `[N, K, P·P·C]` of images `[N, C, H, W]`. `drop_path` is for the encoder,
+    /// in training only.
     pub fn forward(
         &self,
         images: Tensor<4>,
         mask: &PatchMask,
         execution: Execution,
         predict: Predict,
+        drop_path: Option<&DropPath>,
     ) -> Tensor<3> {
         let device = images.device();
         let patch = [self.patch_size, self.patch_size];
         let pixels = Sites::masked(mask, patch, execution, &device);
-        let mut stages = self.encoder.forward(images, &pixels, None);
+        let mut stages = self.encoder.forward(images, &pixels, drop_path);
         let last = stages.swap_remove(stages.len() - 1);
         let visible = match execution {
             Execution::Compact => last.tokens,
@@ -76,8 +79,14 @@ impl Fcmae {
     }
 
     /// Mean over hidden patches of the mean squared error of their pixels, `[1]`.
-    pub fn loss(&self, images: Tensor<4>, mask: &PatchMask, execution: Execution) -> Tensor<1> {
-        let pred = self.forward(images.clone(), mask, execution, Predict::Hidden);
+    pub fn loss(
+        &self,
+        images: Tensor<4>,
+        mask: &PatchMask,
+        execution: Execution,
+        drop_path: Option<&DropPath>,
+    ) -> Tensor<1> {
+        let pred = self.forward(images.clone(), mask, execution, Predict::Hidden, drop_path);
         let hidden = Rows::new(mask.hidden(), mask.patches(), &images.device());
         let target = self.target(hidden.select(patchify(images, self.patch_size)));
         // Every sample hides the same number of patches, so the mean over all is the mean of means.

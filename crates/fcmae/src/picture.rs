@@ -1,6 +1,6 @@
 //! What the network makes of masked images, as a picture and as numbers.
 
-use burn::tensor::{Tensor, TensorError};
+use burn::tensor::{DataError, Tensor};
 use data::transform::normalize::Normalize;
 use image::{Rgb, RgbImage};
 use model::{Execution, PatchMask, Predict};
@@ -49,10 +49,10 @@ pub fn reconstruct(
     images: Tensor<4>,
     mask: &PatchMask,
     normalize: &Normalize,
-) -> Result<Reconstruction, TensorError> {
+) -> Result<Reconstruction, DataError> {
     let [batch, channels, height, width] = images.dims();
     let patch = model.patch_size();
-    let pred = model.forward(images.clone(), mask, Execution::Compact, Predict::All);
+    let pred = model.forward(images.clone(), mask, Execution::Compact, Predict::All, None);
     let losses = model.patch_loss(images.clone(), pred.clone()).into_data().try_into_vec::<f32>()?;
     let used_target_statistics = model.norm_pix_loss();
     let pred = if used_target_statistics {

@@ -13,7 +13,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use fcmae::target::{patchify, unpatchify};
 use fcmae::{Fcmae, FcmaeConfig};
 use model::{ConvNextV2Config, Execution, GrnStats, PatchMask, Predict, Sites, official_name};
-use trainer::{AdamWConfig, StateDict, build_optimizer, decays_pretrain, parameter_groups};
+use trainer::{AdamWConfig, ParameterRule, StateDict, build_optimizer, decays, learning_rates, parameter_groups};
 
 const PATCH: usize = 32;
 const EXECUTIONS: [Execution; 2] = [Execution::Masked, Execution::Compact];
@@ -96,7 +96,7 @@ fn stages_and_prediction() {
                     assert_forward(&values(features.map()), &expected.get(&name).unwrap().values, &what);
                 }
             }
-            let pred = fcmae.forward(images.clone(), &mask, execution, Predict::All);
+            let pred = fcmae.forward(images.clone(), &mask, execution, Predict::All, None);
             let losses = values(fcmae.patch_loss(images.clone(), pred.clone()));
             let what = format!("{variant} {execution:?} patch_loss");
             assert_forward(&losses, &expected.get("patch_loss").unwrap().values, &what);
@@ -117,7 +117,7 @@ fn loss_and_every_gradient() {
         let expected = golden(variant);
         let fcmae = network(stats, norm_pix_loss, &device);
         for execution in EXECUTIONS {
-            let loss = fcmae.loss(images.clone(), &mask, execution);
+            let loss = fcmae.loss(images.clone(), &mask, execution, None);
             let what = format!("{variant} {execution:?}");
             assert_forward(&values(loss.clone()), &expected.get("loss").unwrap().values, &what);
             let gradients = GradientsParams::from_grads(loss.backward(), &fcmae);
@@ -156,21 +156,20 @@ fn assert_after_three_steps(decay_grn: bool, prefix: &str) {
         for execution in EXECUTIONS {
             let mut fcmae = network(stats, true, &device);
             let rule = |name: &str, shape: &[usize]| {
-                let decays = decays_pretrain(name, shape)
-                    && (decay_grn || !(name.ends_with(".gamma") || name.ends_with(".beta")));
-                trainer::ParameterRule { lr_scale: 1.0, weight_decay: if decays { 0.05 } else { 0.0 } }
+                let weight_decay = if decays(name, shape, decay_grn) { 0.05 } else { 0.0 };
+                ParameterRule { lr_scale: 1.0, weight_decay }
             };
             let groups = parameter_groups(&fcmae, &official_name, &rule);
             assert_eq!(groups.len(), 2);
             let mut optimizer = build_optimizer(&groups, &AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 });
             for (step, golden) in losses.into_iter().enumerate() {
-                let loss = fcmae.loss(images.clone(), &mask, execution);
+                let loss = fcmae.loss(images.clone(), &mask, execution, None);
                 if decay_grn {
                     assert_forward(&values(loss.clone()), &[golden], &format!("loss of step {step}"));
                 }
                 if step < 3 {
                     let gradients = GradientsParams::from_grads(loss.backward(), &fcmae);
-                    fcmae = optimizer.step(LR, fcmae, gradients);
+                    fcmae = optimizer.step(learning_rates(LR, &groups), fcmae, gradients);
                 }
             }
             let found = StateDict::of_module(&fcmae, &official_name);
@@ -200,6 +199,26 @@ fn three_adamw_steps_with_grn_exempt() {
 }
 
 #[test]
+fn parameter_groups_equal_the_official_ones() {
+    let expected: serde_json::Value =
+        serde_json::from_str(include_str!("goldens/parameter_groups.json")).unwrap();
+    let fcmae = network(GrnStats::Sample, true, &Device::flex());
+    let rule = |name: &str, shape: &[usize]| ParameterRule {
+        lr_scale: 1.0,
+        weight_decay: f64::from(u8::from(decays(name, shape, true))),
+    };
+    for group in parameter_groups(&fcmae, &official_name, &rule) {
+        let key = if group.rule.weight_decay > 0.0 { "decay" } else { "no_decay" };
+        let mut expected: Vec<_> =
+            expected["pretrain"][key].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
+        let mut found: Vec<_> = group.names.iter().map(String::as_str).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{key}");
+    }
+}
+
+#[test]
 fn patchify_equals_the_official_order_and_unpatchify_inverts_it() {
     let device = Device::flex();
     let inputs = golden("inputs");
@@ -224,9 +243,9 @@ fn the_loss_of_an_image_does_not_depend_on_its_batch_mates() {
     let alone = |stats, sample: usize| {
         let one = PatchMask::new([4, 4], vec![mask.visible()[sample].clone()]).unwrap();
         let image = images.clone().slice([sample..sample + 1]);
-        values(network(stats, true, &device).loss(image, &one, Execution::Compact))[0]
+        values(network(stats, true, &device).loss(image, &one, Execution::Compact, None))[0]
     };
-    let together = |stats| values(network(stats, true, &device).loss(images.clone(), &mask, Execution::Compact))[0];
+    let together = |stats| values(network(stats, true, &device).loss(images.clone(), &mask, Execution::Compact, None))[0];
     for (stats, independent) in [(GrnStats::Sample, true), (GrnStats::Batch, false)] {
         let mean = (alone(stats, 0) + alone(stats, 1)) / 2.0;
         assert_eq!((mean - together(stats)).abs() < 1e-6, independent, "{stats:?}");

@@ -3,6 +3,9 @@
 use crate::config::ConvNextV2Config;
 use crate::conv::DEPTHWISE_KERNEL;
 
+/// Elements that a block keeps for its backward pass, for every site and channel (measured).
+const ACTIVATIONS_PER_CHANNEL: usize = 40;
+
 /// The mask and decoder of a pretraining step, as far as its cost depends on them.
 #[derive(Debug, Clone, Copy)]
 pub struct MaskedCost {
@@ -92,11 +95,10 @@ impl EncoderCost {
         self.stages.iter().map(|stage| stage.parameters).sum()
     }
 
-    /// Elements of activations per image that a training step keeps for its backward pass: for
-    /// every block and site about 40 times its channels.
+    /// Elements of activations per image that a training step keeps for its backward pass.
     pub fn activations(&self) -> u64 {
-        let of = |s: &StageCost| (s.map[0] * s.map[1] * s.channels * s.depth) as u64 * 40;
-        self.stages.iter().map(of).sum()
+        let of = |s: &StageCost| s.map[0] * s.map[1] * s.channels * s.depth * ACTIVATIONS_PER_CHANNEL;
+        self.stages.iter().map(of).sum::<usize>() as u64
     }
 }
 
@@ -123,6 +125,15 @@ impl MaskedCost {
         let skipped = if self.decoder_depth > 0 { block[2] * (patches - read) } else { 0 };
         let pixels = (config.total_stride().pow(2) * config.num_channels) as u64;
         visible * config.last_hidden_size() as u64 * dim + whole - skipped + read * dim * pixels
+    }
+
+    /// Elements of the decoder's activations per image that a training step keeps.
+    pub fn decoder_activations(&self, config: &ConvNextV2Config) -> u64 {
+        let per_patch = (self.patch_size / config.total_stride()).pow(2);
+        let tokens = self.patches * per_patch;
+        let pixels = config.total_stride().pow(2) * config.num_channels;
+        let blocks = tokens * self.decoder_dim * self.decoder_depth * ACTIVATIONS_PER_CHANNEL;
+        (blocks + 4 * (tokens - self.visible * per_patch) * pixels) as u64
     }
 
     /// Parameters of the decoder.

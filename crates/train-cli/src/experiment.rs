@@ -50,7 +50,6 @@ pub(crate) fn open_data(config: &PretrainConfig, channels: usize) -> Result<Data
             workers: section.workers,
             max_corrupt: section.max_corrupt,
             normalize: normalize(section, channels)?,
-            ..LoaderConfig::default()
         },
     )?;
     Ok(Data { source, loader })
@@ -127,7 +126,7 @@ pub(crate) fn prepare(
     let mut values = Vec::with_capacity(shape.iter().product());
     for image in images {
         // The evaluation transform draws nothing.
-        let image = transform.apply(image, &mut rng(0, Stream::Augment, 0, 0));
+        let image = transform.apply(&image, &mut rng(0, Stream::Augment, 0, 0));
         normalize.apply(&image, &mut values);
     }
     (values, shape)

@@ -5,8 +5,10 @@ use std::fmt;
 use model::ConvNextV2Config;
 use model::cost::EncoderCost;
 use serde::Serialize;
+use trainer::{ParameterGroup, Plan};
 
 use crate::config::PretrainConfig;
+use crate::experiment::Data;
 
 const MIB: u64 = 1 << 20;
 
@@ -24,6 +26,94 @@ pub(crate) struct NetworkCost {
     /// For weights, gradients, moments and activations of one batch.
     pub(crate) memory_mib: u64,
     pub(crate) stages: Vec<StageRow>,
+}
+
+/// A run, before it starts.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RunPlan {
+    #[serde(flatten)]
+    cost: NetworkCost,
+    model: String,
+    images: usize,
+    classes: usize,
+    batch_size: usize,
+    accumulate: usize,
+    effective_batch: usize,
+    peak_lr: f64,
+    groups: Vec<GroupRow>,
+    steps_per_epoch: u64,
+    total_steps: u64,
+    epochs: u64,
+    seed: u64,
+}
+
+/// Parameters under one rule.
+#[derive(Debug, Clone, Serialize)]
+struct GroupRow {
+    weight_decay: f64,
+    tensors: usize,
+    parameters: usize,
+}
+
+impl RunPlan {
+    pub(crate) fn new(
+        config: &PretrainConfig,
+        model: &ConvNextV2Config,
+        data: &Data,
+        plan: &Plan,
+        groups: &[ParameterGroup],
+    ) -> anyhow::Result<Self> {
+        let groups = groups.iter().map(|group| GroupRow {
+            weight_decay: group.rule.weight_decay,
+            tensors: group.names.len(),
+            parameters: group.elements,
+        });
+        let size = config.model.size.map_or("ConvNeXt V2".to_owned(), |size| format!("ConvNeXt V2-{size}"));
+        Ok(Self {
+            cost: NetworkCost::of(config, model)?,
+            model: format!("{size}, depths {:?}, channels {:?}", model.depths, model.hidden_sizes),
+            images: data.source.len(),
+            classes: data.source.classes().len(),
+            batch_size: config.train.batch_size,
+            accumulate: config.train.accumulate,
+            effective_batch: plan.effective_batch,
+            peak_lr: config.optim.peak_lr(plan.effective_batch),
+            groups: groups.collect(),
+            steps_per_epoch: plan.steps_per_epoch(),
+            total_steps: plan.total_steps,
+            epochs: config.train.epochs,
+            seed: config.seed,
+        })
+    }
+}
+
+impl fmt::Display for RunPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "model        {}", self.model)?;
+        write!(f, "{}", self.cost)?;
+        let labels = match self.classes {
+            0 => "no labels".to_owned(),
+            classes => format!("{classes} classes, not used"),
+        };
+        writeln!(f, "data         {} images, {labels}", self.images)?;
+        writeln!(
+            f,
+            "batch        {} × {} accumulated = {}, peak learning rate {:.3e}",
+            self.batch_size, self.accumulate, self.effective_batch, self.peak_lr
+        )?;
+        for group in &self.groups {
+            writeln!(
+                f,
+                "group        weight decay {}: {} tensors, {} parameters",
+                group.weight_decay, group.tensors, group.parameters
+            )?;
+        }
+        write!(
+            f,
+            "steps        {} in {} epochs of {}, seed {}",
+            self.total_steps, self.epochs, self.steps_per_epoch, self.seed
+        )
+    }
 }
 
 /// One stage of the encoder.

@@ -167,7 +167,7 @@ fn train(
         (false, true) => ProgressKind::Bar,
         (false, false) => ProgressKind::Plain,
     };
-    let mut progress = progress(kind, interrupter.clone())?;
+    let mut progress = progress(kind, &interrupter)?;
     let position = trainer.plan.position(state.step);
     let batches = data
         .loader
