@@ -11,6 +11,8 @@ use crate::target::{patch_statistics, patchify, unpatchify};
 
 /// Pixels between pictures.
 const GAP: u32 = 2;
+/// Smaller pictures are enlarged to about this side, so that something can be seen.
+const READABLE: usize = 128;
 /// What hidden patches look like.
 const HIDDEN: Rgb<u8> = Rgb([128, 128, 128]);
 /// What is between pictures.
@@ -66,8 +68,8 @@ pub fn reconstruct(
 
     let size = channels * height * width;
     let (cell_width, cell_height) = (width as u32 + GAP, height as u32 + GAP);
-    let mut picture =
-        RgbImage::from_pixel(4 * cell_width - GAP, batch as u32 * cell_height - GAP, PAPER);
+    let (columns, rows) = (4 * cell_width - GAP, batch as u32 * cell_height - GAP);
+    let mut picture = RgbImage::from_pixel(columns, rows, PAPER);
     let mut scores = Vec::with_capacity(batch);
     for sample in 0..batch {
         let view = |values| Pixels { values, height, width, normalize };
@@ -90,7 +92,14 @@ pub fn reconstruct(
         let losses = &losses[sample * mask.patches()..];
         scores.push(score(&truth, &pred, &mask.hidden()[sample], losses, is_hidden));
     }
-    Ok(Reconstruction { picture, scores, used_target_statistics })
+    Ok(Reconstruction { picture: enlarge(picture, width.min(height)), scores, used_target_statistics })
+}
+
+/// Repeats pixels of a picture of small images.
+fn enlarge(picture: RgbImage, side: usize) -> RgbImage {
+    let factor = (READABLE / side).max(1) as u32;
+    let (width, height) = picture.dimensions();
+    image::imageops::resize(&picture, width * factor, height * factor, image::imageops::FilterType::Nearest)
 }
 
 fn score(

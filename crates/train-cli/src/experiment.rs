@@ -101,8 +101,13 @@ impl Pretraining {
     ) -> Result<Self> {
         let normalize = normalize(&config.data, model.num_channels)?;
         let transform = EvalTransform { size: config.data.image_size.pixels() };
-        let readable = (0..source.len()).filter_map(|index| source.get(index).ok());
+        // Spread over the data, so that they show more than the first class.
+        let step = (source.len() / PICTURES).max(1);
+        let readable = (0..source.len()).step_by(step).filter_map(|index| source.get(index).ok());
         let images: Vec<_> = readable.take(PICTURES).map(|sample| sample.image).collect();
+        if images.is_empty() {
+            bail!("none of the {PICTURES} images tried for progress pictures can be read, {} first", source.name(0));
+        }
         Ok(Self {
             seed: config.seed,
             execution: config.model.execution,

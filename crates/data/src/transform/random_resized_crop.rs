@@ -92,8 +92,9 @@ mod tests {
             areas.push(w * h / 120_000.0);
         }
         let mean = areas.iter().sum::<f64>() / areas.len() as f64;
-        // Uniform from 0.2 to 1, less the largest ones that do not fit at an extreme ratio.
-        assert!((0.54..0.60).contains(&mean), "{mean}");
+        // 0.4957 ± 0.186 in 200,000 draws of torchvision's algorithm in Python: less than the middle
+        // of 0.2 and 1, because large areas do not fit at extreme ratios. Five standard errors.
+        assert!((mean - 0.4957).abs() < 5.0 * 0.186 / 2000f64.sqrt(), "{mean}");
     }
 
     #[test]

@@ -1,0 +1,134 @@
+//! A run that is killed and resumed is, bit for bit, the run that was not.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{Bench, checkpoints, pretrain_args};
+use safetensors::SafeTensors;
+
+/// Every tensor of model and optimizer: name, shape, bytes.
+fn tensors(checkpoint: &Path) -> Vec<(String, Vec<usize>, Vec<u8>)> {
+    let mut all = Vec::new();
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let bytes = fs::read(checkpoint.join(file)).unwrap();
+        for (name, view) in SafeTensors::deserialize(&bytes).unwrap().iter() {
+            all.push((format!("{file} {name}"), view.shape().to_vec(), view.data().to_vec()));
+        }
+    }
+    all.sort();
+    all
+}
+
+fn assert_same(a: &Path, b: &Path) {
+    let (a, b) = (tensors(a), tensors(b));
+    assert!(a.len() > 100, "{} tensors", a.len());
+    assert_eq!(a.len(), b.len());
+    for (a, b) in a.iter().zip(&b) {
+        assert_eq!(a.0, b.0);
+        assert!(a == b, "{} differs", a.0);
+    }
+}
+
+/// Runs until the log line of `step`, then sends a signal without warning. The exit code is none
+/// when the signal ended the process.
+fn signal_at(bench: &Bench, args: &[&str], step: u64, signal: &str) -> Option<i32> {
+    let mut child = bench.command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let wanted = format!("{step}/40");
+    let reached = lines.by_ref().find(|line| line.as_ref().unwrap().contains(&wanted));
+    assert!(reached.is_some(), "never reached step {step}");
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    lines.for_each(drop);
+    child.wait().unwrap().code()
+}
+
+fn last(bench: &Bench, run: &str) -> std::path::PathBuf {
+    let path = checkpoints(&bench.path(run)).pop().unwrap();
+    assert!(path.ends_with("step-00000040"), "{}", path.display());
+    path
+}
+
+const STEPS: [&str; 2] = ["--set", "train.max_steps=40"];
+
+#[test]
+fn killed_at_random_points_and_resumed_equals_straight_through() {
+    let bench = Bench::new();
+    assert!(bench.pretrain("straight", &STEPS).status.success());
+    // Where the kill lands between two steps, or in the middle of a checkpoint, is up to chance.
+    let resumed = [&STEPS[..], &["--resume", "auto"]].concat();
+    let args = pretrain_args("killed", &resumed);
+    let mut random = u64::from(std::process::id());
+    let mut step = 0;
+    let mut kills = 0;
+    loop {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        step += 2 + (random >> 33) % 9;
+        if step >= 38 {
+            break;
+        }
+        assert_eq!(signal_at(&bench, &args, step, "-KILL"), None);
+        kills += 1;
+        let done = checkpoints(&bench.path("killed")).len();
+        assert!(done <= 4, "{done} checkpoints and leftovers");
+    }
+    assert!(kills >= 3);
+    // With other numbers of workers and other log intervals, which must not matter.
+    let finish = [&resumed[..], &["--set", "data.workers=0", "--set", "log.every_steps=7"]].concat();
+    assert!(bench.pretrain("killed", &finish).status.success());
+    assert_same(&last(&bench, "straight"), &last(&bench, "killed"));
+
+    let log = fs::read_to_string(bench.path("killed/log.jsonl")).unwrap();
+    let steps: Vec<u64> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
+        .collect();
+    assert!(steps.windows(2).all(|pair| pair[0] < pair[1]), "{steps:?}");
+    assert_eq!(checkpoints(&bench.path("killed")).len(), 2, "keep_last = 2");
+}
+
+#[test]
+fn interrupted_runs_write_a_checkpoint_and_say_how_to_continue() {
+    let bench = Bench::new();
+    assert!(bench.pretrain("straight", &STEPS).status.success());
+    for (run, signal) in [("interrupted", "-INT"), ("terminated", "-TERM")] {
+        // Without regular checkpoints, only the one that the signal causes can be there.
+        let rare = [&STEPS[..], &["--set", "train.checkpoint_every_steps=0"]].concat();
+        assert_eq!(signal_at(&bench, &pretrain_args(run, &rare), 9, signal), Some(0));
+        let step = checkpoints(&bench.path(run)).pop().unwrap();
+        assert!(step >= bench.path(run).join("checkpoints/step-00000009"), "{}", step.display());
+        let finish = [&rare[..], &["--resume", "auto"]].concat();
+        assert!(bench.pretrain(run, &finish).status.success());
+        assert_same(&last(&bench, "straight"), &last(&bench, run));
+    }
+}
+
+#[test]
+fn a_finished_run_has_nothing_left_to_do() {
+    let bench = Bench::new();
+    assert!(bench.pretrain("run", &STEPS).status.success());
+    let before = tensors(&last(&bench, "run"));
+    let output = bench.pretrain("run", &[&STEPS[..], &["--resume", "auto"]].concat());
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("finished at step 40 of 40"));
+    assert!(before == tensors(&last(&bench, "run")));
+}
+
+#[test]
+fn weights_alone_start_a_new_run() {
+    let bench = Bench::new();
+    assert!(bench.pretrain("first", &["--set", "train.max_steps=4"]).status.success());
+    let more = ["--init", "first", "--set", "train.max_steps=1", "--set", "optim.lr=0.0"];
+    let output = bench.pretrain("second", &more);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // A learning rate of zero leaves the weights as they came.
+    let model = |run: &str, step: &str| {
+        let path = bench.path(run).join("checkpoints").join(step).join("model.safetensors");
+        fs::read(path).unwrap()
+    };
+    assert_eq!(model("first", "step-00000004"), model("second", "step-00000001"));
+}
