@@ -38,7 +38,9 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
 fn to_rgb(image: DynamicImage) -> RgbImage {
     let upper = |value: u16| (value >> 8) as u8;
     match image {
-        DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) | DynamicImage::ImageRgb16(_)
+        DynamicImage::ImageLuma16(_)
+        | DynamicImage::ImageLumaA16(_)
+        | DynamicImage::ImageRgb16(_)
         | DynamicImage::ImageRgba16(_) => {
             let wide = image.into_rgb16();
             let (width, height) = wide.dimensions();
@@ -107,7 +109,8 @@ mod tests {
     fn cmyk_jpeg_becomes_rgb() {
         let image = decode(include_bytes!("../tests/goldens/cmyk.jpg")).unwrap();
         // What Pillow makes of it.
-        let expected = image::load_from_memory(include_bytes!("../tests/goldens/cmyk.png")).unwrap().into_rgb8();
+        let expected =
+            image::load_from_memory(include_bytes!("../tests/goldens/cmyk.png")).unwrap().into_rgb8();
         assert_eq!(image.dimensions(), expected.dimensions());
         for (a, b) in image.as_raw().iter().zip(expected.as_raw()) {
             assert!(a.abs_diff(*b) <= 3, "{a} {b}");

@@ -1,5 +1,7 @@
 //! Every source: what it reads, and what it says of data that it cannot read.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -111,7 +113,12 @@ fn cifar_binary_batches() {
 fn cifar_sheets() {
     let dir = tempfile::tempdir().unwrap();
     // Two images a sheet; pixel (row 0, column 1) of the second one is green.
-    let sheet = RgbImage::from_fn(1024, 2, |x, y| if (x, y) == (1, 1) { Rgb([0, 255, 0]) } else { Rgb([y as u8, 0, 0]) });
+    let sheet =
+        RgbImage::from_fn(
+            1024,
+            2,
+            |x, y| if (x, y) == (1, 1) { Rgb([0, 255, 0]) } else { Rgb([y as u8, 0, 0]) },
+        );
     for i in 1..=5 {
         sheet.save(dir.path().join(format!("data_batch_{i}.png"))).unwrap();
     }

@@ -1,5 +1,7 @@
 //! Resizing, cropping, normalisation and decoding against Pillow, torchvision and timm.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::path::PathBuf;
 
 use data::rng::{Stream, rng};
@@ -89,13 +91,17 @@ fn normalised_numbers_equal_torchvision() {
     }
 }
 
-/// Decoders differ in how they interpolate chroma; libjpeg's result is the fixture.
+/// Decoders differ in how they interpolate chroma, most of all at hard edges; libjpeg's result is
+/// the fixture.
 #[test]
 fn jpeg_decoding_is_close_to_libjpeg() {
     let (found, expected) = (decode_file(&golden("source.jpg")).unwrap(), picture("source_jpg_decoded"));
     assert_eq!(found.dimensions(), expected.dimensions());
-    let differences: Vec<_> = found.as_raw().iter().zip(expected.as_raw()).map(|(a, b)| a.abs_diff(*b)).collect();
+    let differences: Vec<_> =
+        found.as_raw().iter().zip(expected.as_raw()).map(|(a, b)| a.abs_diff(*b)).collect();
     let mean = differences.iter().map(|d| f64::from(*d)).sum::<f64>() / differences.len() as f64;
     let beyond = differences.iter().filter(|d| **d > 3).count();
-    panic!("mean {mean} beyond {beyond} of {}", differences.len());
+    // 0.36 and 0.2 % when this was written, almost all of it at hard colour edges.
+    assert!(mean < 0.5, "mean difference {mean}");
+    assert!(beyond * 200 < differences.len(), "{beyond} of {} values off by more than 3", differences.len());
 }

@@ -32,18 +32,29 @@ impl Fcmae {
         seed: u64,
         device: &Device,
     ) -> Result<Self, ConfigError> {
-        model.validate()?;
         let init = match config.init {
             InitName::TruncNormal => Init::TruncNormal { std: model.initializer_range },
             InitName::Official => Init::OfficialFcmae,
         };
-        let fcmae = Self {
+        Ok(initialize(Self::zeros(config, model, device)?, init, seed))
+    }
+
+    /// A network of zeros, for weights that come from elsewhere or to be counted.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn zeros(
+        config: &FcmaeConfig,
+        model: &ConvNextV2Config,
+        device: &Device,
+    ) -> Result<Self, ConfigError> {
+        model.validate()?;
+        Ok(Self {
             encoder: Encoder::zeros(model, config.grn_stats, device),
             decoder: Decoder::zeros(model, config.decoder_dim, config.decoder_depth, device),
             patch_size: config.patch_size,
             norm_pix_loss: config.norm_pix_loss,
-        };
-        Ok(initialize(fcmae, init, seed))
+        })
     }
 
     /// Whether targets are normalised patch by patch, and predictions meant so.

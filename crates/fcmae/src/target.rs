@@ -10,20 +10,23 @@ const EPSILON: f64 = 1e-6;
 pub fn patchify(images: Tensor<4>, patch: usize) -> Tensor<3> {
     let [batch, channels, height, width] = images.dims();
     let (rows, columns) = (height / patch, width / patch);
-    images
-        .reshape([batch, channels, rows, patch, columns, patch])
-        .permute([0, 2, 4, 3, 5, 1])
-        .reshape([batch, rows * columns, patch * patch * channels])
+    images.reshape([batch, channels, rows, patch, columns, patch]).permute([0, 2, 4, 3, 5, 1]).reshape([
+        batch,
+        rows * columns,
+        patch * patch * channels,
+    ])
 }
 
 /// The inverse of [`patchify`] for a grid of `[rows, columns]` patches.
 pub fn unpatchify(patches: Tensor<3>, grid: [usize; 2], patch: usize) -> Tensor<4> {
     let [batch, _, values] = patches.dims();
     let ([rows, columns], channels) = (grid, values / (patch * patch));
-    patches
-        .reshape([batch, rows, columns, patch, patch, channels])
-        .permute([0, 5, 1, 3, 2, 4])
-        .reshape([batch, channels, rows * patch, columns * patch])
+    patches.reshape([batch, rows, columns, patch, patch, channels]).permute([0, 5, 1, 3, 2, 4]).reshape([
+        batch,
+        channels,
+        rows * patch,
+        columns * patch,
+    ])
 }
 
 /// Mean and standard deviation √(var + 1e-6) of every patch, each `[N, L, 1]`; the variance is

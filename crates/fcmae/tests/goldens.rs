@@ -6,6 +6,8 @@
 //! forward 1e-4 relative + 1e-5, gradients 1e-3 of a tensor's largest magnitude; PyTorch's own
 //! float32 run is within 3e-6 of both.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::path::PathBuf;
 
 use burn::optim::GradientsParams;
@@ -13,7 +15,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use fcmae::target::{patchify, unpatchify};
 use fcmae::{Fcmae, FcmaeConfig};
 use model::{ConvNextV2Config, Execution, GrnStats, PatchMask, Predict, Sites, official_name};
-use trainer::{AdamWConfig, ParameterRule, StateDict, build_optimizer, decays, learning_rates, parameter_groups};
+use trainer::{
+    AdamWConfig, ParameterRule, StateDict, build_optimizer, decays, learning_rates, parameter_groups,
+};
 
 const PATCH: usize = 32;
 const EXECUTIONS: [Execution; 2] = [Execution::Masked, Execution::Compact];
@@ -136,7 +140,7 @@ fn loss_and_every_gradient() {
 
 /// Losses before each of three steps and after the last, from the fixtures' manifest.
 const LOSSES: [(&str, [f32; 4]); 2] = [
-    ("sample_normpix", [1.727_184_5, 1.479_151, 1.376_440_1, 1.304_585]),
+    ("sample_normpix", [1.727_184_5, 1.479_151, 1.376_44, 1.304_585]),
     ("batch_normpix", [1.727_272_8, 1.485_999_5, 1.382_747_2, 1.307_432_9]),
 ];
 
@@ -242,10 +246,12 @@ fn the_loss_of_an_image_does_not_depend_on_its_batch_mates() {
     let (images, mask) = (tensor::<4>(&inputs, "images", &device), mask(&inputs));
     let alone = |stats, sample: usize| {
         let one = PatchMask::new([4, 4], vec![mask.visible()[sample].clone()]).unwrap();
-        let image = images.clone().slice([sample..sample + 1]);
+        let image = images.clone().narrow(0, sample, 1);
         values(network(stats, true, &device).loss(image, &one, Execution::Compact, None))[0]
     };
-    let together = |stats| values(network(stats, true, &device).loss(images.clone(), &mask, Execution::Compact, None))[0];
+    let together = |stats| {
+        values(network(stats, true, &device).loss(images.clone(), &mask, Execution::Compact, None))[0]
+    };
     for (stats, independent) in [(GrnStats::Sample, true), (GrnStats::Batch, false)] {
         let mean = (alone(stats, 0) + alone(stats, 1)) / 2.0;
         assert_eq!((mean - together(stats)).abs() < 1e-6, independent, "{stats:?}");

@@ -68,4 +68,3 @@ impl Block {
         self.grn.forward(x, sites)
     }
 }
-

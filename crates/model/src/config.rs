@@ -47,16 +47,8 @@ pub enum Size {
 
 impl Size {
     /// All sizes, smallest first.
-    pub const ALL: [Self; 8] = [
-        Self::Atto,
-        Self::Femto,
-        Self::Pico,
-        Self::Nano,
-        Self::Tiny,
-        Self::Base,
-        Self::Large,
-        Self::Huge,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Atto, Self::Femto, Self::Pico, Self::Nano, Self::Tiny, Self::Base, Self::Large, Self::Huge];
 
     /// Blocks per stage.
     pub fn depths(self) -> [usize; 4] {
@@ -157,11 +149,7 @@ impl Default for ConvNextV2Config {
 impl ConvNextV2Config {
     /// One of the eight published sizes, everything else at its default.
     pub fn from_size(size: Size) -> Self {
-        Self {
-            hidden_sizes: size.hidden_sizes().to_vec(),
-            depths: size.depths().to_vec(),
-            ..Self::default()
-        }
+        Self { hidden_sizes: size.hidden_sizes().to_vec(), depths: size.depths().to_vec(), ..Self::default() }
     }
 
     /// Pixels per site of the last stage: the stem's stride times two for every later stage.
@@ -185,9 +173,7 @@ impl ConvNextV2Config {
 
     /// `stem`, `stage1`, … as transformers names them.
     pub fn stage_names(&self) -> Vec<String> {
-        std::iter::once("stem".to_owned())
-            .chain((1..=self.num_stages).map(|i| format!("stage{i}")))
-            .collect()
+        std::iter::once("stem".to_owned()).chain((1..=self.num_stages).map(|i| format!("stage{i}"))).collect()
     }
 
     /// Indices of the feature maps that the backbone returns (0 = stem); the last stage when

@@ -54,8 +54,7 @@ impl ConvNextV2Model {
         drop_path: Option<&DropPath>,
     ) -> ConvNextV2Output {
         let [batch, _, height, width] = pixel_values.dims();
-        let mut stages =
-            self.encoder.forward(pixel_values, &Sites::all(batch, [height, width]), drop_path);
+        let mut stages = self.encoder.forward(pixel_values, &Sites::all(batch, [height, width]), drop_path);
         let hidden_states =
             output_hidden_states.then(|| stages.iter().map(|features| features.map()).collect());
         let last = stages.swap_remove(stages.len() - 1);

@@ -4,7 +4,7 @@ use crate::config::ConvNextV2Config;
 use crate::conv::DEPTHWISE_KERNEL;
 
 /// Elements that a block keeps for its backward pass, for every site and channel (measured).
-const ACTIVATIONS_PER_CHANNEL: usize = 40;
+const ACTIVATIONS_PER_CHANNEL: usize = 24;
 
 /// The mask and decoder of a pretraining step, as far as its cost depends on them.
 #[derive(Debug, Clone, Copy)]
@@ -76,10 +76,7 @@ impl EncoderCost {
                 depth,
                 map,
                 macs: sites * (entry + depth as u64 * block_macs(channels).iter().sum::<u64>()),
-                parameters: entry
-                    + channels as u64
-                    + entry_norm
-                    + depth as u64 * block_parameters(channels),
+                parameters: entry + channels as u64 + entry_norm + depth as u64 * block_parameters(channels),
             }
         });
         Self { stages: stages.collect() }

@@ -108,9 +108,7 @@ fn stream(seed: u64, name: &str) -> ChaCha8Rng {
 fn draw(fill: Fill, count: usize, rng: &mut impl Rng) -> Vec<f32> {
     match fill {
         Fill::Constant(value) => vec![value; count],
-        Fill::Uniform(bound) => {
-            (0..count).map(|_| (rng.random_range(-1.0..1.0) * bound) as f32).collect()
-        }
+        Fill::Uniform(bound) => (0..count).map(|_| (rng.random_range(-1.0..1.0) * bound) as f32).collect(),
         Fill::TruncNormal(std) => {
             let values = std::iter::repeat_with(|| standard_normal(rng) * std);
             values.filter(|value| value.abs() <= 2.0).take(count).map(|value| value as f32).collect()

@@ -82,8 +82,11 @@ impl Rows {
         let sites = tokens / self.picked;
         let all = Tensor::<2>::zeros([batch * self.patches, sites * channels], &x.device());
         let x = x.reshape([batch * self.picked, sites * channels]);
-        all.select_assign(0, self.indices.clone(), x, IndexingUpdateOp::Add)
-            .reshape([batch, self.patches * sites, channels])
+        all.select_assign(0, self.indices.clone(), x, IndexingUpdateOp::Add).reshape([
+            batch,
+            self.patches * sites,
+            channels,
+        ])
     }
 }
 
@@ -145,9 +148,12 @@ impl Sites {
             Shown::Compact(present) => present.spread(tokens),
             Shown::All | Shown::Masked(_) => tokens,
         };
-        x.reshape([self.batch, rows, columns, height, width, channels])
-            .permute([0, 5, 1, 3, 2, 4])
-            .reshape([self.batch, channels, rows * height, columns * width])
+        x.reshape([self.batch, rows, columns, height, width, channels]).permute([0, 5, 1, 3, 2, 4]).reshape([
+            self.batch,
+            channels,
+            rows * height,
+            columns * width,
+        ])
     }
 
     /// Zeroes the tokens of hidden sites; only the masked execution has any.

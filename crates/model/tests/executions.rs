@@ -1,5 +1,7 @@
 //! The three executions of the encoder are one function: same outputs, same gradients.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -76,11 +78,7 @@ fn encoder(stats: GrnStats, device: &Device) -> Encoder {
 }
 
 /// Maps of stem and stages, and every gradient of a fixed functional of them.
-fn run(
-    encoder: &Encoder,
-    images: Tensor<4>,
-    sites: &Sites,
-) -> (Vec<Vec<f32>>, BTreeMap<String, Vec<f32>>) {
+fn run(encoder: &Encoder, images: Tensor<4>, sites: &Sites) -> (Vec<Vec<f32>>, BTreeMap<String, Vec<f32>>) {
     let features = encoder.forward(images.clone(), sites, None);
     let maps: Vec<_> = features.iter().map(|features| features.map()).collect();
     let loss = maps

@@ -93,6 +93,20 @@ impl Default for DataSection {
     }
 }
 
+impl DataSection {
+    /// Checks the random crop.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let ordered = |[low, high]: [f64; 2]| 0.0 < low && low <= high && high.is_finite();
+        if !ordered(self.crop_scale) || self.crop_scale[1] > 1.0 {
+            bail!("data.crop_scale must be two rising shares in (0, 1], found {:?}", self.crop_scale);
+        }
+        if !ordered(self.crop_ratio) {
+            bail!("data.crop_ratio must be two rising positive numbers, found {:?}", self.crop_ratio);
+        }
+        Ok(())
+    }
+}
+
 /// `224` or `[224, 160]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a side or [height, width] in pixels")]

@@ -28,9 +28,10 @@ pub(crate) struct Data {
 /// Opens the data of an experiment.
 pub(crate) fn open_data(config: &PretrainConfig, channels: usize) -> Result<Data> {
     let section = &config.data;
-    let path = section.path.as_deref().ok_or_else(|| {
-        anyhow!("no images: give --data DIR, or path = \"…\" in the [data] section")
-    })?;
+    let path = section
+        .path
+        .as_deref()
+        .ok_or_else(|| anyhow!("no images: give --data DIR, or path = \"…\" in the [data] section"))?;
     let source = data::open(path, section.format, Split::Train, Labels::Ignored)?;
     let transform = TrainTransform {
         crop: RandomResizedCrop {
@@ -63,9 +64,7 @@ pub(crate) fn normalize(section: &DataSection, channels: usize) -> Result<Normal
     let of = |key: &str, values: &[f32]| match (values.len(), channels) {
         (found, wanted) if found == wanted => Ok(values.to_vec()),
         (3, 1) => Ok(vec![values.iter().sum::<f32>() / 3.0]),
-        (found, wanted) => {
-            Err(anyhow!("data.{key} has {found} numbers for model.num_channels = {wanted}"))
-        }
+        (found, wanted) => Err(anyhow!("data.{key} has {found} numbers for model.num_channels = {wanted}")),
     };
     let normalize = Normalize { mean: of("mean", &section.mean)?, std: of("std", &section.std)? };
     if normalize.std.iter().any(|std| *std <= 0.0) {
@@ -106,7 +105,10 @@ impl Pretraining {
         let readable = (0..source.len()).step_by(step).filter_map(|index| source.get(index).ok());
         let images: Vec<_> = readable.take(PICTURES).map(|sample| sample.image).collect();
         if images.is_empty() {
-            bail!("none of the {PICTURES} images tried for progress pictures can be read, {} first", source.name(0));
+            bail!(
+                "none of the {PICTURES} images tried for progress pictures can be read, {} first",
+                source.name(0)
+            );
         }
         Ok(Self {
             seed: config.seed,

@@ -1,9 +1,11 @@
 //! What a run is going to do and what it will cost, printed before it starts.
 
 use std::fmt;
+use std::time::Instant;
 
-use model::ConvNextV2Config;
+use burn::tensor::{Device, Tensor};
 use model::cost::EncoderCost;
+use model::{ConvNextV2Config, Execution};
 use serde::Serialize;
 use trainer::{ParameterGroup, Plan};
 
@@ -45,6 +47,8 @@ pub(crate) struct RunPlan {
     total_steps: u64,
     epochs: u64,
     seed: u64,
+    /// At this machine's speed; a rough guess from a short measurement.
+    expected_hours: f64,
 }
 
 /// Parameters under one rule.
@@ -62,7 +66,15 @@ impl RunPlan {
         data: &Data,
         plan: &Plan,
         groups: &[ParameterGroup],
+        device: &Device,
     ) -> anyhow::Result<Self> {
+        let cost = NetworkCost::of(config, model)?;
+        let macs = match config.model.execution {
+            Execution::Compact => cost.compact_macs,
+            Execution::Masked => cost.dense_macs,
+        };
+        // Forward and backward are three times the work of forward.
+        let work = 3.0 * macs as f64 * plan.effective_batch as f64 * plan.total_steps as f64;
         let groups = groups.iter().map(|group| GroupRow {
             weight_decay: group.rule.weight_decay,
             tensors: group.names.len(),
@@ -70,7 +82,8 @@ impl RunPlan {
         });
         let size = config.model.size.map_or("ConvNeXt V2".to_owned(), |size| format!("ConvNeXt V2-{size}"));
         Ok(Self {
-            cost: NetworkCost::of(config, model)?,
+            cost,
+            expected_hours: work / (matrix_speed(device) * USUAL_SHARE) / 3600.0,
             model: format!("{size}, depths {:?}, channels {:?}", model.depths, model.hidden_sizes),
             images: data.source.len(),
             classes: data.source.classes().len(),
@@ -108,11 +121,36 @@ impl fmt::Display for RunPlan {
                 group.weight_decay, group.tensors, group.parameters
             )?;
         }
-        write!(
+        writeln!(
             f,
             "steps        {} in {} epochs of {}, seed {}",
             self.total_steps, self.epochs, self.steps_per_epoch, self.seed
-        )
+        )?;
+        write!(f, "finish       roughly {} from now", duration(self.expected_hours))
+    }
+}
+
+/// Share of the speed of a large matrix product that a training step usually reaches (measured).
+const USUAL_SHARE: f64 = 0.15;
+
+/// Multiply-adds a second of a large matrix product on the device.
+fn matrix_speed(device: &Device) -> f64 {
+    const SIDE: usize = 768;
+    let matrix = Tensor::<2>::ones([SIDE, SIDE], &device.clone().inner());
+    let product = || drop(matrix.clone().matmul(matrix.clone()).into_data());
+    product();
+    let start = Instant::now();
+    (0..3).for_each(|_| product());
+    3.0 * (SIDE as f64).powi(3) / start.elapsed().as_secs_f64()
+}
+
+/// `40 s`, `12 min`, `5.2 h` or `3.1 days`.
+fn duration(hours: f64) -> String {
+    match hours {
+        h if h < 1.0 / 60.0 => format!("{:.0} s", (h * 3600.0).ceil()),
+        h if h < 1.0 => format!("{:.0} min", h * 60.0),
+        h if h < 48.0 => format!("{h:.1} h"),
+        h => format!("{:.1} days", h / 24.0),
     }
 }
 
@@ -137,8 +175,8 @@ impl NetworkCost {
         let decoder_parameters = mask.decoder_parameters(model);
         let parameters = encoder.parameters() + decoder_parameters;
         let visible = match config.model.execution {
-            model::Execution::Compact => mask.visible_share(encoder.activations()),
-            model::Execution::Masked => encoder.activations(),
+            Execution::Compact => mask.visible_share(encoder.activations()),
+            Execution::Masked => encoder.activations(),
         };
         let decoder = mask.decoder_activations(model);
         let activations = config.train.batch_size as u64 * (visible + decoder);

@@ -47,19 +47,40 @@ fn write_and_rename(
     fill(temporary)?;
     let config = run.path().join(CONFIG_FILE);
     if config.is_file() {
-        fs::copy(&config, temporary.join(CONFIG_FILE)).map_err(TrainError::io("copy", &config))?;
+        let copy = temporary.join(CONFIG_FILE);
+        fs::copy(&config, &copy).map_err(TrainError::io("copy", &config))?;
+        sync(&copy)?;
     }
     let state = temporary.join(STATE_FILE);
-    let json = serde_json::to_string(position).map_err(|error| TrainError::io("write", &state)(error.into()))?;
+    let json =
+        serde_json::to_string(position).map_err(|error| TrainError::io("write", &state)(error.into()))?;
     fs::write(&state, json + "\n").map_err(TrainError::io("write", &state))?;
     sync(&state)?;
     sync(temporary)?;
-    if path.exists() {
-        // Same step, same bits: only a resumed run comes here again.
-        fs::remove_dir_all(path).map_err(TrainError::io("replace", path))?;
+    replace(path, temporary, &run.checkpoints_folder())
+}
+
+/// Renames `temporary` to `path`. A checkpoint of the same step, which a run resumed from an earlier
+/// one finds, is set aside first: removed in place, it would look complete while only half of its
+/// files are left.
+fn replace(path: &Path, temporary: &Path, folder: &Path) -> Result<(), TrainError> {
+    let aside = folder.join(format!("{TEMPORARY}replaced"));
+    let replaces = path.exists();
+    if replaces {
+        fs::rename(path, &aside).map_err(TrainError::io("set aside", path))?;
     }
-    fs::rename(temporary, path).map_err(TrainError::io("rename", temporary))?;
-    sync(&run.checkpoints_folder())
+    if let Err(error) = fs::rename(temporary, path) {
+        if replaces {
+            // Best effort: the reason of the failure matters more.
+            let _ = fs::rename(&aside, path);
+        }
+        return Err(TrainError::io("rename", temporary)(error));
+    }
+    sync(folder)?;
+    if replaces {
+        fs::remove_dir_all(&aside).map_err(TrainError::io("remove", &aside))?;
+    }
+    Ok(())
 }
 
 fn sync(path: &Path) -> Result<(), TrainError> {
@@ -100,12 +121,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(&dir.path().join("run")).unwrap();
         for content in ["a", "b"] {
-            let fill = |folder: &Path| {
-                fs::write(folder.join("x"), content).map_err(TrainError::io("write", folder))
-            };
+            let fill =
+                |folder: &Path| fs::write(folder.join("x"), content).map_err(TrainError::io("write", folder));
             let path = write_checkpoint(&run, &POSITION, fill).unwrap();
             assert_eq!(fs::read_to_string(path.join("x")).unwrap(), content);
+            assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
         }
+    }
+
+    #[test]
+    fn a_replacement_that_fails_gives_the_old_checkpoint_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        let good = write_checkpoint(&run, &POSITION, |_| Ok(())).unwrap();
+        let error = replace(&good, &dir.path().join("nothing"), &run.checkpoints_folder()).unwrap_err();
+        assert!(error.to_string().contains("cannot rename"), "{error}");
+        assert_eq!(read_state(&good).unwrap(), POSITION);
+        assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
     }
 
     #[test]

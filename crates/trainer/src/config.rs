@@ -104,7 +104,12 @@ pub struct RangeError {
     found: String,
 }
 
-fn check(ok: bool, key: &'static str, expected: &'static str, found: impl ToString) -> Result<(), RangeError> {
+fn check(
+    ok: bool,
+    key: &'static str,
+    expected: &'static str,
+    found: impl ToString,
+) -> Result<(), RangeError> {
     if ok { Ok(()) } else { Err(RangeError { key, expected, found: found.to_string() }) }
 }
 

@@ -190,7 +190,7 @@ impl<O: Objective> Trainer<O> {
         }
         let (model, report) = StateDict::load(&checkpoint.join(MODEL_FILE))?.apply_to(model, &name);
         report.require_complete()?;
-        let State { optimizer, .. } = self.start(model.clone());
+        let optimizer = build_optimizer(&self.groups, &self.optim.adamw());
         let moments = StateDict::load(&checkpoint.join(OPTIMIZER_FILE))?;
         let optimizer = load_optimizer(optimizer, &model, &moments, &name)?;
         Ok(State { model, optimizer, step: found.step })
@@ -212,7 +212,8 @@ impl<O: Objective> Trainer<O> {
         self.run_dir.remove_leftovers()?;
         let mut log = RunLog::open(&self.run_dir, state.step)?;
         let mut interval = Interval::start();
-        let mut outcome = Outcome { step: state.step, checkpoint: None, picture: None, interrupted: None, losses: None };
+        let mut outcome =
+            Outcome { step: state.step, checkpoint: None, picture: None, interrupted: None, losses: None };
         progress.start(self.plan.total_steps, state.step);
         while state.step < self.plan.total_steps && outcome.interrupted.is_none() {
             let waiting = Instant::now();

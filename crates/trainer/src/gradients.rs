@@ -1,5 +1,6 @@
 //! All gradients of a module together: their norm, clipping, and what is not finite.
 
+use burn::backend::Flex;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -21,9 +22,32 @@ struct SumOfSquares<'a> {
 impl ModuleVisitor for SumOfSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.sum += f64::from(gradient.square().sum().into_scalar::<f32>());
+            self.sum += sum_of_squares(gradient);
         }
     }
+}
+
+/// On Flex by ourselves: its sum over large tensors takes its parts in an order that varies from
+/// call to call, and a clipped run would not be repeatable to the bit.
+fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> f64 {
+    let flex = tensor.clone().try_into_primitive::<Flex>().ok().map(|flex| flex.to_contiguous());
+    match flex.as_ref().and_then(|flex| flex.as_slice::<f32>()) {
+        Some(values) => in_lanes(values),
+        None => f64::from(tensor.square().sum().into_scalar::<f32>()),
+    }
+}
+
+/// Several sums at once, because each addition waits for the one before it.
+fn in_lanes(values: &[f32]) -> f64 {
+    let (chunks, rest) = values.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += f64::from(*value).powi(2);
+        }
+    }
+    let rest: f64 = rest.iter().map(|value| f64::from(*value).powi(2)).sum();
+    lanes.iter().sum::<f64>() + rest
 }
 
 /// Scales all gradients so that their norm is at most `max_norm`, as PyTorch's `clip_grad_norm_`.
@@ -62,7 +86,7 @@ pub fn first_non_finite<M: Module>(
 mod tests {
     use super::*;
     use crate::testing::{Toy, name};
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
 
     fn norm_of(dict: &StateDict) -> f64 {
         dict.iter().flat_map(|(_, e)| &e.values).map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
@@ -85,6 +109,22 @@ mod tests {
                 assert!((0.25 * a - b).abs() <= 1e-5 * a.abs());
             }
         }
+    }
+
+    #[test]
+    fn the_norm_of_a_large_tensor_is_exact_and_repeatable() {
+        let count = (5 << 20) + 3;
+        let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.7).sin()).collect();
+        let expected: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
+        let tensor = Tensor::<1>::from_data(TensorData::new(values, [count]), &Device::flex());
+        let found = sum_of_squares(tensor.clone());
+        assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+        for _ in 0..20 {
+            assert_eq!(sum_of_squares(tensor.clone()).to_bits(), found.to_bits());
+        }
+        // Squares that single precision cannot hold.
+        let huge = Tensor::<2>::full([2, 2], 1e30, &Device::flex());
+        assert!((sum_of_squares(huge.transpose()) / 4e60 - 1.0).abs() < 1e-6);
     }
 
     #[test]

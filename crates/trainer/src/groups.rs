@@ -148,7 +148,8 @@ mod tests {
         let after = StateDict::of_module(&toy, &name);
         assert_eq!(before.get("toy.a.0.w"), after.get("toy.a.0.w"));
         // The first Adam step is one learning rate long, whatever the gradient.
-        let moved = |name: &str, i: usize| after.get(name).unwrap().values[i] - before.get(name).unwrap().values[i];
+        let moved =
+            |name: &str, i: usize| after.get(name).unwrap().values[i] - before.get(name).unwrap().values[i];
         assert!((moved("toy.a.1.w", 0).abs() - 0.01).abs() < 1e-5);
         let decay = 0.01 * 10.0 * before.get("toy.b").unwrap().values[0];
         assert!(((moved("toy.b", 0) + decay).abs() - 0.01).abs() < 1e-5);

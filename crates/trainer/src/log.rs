@@ -29,7 +29,10 @@ impl RunLog {
     /// # Errors
     /// A file cannot be written.
     pub fn open(run: &RunDir, step: u64) -> Result<Self, TrainError> {
-        Ok(Self { jsonl: Jsonl::open(&run.log(), step)?, tensorboard: TensorBoard::create(&run.tensorboard())? })
+        Ok(Self {
+            jsonl: Jsonl::open(&run.log(), step)?,
+            tensorboard: TensorBoard::create(&run.tensorboard())?,
+        })
     }
 
     /// Adds one interval.
@@ -84,10 +87,15 @@ struct Jsonl {
 impl Jsonl {
     fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
         if path.exists() {
-            let text = fs::read_to_string(path).map_err(TrainError::io("read", path))?;
-            let kept: String = text.split_inclusive('\n').filter(|line| belongs(line, step)).collect();
-            if kept != text {
-                fs::write(path, kept).map_err(TrainError::io("write", path))?;
+            // Bytes: what a power failure leaves at the end need not be text.
+            let log = fs::read(path).map_err(TrainError::io("read", path))?;
+            let lines = log.split_inclusive(|byte| *byte == b'\n');
+            let kept = lines.filter(|line| belongs(line, step)).collect::<Vec<_>>().concat();
+            if kept != log {
+                // Not in place: on a full disk that would lose the lines to keep.
+                let shorter = path.with_extension("jsonl.tmp");
+                fs::write(&shorter, kept).map_err(TrainError::io("write", &shorter))?;
+                fs::rename(&shorter, path).map_err(TrainError::io("replace", path))?;
             }
         }
         let file = OpenOptions::new().create(true).append(true).open(path);
@@ -102,8 +110,8 @@ impl Jsonl {
 }
 
 /// Whether a line is whole and not beyond `step`.
-fn belongs(line: &str, step: u64) -> bool {
-    let parsed: Option<Value> = line.ends_with('\n').then(|| serde_json::from_str(line).ok()).flatten();
+fn belongs(line: &[u8], step: u64) -> bool {
+    let parsed: Option<Value> = line.ends_with(b"\n").then(|| serde_json::from_slice(line).ok()).flatten();
     parsed.and_then(|value| value["step"].as_u64()).is_some_and(|found| found <= step)
 }
 
@@ -173,7 +181,7 @@ mod tests {
         (1..=3).for_each(|step| log.write(&report(step)).unwrap());
         drop(log);
         // A process killed while writing.
-        let torn = fs::read_to_string(run.log()).unwrap() + "{\"step\": 4, \"lo";
+        let torn = [&fs::read(run.log()).unwrap()[..], b"{\"step\": 4, \"lo\xff\0"].concat();
         fs::write(run.log(), torn).unwrap();
         let mut log = RunLog::open(&run, 2).unwrap();
         log.write(&report(5)).unwrap();

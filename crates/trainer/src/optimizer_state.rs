@@ -78,7 +78,8 @@ pub fn save_optimizer<M: Module>(
     module: &M,
     name: &dyn Fn(&str) -> String,
 ) -> Result<StateDict, OptimizerStateError> {
-    let names: BTreeMap<_, _> = identify(module, name).into_iter().map(|k| (k.id.to_string(), k.name)).collect();
+    let names: BTreeMap<_, _> =
+        identify(module, name).into_iter().map(|k| (k.id.to_string(), k.name)).collect();
     let reader = Reader::from_bytes(optimizer.into_bytes().map_err(record_error)?).map_err(record_error)?;
     let key_of = |key: &str| -> Result<String, OptimizerStateError> {
         let (id, field) = key.split_once('.').ok_or_else(|| record_error(format!("key `{key}`")))?;
@@ -128,12 +129,21 @@ pub fn load_optimizer<M: Module>(
             }
             let bytes = entry.values.iter().flat_map(|value| value.to_le_bytes()).collect();
             let bytes = Bytes::from_bytes_vec(bytes);
-            tensors.push(PackTensor::new(format!("{id}.{moment}"), DType::F32, shape.clone(), Some(*id), bytes));
+            tensors.push(PackTensor::new(
+                format!("{id}.{moment}"),
+                DType::F32,
+                shape.clone(),
+                Some(*id),
+                bytes,
+            ));
         }
     }
     let mut writer = Writer::new(tensors);
     for Known { id, name, path, shape } in &known {
-        let steps = entry(dict, name, STEPS)?.values.first().copied().unwrap_or_default();
+        let [steps] = entry(dict, name, STEPS)?.values[..] else {
+            let reason = format!("has a `{STEPS}` that is not one number");
+            return Err(OptimizerStateError::Mismatch(name.clone(), reason));
+        };
         writer = writer
             .with_scalar(&format!("{id}.{STEPS}"), Scalar::from(steps as i64))
             .with_scalar(&format!("{id}.__rank"), Scalar::from(shape.len()))
@@ -206,5 +216,10 @@ mod tests {
         moments.insert("toy.b|second".into(), Entry { shape: vec![2], values: vec![0.0; 2] });
         let error = load_optimizer(optimizer(&toy), &toy, &moments, &name).err().unwrap().to_string();
         assert!(error.contains("`toy.b`") && error.contains("[2]"), "{error}");
+
+        let mut moments = save_optimizer(&trained, &toy, &name).unwrap();
+        moments.insert("toy.a.0.w|steps".into(), Entry { shape: vec![0], values: Vec::new() });
+        let error = load_optimizer(optimizer(&toy), &toy, &moments, &name).err().unwrap().to_string();
+        assert!(error.contains("`toy.a.0.w`") && error.contains("`steps`"), "{error}");
     }
 }

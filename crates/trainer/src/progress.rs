@@ -1,6 +1,6 @@
 //! How a run shows itself while it works.
 
-use std::io::{IsTerminal, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +82,22 @@ fn clock(seconds: f64) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
+/// An interval as a line of text.
+fn line(r: &StepReport, total: u64) -> String {
+    let width = total.to_string().len();
+    format!(
+        "step {:>width$}/{total}  epoch {:.2}  loss {:.4}  lr {:.2e}  grad {:.3}  {:.0} img/s  wait {:.0}%  eta {}",
+        r.step,
+        r.epoch,
+        r.loss,
+        r.lr,
+        r.grad_norm,
+        r.img_per_s,
+        100.0 * r.data_wait,
+        clock(r.eta_s),
+    )
+}
+
 struct Plain {
     total: u64,
 }
@@ -92,19 +108,8 @@ impl Progress for Plain {
     }
 
     fn report(&mut self, r: &StepReport) {
-        let width = self.total.to_string().len();
-        eprintln!(
-            "step {:>width$}/{}  epoch {:.2}  loss {:.4}  lr {:.2e}  grad {:.3}  {:.0} img/s  wait {:.0}%  eta {}",
-            r.step,
-            self.total,
-            r.epoch,
-            r.loss,
-            r.lr,
-            r.grad_norm,
-            r.img_per_s,
-            100.0 * r.data_wait,
-            clock(r.eta_s),
-        );
+        // Not eprintln!, which panics when the reader of a pipe has gone: the run matters more.
+        let _ = writeln!(stderr(), "{}", line(r, self.total));
     }
 
     fn step(&mut self, _step: u64) {}
@@ -202,9 +207,9 @@ impl Progress for Tui {
     }
 
     fn finish(&mut self) {
+        // Not `manual_close`, which waits for a stop by keyboard: dropping it gives the terminal back.
         self.renderer.end_split();
         self.renderer.end();
-        self.renderer.manual_close();
     }
 }
 
@@ -215,5 +220,24 @@ mod tests {
     #[test]
     fn durations_read_as_clocks() {
         assert_eq!(clock(3723.9), "1:02:03");
+    }
+
+    #[test]
+    fn an_interval_is_one_line_without_escape_codes() {
+        let report = StepReport {
+            step: 120,
+            epoch: 3.0,
+            loss: 0.8123,
+            lr: 1.2e-4,
+            grad_norm: 1.03,
+            img_per_s: 312.2,
+            data_wait: 0.01,
+            eta_s: 131.0,
+            ..StepReport::default()
+        };
+        assert_eq!(
+            line(&report, 1000),
+            "step  120/1000  epoch 3.00  loss 0.8123  lr 1.20e-4  grad 1.030  312 img/s  wait 1%  eta 0:02:11"
+        );
     }
 }

@@ -44,10 +44,10 @@ impl RunDir {
         Ok(run)
     }
 
-    /// Opens an existing one and removes what a killed process left half-written.
+    /// Opens an existing one.
     ///
     /// # Errors
-    /// It is none, or cannot be read.
+    /// It is not the directory of a run.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         let run = Self(path.to_owned());
         let folder = run.checkpoints_folder();
@@ -103,9 +103,8 @@ impl RunDir {
     /// Complete checkpoints, oldest first.
     pub fn checkpoints(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.checkpoints_folder()) else { return Vec::new() };
-        let step_of = |path: &PathBuf| -> Option<u64> {
-            path.file_name()?.to_str()?.strip_prefix(STEP)?.parse().ok()
-        };
+        let step_of =
+            |path: &PathBuf| -> Option<u64> { path.file_name()?.to_str()?.strip_prefix(STEP)?.parse().ok() };
         let mut found: Vec<_> = entries
             .flatten()
             .map(|entry| entry.path())

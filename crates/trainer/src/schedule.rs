@@ -62,7 +62,10 @@ mod tests {
                 }
                 let step = iteration / batches * plan.steps_per_epoch() + group;
                 let found = schedule.lr_at(plan.epoch(step));
-                assert!((found - expected).abs() <= 1e-12 * expected.abs(), "{name} {iteration}: {found} {expected}");
+                assert!(
+                    (found - expected).abs() <= 1e-12 * expected.abs(),
+                    "{name} {iteration}: {found} {expected}"
+                );
                 compared += 1;
             }
         }

@@ -1,5 +1,6 @@
 //! Named tensors: what modules are saved to and loaded from.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
@@ -8,15 +9,14 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensors, View};
 
 /// One tensor in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Dimensions.
     pub shape: Vec<usize>,
-    /// Elements.
+    /// As many elements as the shape says.
     pub values: Vec<f32>,
 }
 
@@ -108,14 +108,16 @@ impl StateDict {
         gradients: &GradientsParams,
         name: &dyn Fn(&str) -> String,
     ) -> Self {
-        let mut collect = Collect { names: Names::new(name), gradients: Some(gradients), found: Self::default() };
+        let mut collect =
+            Collect { names: Names::new(name), gradients: Some(gradients), found: Self::default() };
         module.visit(&mut collect);
         collect.found
     }
 
     /// Gives the parameters of a module these values, wherever name and shape agree.
     pub fn apply_to<M: Module>(&self, module: M, name: &dyn Fn(&str) -> String) -> (M, LoadReport) {
-        let report = LoadReport { unused: self.names().map(str::to_owned).collect(), ..LoadReport::default() };
+        let report =
+            LoadReport { unused: self.names().map(str::to_owned).collect(), ..LoadReport::default() };
         let mut apply = Apply { names: Names::new(name), dict: self, report };
         let module = module.map(&mut apply);
         (module, apply.report)
@@ -156,16 +158,11 @@ impl StateDict {
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), StateDictError> {
-        let bytes_of = |entry: &Entry| entry.values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-        let tensors: Vec<_> = self.iter().map(|(name, e)| (name, e.shape.clone(), bytes_of(e))).collect();
         let io = |error| StateDictError::Io { path: path.to_owned(), error };
-        let format = |error: safetensors::SafeTensorError| io(std::io::Error::other(error.to_string()));
-        let view = |(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape, bytes).map_err(format)?));
-        let tensors = tensors.iter().map(|(name, shape, bytes)| view((*name, shape.clone(), bytes)));
-        let tensors = tensors.collect::<Result<Vec<_>, StateDictError>>()?;
         // A single key: with several, their order in the file would vary from run to run.
         let metadata = [("format".to_owned(), "pt".to_owned())].into();
-        let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(format)?;
+        let bytes = safetensors::serialize(self.iter(), Some(metadata));
+        let bytes = bytes.map_err(|error| io(std::io::Error::other(error.to_string())))?;
         let mut file = File::create(path).map_err(io)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)
     }
@@ -177,10 +174,8 @@ impl StateDict {
     pub fn load(path: &Path) -> Result<Self, StateDictError> {
         let bytes =
             std::fs::read(path).map_err(|error| StateDictError::Io { path: path.to_owned(), error })?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| StateDictError::Format {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let tensors = SafeTensors::deserialize(&bytes)
+            .map_err(|error| StateDictError::Format { path: path.to_owned(), reason: error.to_string() })?;
         tensors
             .iter()
             .map(|(name, view)| {
@@ -193,6 +188,25 @@ impl StateDict {
             })
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+}
+
+// Converts one tensor at a time: no second copy of all of them.
+impl View for &Entry {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(&self.values[..])
     }
 }
 
@@ -325,6 +339,33 @@ mod tests {
         let (toy, report) = StateDict::load(&path).unwrap().apply_to(Toy::new(5.0, &device), &name);
         report.require_complete().unwrap();
         assert_eq!(StateDict::of_module(&toy, &name), saved);
+    }
+
+    /// Id and `requires_grad` of every parameter.
+    #[derive(Default)]
+    struct Identity(Vec<(u64, bool)>);
+
+    impl ModuleVisitor for Identity {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push((param.id.val(), param.is_require_grad()));
+        }
+    }
+
+    #[test]
+    fn loading_changes_neither_ids_nor_what_is_frozen() {
+        let device = Device::flex().autodiff();
+        let identity = |toy: &Toy| {
+            let mut identity = Identity::default();
+            toy.visit(&mut identity);
+            identity.0
+        };
+        let dict = StateDict::of_module(&Toy::new(1.0, &device), &name);
+        for (toy, trained) in [(Toy::new(5.0, &device), true), (Toy::new(5.0, &device).no_grad(), false)] {
+            let before = identity(&toy);
+            let (toy, _) = dict.apply_to(toy, &name);
+            assert_eq!(identity(&toy), before);
+            assert!(before.iter().all(|(_, found)| *found == trained));
+        }
     }
 
     #[test]

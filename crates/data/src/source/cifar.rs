@@ -37,7 +37,9 @@ impl Cifar10 {
     /// A file that is missing, truncated, or labels outside the ten classes.
     pub fn open(folder: &Path, split: Split) -> Result<Self, DataError> {
         let (names, label_file, split) = match split {
-            Split::Train => ((1..=5).map(|i| format!("data_batch_{i}")).collect(), "train_lables.json", "train"),
+            Split::Train => {
+                ((1..=5).map(|i| format!("data_batch_{i}")).collect(), "train_lables.json", "train")
+            }
             Split::Val => (vec!["test_batch".to_owned()], "test_lables.json", "test"),
         };
         let mut this = Self { pixels: Vec::new(), labels: Vec::new(), classes: class_names(folder), split };
@@ -70,7 +72,8 @@ impl Cifar10 {
         for record in bytes.chunks_exact(1 + IMAGE) {
             self.labels.push(record[0]);
             let planes = &record[1..];
-            self.pixels.extend((0..PLANE).flat_map(|i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]]));
+            self.pixels
+                .extend((0..PLANE).flat_map(|i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]]));
         }
         Ok(())
     }
@@ -102,7 +105,8 @@ fn damaged(path: &Path, reason: String) -> DataError {
 
 fn class_names(folder: &Path) -> Vec<String> {
     let text = fs::read_to_string(folder.join("batches.meta.txt")).unwrap_or_default();
-    let names: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let names: Vec<_> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if names.len() == CLASSES.len() { names } else { CLASSES.map(str::to_owned).to_vec() }
 }
 

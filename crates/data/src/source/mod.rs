@@ -84,7 +84,12 @@ pub enum Labels {
 ///
 /// # Errors
 /// Nothing there, nothing readable, or no labels where they are needed.
-pub fn open(path: &Path, format: Format, split: Split, labels: Labels) -> Result<Arc<dyn ImageSource>, DataError> {
+pub fn open(
+    path: &Path,
+    format: Format,
+    split: Split,
+    labels: Labels,
+) -> Result<Arc<dyn ImageSource>, DataError> {
     if !path.exists() {
         return Err(DataError::NotFound(path.to_owned()));
     }

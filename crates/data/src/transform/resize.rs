@@ -18,9 +18,8 @@ fn resize_once(image: &RgbImage, width: u32, height: u32) -> RgbImage {
     if image.dimensions() == (width, height) {
         return image.clone();
     }
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
-        .use_alpha(false);
+    let options =
+        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
     let mut resized = Image::new(width, height, PixelType::U8x3);
     let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3);
     let source = source.expect("an RGB image has three bytes a pixel");

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::train::Interrupter;
 use fcmae::Fcmae;
-use model::ConvNextV2Config;
 use trainer::{Outcome, Plan, ProgressKind, RunDir, TrainError, Trainer, progress};
 
 use crate::args::PretrainArgs;
@@ -23,9 +22,9 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<()> {
     let plan = experiment::plan(&config, &data)?;
 
     let device = args.device.device().autodiff();
-    let network = Fcmae::new(&config.fcmae, &model, config.seed, &device)?;
-    let groups = experiment::groups(&config, &network);
-    let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups)?;
+    let zeros = Fcmae::zeros(&config.fcmae, &model, &device)?;
+    let groups = experiment::groups(&config, &zeros);
+    let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups, &device)?;
     match args.json {
         true => println!("{}", serde_json::to_string(&run_plan)?),
         false => println!("{run_plan}"),
@@ -48,19 +47,20 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<()> {
     let state = match (&checkpoint, &args.init) {
         (Some(checkpoint), _) => {
             println!("resuming from {}", checkpoint.display());
-            trainer.resume(network, checkpoint)?
+            trainer.resume(zeros, checkpoint)?
         }
         (None, Some(path)) => {
-            let (network, report) = initialize_from(path, network)?;
+            let fresh = Fcmae::new(&config.fcmae, &model, config.seed, &device)?;
+            let (network, report) = initialize_from(path, fresh)?;
             if !report.missing.is_empty() {
                 println!("{} has no decoder: that one starts fresh", path.display());
             }
             trainer.start(network)
         }
-        (None, None) => trainer.start(network),
+        (None, None) => trainer.start(Fcmae::new(&config.fcmae, &model, config.seed, &device)?),
     };
     let outcome = train(args, &trainer, state, &data)?;
-    tell(&outcome, &trainer, &data, &model);
+    tell(&outcome, &trainer, &data);
     Ok(())
 }
 
@@ -76,6 +76,7 @@ fn resolve(args: &PretrainArgs) -> Result<PretrainConfig> {
     config.optim.validate()?;
     config.train.validate()?;
     config.log.validate()?;
+    config.data.validate()?;
     Ok(config)
 }
 
@@ -177,10 +178,10 @@ fn train(
 }
 
 /// What came out, and what to do next.
-fn tell(outcome: &Outcome, trainer: &Trainer<Pretraining>, data: &Data, _model: &ConvNextV2Config) {
+fn tell(outcome: &Outcome, trainer: &Trainer<Pretraining>, data: &Data) {
     let corrupt = data.loader.corrupt();
     if !corrupt.is_empty() {
-        println!("skipped {} unreadable images:", corrupt.len());
+        println!("skipped {} unreadable image{}:", corrupt.len(), if corrupt.len() == 1 { "" } else { "s" });
         for (name, reason) in corrupt {
             println!("  {name}: {reason}");
         }

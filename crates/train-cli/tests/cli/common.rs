@@ -42,12 +42,12 @@ pictures_every_steps = 0
 "#;
 
 /// A folder with `tiny.toml` and `data/`, in which the program runs.
-pub struct Bench {
-    pub dir: TempDir,
+pub(crate) struct Bench {
+    pub(crate) dir: TempDir,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("tiny.toml"), CONFIG).unwrap();
         for index in 0..26u8 {
@@ -59,39 +59,39 @@ impl Bench {
         Self { dir }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_train-cli"));
         command.current_dir(self.dir.path()).args(args);
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
     /// Standard output of a run that must succeed.
-    pub fn succeed(&self, args: &[&str]) -> String {
+    pub(crate) fn succeed(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// The message of a run that must fail, which is one `error: …` and no panic.
-    pub fn fail(&self, args: &[&str]) -> String {
+    pub(crate) fn fail(&self, args: &[&str]) -> String {
         failure(&self.run(args), args)
     }
 
-    pub fn pretrain(&self, run_dir: &str, more: &[&str]) -> Output {
+    pub(crate) fn pretrain(&self, run_dir: &str, more: &[&str]) -> Output {
         self.run(&pretrain_args(run_dir, more))
     }
 }
 
 /// The message of a failed run.
-pub fn failure(output: &Output, args: &[&str]) -> String {
+pub(crate) fn failure(output: &Output, args: &[&str]) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
@@ -100,14 +100,14 @@ pub fn failure(output: &Output, args: &[&str]) -> String {
     stderr
 }
 
-pub fn pretrain_args<'a>(run_dir: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn pretrain_args<'a>(run_dir: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut args = vec!["pretrain", "--config", "tiny.toml", "--run-dir", run_dir];
     args.extend(more);
     args
 }
 
 /// Complete checkpoints of a run, oldest first.
-pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
+pub(crate) fn checkpoints(run: &Path) -> Vec<PathBuf> {
     let mut found: Vec<_> =
         fs::read_dir(run.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.sort();

@@ -1,11 +1,9 @@
 //! What the commands print and write.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::Bench;
+use crate::common::Bench;
 use serde_json::Value;
 
 fn json(text: &str) -> Value {
@@ -27,7 +25,14 @@ fn every_configuration_can_be_planned() {
             // The sample has fewer images than the paper's batch.
             let (config, data) = (path.to_str().unwrap(), root.join("data/sample"));
             let mut args = vec!["pretrain", "--config", config, "--data", data.to_str().unwrap()];
-            args.extend(["--dry-run", "--json", "--set", "train.batch_size=4", "--set", "train.accumulate=2"]);
+            args.extend([
+                "--dry-run",
+                "--json",
+                "--set",
+                "train.batch_size=4",
+                "--set",
+                "train.accumulate=2",
+            ]);
             let plan = json(&bench.succeed(&args));
             assert_eq!(plan["images"], 1000, "{config}");
             assert!(plan["compact_macs"].as_u64() < plan["dense_macs"].as_u64(), "{config}");
@@ -56,7 +61,9 @@ fn a_run_leaves_logs_pictures_and_a_checkpoint_that_can_be_looked_at() {
     let output = bench.pretrain("run", &["--set", "train.max_steps=6"]);
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
-    for expected in ["26 images, 2 classes", "4 × 2 accumulated = 8", "weight decay 0.05", "finished at step 6 of 6"] {
+    for expected in
+        ["26 images, 2 classes", "4 × 2 accumulated = 8", "weight decay 0.05", "finished at step 6 of 6"]
+    {
         assert!(stdout.contains(expected), "{expected} in {stdout}");
     }
     assert!(!stdout.contains('\u{1b}') && !output.stderr.contains(&0x1b), "escape codes in a pipe");
@@ -80,7 +87,17 @@ fn a_run_leaves_logs_pictures_and_a_checkpoint_that_can_be_looked_at() {
     assert!(info["tensors"].as_array().unwrap().iter().any(|t| t[0] == "decoder.0.grn.gamma"));
 
     let images = ["data/class0/00.png", "data/class1/01.png"];
-    let args = ["reconstruct", "--checkpoint", "run", "--out", "grid.png", "--mask-ratio", "0.5", images[0], images[1]];
+    let args = [
+        "reconstruct",
+        "--checkpoint",
+        "run",
+        "--out",
+        "grid.png",
+        "--mask-ratio",
+        "0.5",
+        images[0],
+        images[1],
+    ];
     let stdout = bench.succeed(&args);
     assert!(stdout.contains("mean and variance of the true patches"), "{stdout}");
     let report = json(&fs::read_to_string(bench.path("grid.json")).unwrap());

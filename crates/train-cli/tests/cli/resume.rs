@@ -1,13 +1,11 @@
 //! A run that is killed and resumed is, bit for bit, the run that was not.
 
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Bench, checkpoints, pretrain_args};
+use crate::common::{Bench, checkpoints, pretrain_args};
 use safetensors::SafeTensors;
 
 /// Every tensor of model and optimizer: name, shape, bytes.
