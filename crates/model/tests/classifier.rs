@@ -64,9 +64,6 @@ fn smoothed_loss(logits: Tensor<2>, labels: &[f32]) -> Tensor<1> {
     (activation::log_softmax(logits, 1) * targets).sum_dim(1).mean().neg()
 }
 
-/// Labels are the only integers of the fixture, so they are kept here.
-const LABELS: &str = "labels";
-
 #[test]
 fn features_and_logits() {
     let (dict, device) = (golden(), Device::flex());
@@ -85,7 +82,7 @@ fn loss_and_every_gradient() {
     let (dict, device) = (golden(), Device::flex().autodiff());
     let classifier = classifier(&dict, &device);
     let logits = classifier.forward(tensor::<4>(&dict, "images", &device), None);
-    let loss = smoothed_loss(logits, &dict.get(LABELS).unwrap().values);
+    let loss = smoothed_loss(logits, &dict.get("labels").unwrap().values);
     assert_close(loss.clone(), &dict.get("loss.label_smoothing_0.1").unwrap().values);
     let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
     let found = StateDict::of_gradients(&classifier, &gradients, &official_name);
@@ -121,7 +118,8 @@ fn sizes_that_do_not_divide_lose_their_border_as_in_pytorch() {
     let model = ConvNextV2Model::new(&config(), 0, &device).unwrap();
     let images = Tensor::<4>::ones([1, 3, 70, 45], &device);
     let output = model.forward(images, true, None);
-    let shapes: Vec<_> = output.hidden_states.unwrap().iter().map(|state| state.dims()[2..].to_vec()).collect();
+    let shapes: Vec<_> =
+        output.hidden_states.unwrap().iter().map(|state| state.dims()[2..].to_vec()).collect();
     assert_eq!(shapes, [[17, 11], [17, 11], [8, 5], [4, 2], [2, 1]]);
 }
 

@@ -88,7 +88,10 @@ fn is_decoder(name: &str) -> bool {
 
 /// Writes the resolved configuration of a run.
 pub(crate) fn write_config(config: &PretrainConfig, folder: &Path) -> Result<()> {
-    let path = folder.join(CONFIG_FILE);
+    let (path, temporary) = (folder.join(CONFIG_FILE), folder.join(".config.toml.tmp"));
     let text = toml::to_string_pretty(config)?;
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    // Renamed into place, so that a kill leaves the old one or the new one.
+    fs::write(&temporary, text)
+        .and_then(|()| fs::rename(&temporary, &path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }

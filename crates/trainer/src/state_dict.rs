@@ -44,7 +44,7 @@ pub enum StateDictError {
         reason: String,
     },
     /// A tensor of a type that is not supported.
-    #[error("{}: tensor `{name}` is of type {dtype:?}; supported are F64, F32, F16 and BF16", path.display())]
+    #[error("{}: tensor `{name}` is of type {dtype:?}; supported are F64, F32, F16, BF16 and I64", path.display())]
     Type {
         /// The file.
         path: PathBuf,
@@ -170,7 +170,7 @@ impl StateDict {
     /// Reads a safetensors file; half and double precision become single precision.
     ///
     /// # Errors
-    /// A file that is missing, damaged, of another format, or holds integers.
+    /// A file that is missing, damaged, of another format, or of another type of element.
     pub fn load(path: &Path) -> Result<Self, StateDictError> {
         let bytes =
             std::fs::read(path).map_err(|error| StateDictError::Io { path: path.to_owned(), error })?;
@@ -218,6 +218,8 @@ fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
         Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
         Dtype::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
         Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+        // Counters, in files of other programs.
+        Dtype::I64 => bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f32).collect(),
         _ => return None,
     })
 }
@@ -405,6 +407,6 @@ mod tests {
         assert_eq!(to_f32(Dtype::BF16, &[0x80, 0x3f]), Some(vec![1.0]));
         assert_eq!(to_f32(Dtype::F16, &[0x00, 0xc0]), Some(vec![-2.0]));
         assert_eq!(to_f32(Dtype::F64, &0.5f64.to_le_bytes()), Some(vec![0.5]));
-        assert_eq!(to_f32(Dtype::I64, &[0; 8]), None);
+        assert_eq!(to_f32(Dtype::U8, &[0; 8]), None);
     }
 }

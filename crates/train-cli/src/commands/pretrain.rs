@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::train::Interrupter;
 use fcmae::Fcmae;
-use trainer::{Outcome, Plan, ProgressKind, RunDir, TrainError, Trainer, progress};
+use trainer::{Outcome, Plan, ProgressKind, RunDir, TrainError, Trainer, progress, read_state};
 
 use crate::args::PretrainArgs;
-use crate::checkpoint::{CONFIG_FILE, initialize_from, write_config};
+use crate::checkpoint::{CONFIG_FILE, folder_of, initialize_from, write_config};
 use crate::config::{self, PretrainConfig};
 use crate::experiment::{self, Data, Pretraining};
 use crate::plan::RunPlan;
@@ -33,8 +33,21 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<()> {
         return Ok(());
     }
 
-    let (run_dir, checkpoint) = open_run(args, &config)?;
+    // Everything that can fail comes before the run directory is made.
     let objective = Pretraining::new(&config, &model, data.source.as_ref(), &device)?;
+    let network = match (&args.resume, &args.init) {
+        (Some(_), _) => zeros,
+        (None, None) => Fcmae::new(&config.fcmae, &model, config.seed, &device)?,
+        (None, Some(path)) => {
+            let fresh = Fcmae::new(&config.fcmae, &model, config.seed, &device)?;
+            let (network, report) = initialize_from(path, fresh)?;
+            if !report.missing.is_empty() {
+                println!("{} has no decoder: that one starts fresh", path.display());
+            }
+            network
+        }
+    };
+    let (run_dir, checkpoint) = open_run(args, &config)?;
     let trainer = Trainer {
         objective,
         groups,
@@ -44,20 +57,16 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<()> {
         plan,
         run_dir,
     };
-    let state = match (&checkpoint, &args.init) {
-        (Some(checkpoint), _) => {
+    let state = match &checkpoint {
+        Some(checkpoint) => {
             println!("resuming from {}", checkpoint.display());
-            trainer.resume(zeros, checkpoint)?
+            trainer.resume(network, checkpoint)?
         }
-        (None, Some(path)) => {
-            let fresh = Fcmae::new(&config.fcmae, &model, config.seed, &device)?;
-            let (network, report) = initialize_from(path, fresh)?;
-            if !report.missing.is_empty() {
-                println!("{} has no decoder: that one starts fresh", path.display());
-            }
-            trainer.start(network)
+        // Asked to resume, but there is nothing yet.
+        None if args.resume.is_some() => {
+            trainer.start(Fcmae::new(&config.fcmae, &model, config.seed, &device)?)
         }
-        (None, None) => trainer.start(Fcmae::new(&config.fcmae, &model, config.seed, &device)?),
+        None => trainer.start(network),
     };
     let outcome = train(args, &trainer, state, &data)?;
     tell(&outcome, &trainer, &data);
@@ -80,32 +89,46 @@ fn resolve(args: &PretrainArgs) -> Result<PretrainConfig> {
     Ok(config)
 }
 
-/// A new run directory, or the one to continue with the checkpoint to continue from.
+/// A new run directory, or the one to continue, and the checkpoint to continue from.
 fn open_run(args: &PretrainArgs, config: &PretrainConfig) -> Result<(RunDir, Option<PathBuf>)> {
     let path = match &args.run_dir {
         Some(path) => path.clone(),
         None => Path::new("runs").join(experiment::run_name(&args.config)?),
     };
-    let Some(resume) = &args.resume else {
-        let run_dir = RunDir::create(&path)?;
-        write_config(config, &path)?;
-        return Ok((run_dir, None));
+    let checkpoint = match args.resume.as_deref() {
+        None => None,
+        Some("auto") if path.exists() => RunDir::open(&path)?.latest_checkpoint(),
+        Some("auto") => None,
+        Some(checkpoint) => Some(folder_of(Path::new(checkpoint))?),
     };
-    if resume == "auto" && !path.exists() {
-        println!("{} does not exist yet: starting from the beginning", path.display());
-        let run_dir = RunDir::create(&path)?;
-        write_config(config, &path)?;
-        return Ok((run_dir, None));
+    if let Some(checkpoint) = &checkpoint {
+        refuse_changes(&config::load(&checkpoint.join(CONFIG_FILE), &[])?, config)?;
+    } else if args.resume.is_some() {
+        println!("{} has no checkpoint yet: starting from the beginning", path.display());
     }
-    let run_dir = RunDir::open(&path)?;
-    let checkpoint = match resume.as_str() {
-        "auto" => run_dir.latest_checkpoint(),
-        path => Some(PathBuf::from(path)),
+    let run_dir = match args.resume.is_some() && path.exists() {
+        true => RunDir::open(&path)?,
+        false => RunDir::create(&path)?,
     };
-    let before: PretrainConfig = config::load(&path.join(CONFIG_FILE), &[])?;
-    refuse_changes(&before, config)?;
+    if let Some(checkpoint) = &checkpoint {
+        refuse_to_branch(&run_dir, checkpoint)?;
+    }
     write_config(config, &path)?;
     Ok((run_dir, checkpoint))
+}
+
+/// A run that went on from an older checkpoint would leave newer ones of another history beside
+/// its own, and `--resume auto` would take one of those.
+fn refuse_to_branch(run_dir: &RunDir, checkpoint: &Path) -> Result<()> {
+    let step = read_state(checkpoint)?.step;
+    match run_dir.latest_checkpoint() {
+        Some(latest) if read_state(&latest)?.step > step => bail!(
+            "{} is newer than {}; move it away, or go on from the older one in another --run-dir",
+            latest.display(),
+            checkpoint.display()
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// What may differ between a run and its continuation: nothing that a step's result depends on,

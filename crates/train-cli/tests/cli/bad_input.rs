@@ -123,6 +123,7 @@ fn checkpoints_that_cannot_be_used() {
     let message = bench.fail(&pretrain_args("other", &other));
     assert!(message.contains("downsample_layers.0.0.weight"), "{message}");
     assert!(message.contains("expected [12, 3, 2, 2], found [8, 3, 2, 2]"), "{message}");
+    assert!(!bench.path("other").exists(), "a run directory was left behind");
 
     let weights = bench.path("run/checkpoints/step-00000002/model.safetensors");
     let whole = fs::read(&weights).unwrap();

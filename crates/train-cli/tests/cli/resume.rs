@@ -117,6 +117,18 @@ fn a_finished_run_has_nothing_left_to_do() {
 }
 
 #[test]
+fn an_older_checkpoint_goes_on_elsewhere_only() {
+    let bench = Bench::new();
+    assert!(bench.pretrain("run", &STEPS).status.success());
+    let older = checkpoints(&bench.path("run")).remove(0);
+    let resume = [&STEPS[..], &["--resume", older.to_str().unwrap()]].concat();
+    let message = bench.fail(&pretrain_args("run", &resume));
+    assert!(message.contains("step-00000040 is newer than"), "{message}");
+    assert!(bench.pretrain("elsewhere", &resume).status.success());
+    assert_same(&last(&bench, "run"), &last(&bench, "elsewhere"));
+}
+
+#[test]
 fn weights_alone_start_a_new_run() {
     let bench = Bench::new();
     assert!(bench.pretrain("first", &["--set", "train.max_steps=4"]).status.success());
