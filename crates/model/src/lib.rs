@@ -2,7 +2,7 @@
 //! Response Normalization, FCMAE decoder, backbone and classifier.
 //!
 //! Start at [`Block`](block::Block) for the paper's figure 5, at
-//! [`Encoder`](encoder::Encoder) for the network, and at [`sites`] for how masked images skip the
+//! [`Encoder`] for the network, and at [`sites`] for how masked images skip the
 //! work of hidden patches.
 //!
 //! Tensors are `[N, C, H, W]` at the borders of the crate and tokens `[N, T, C]` inside.
