@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::Cursor;
+use std::panic::catch_unwind;
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use crate::error::DataError;
 
@@ -23,15 +25,47 @@ pub fn decode_file(path: &Path) -> Result<RgbImage, DataError> {
 /// dropped, as in Pillow's `convert("RGB")`.
 ///
 /// # Errors
-/// What the decoder says of an image that is damaged, unknown or too large for memory.
+/// What the decoder says of an image that is damaged, cut short, unknown, empty or larger than 512 MiB.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
+    // A decoder that panics on a damaged file costs one image, not the run.
+    catch_unwind(|| decode_unguarded(bytes)).unwrap_or_else(|_| Err("the decoder panicked".to_owned()))
+}
+
+fn decode_unguarded(bytes: &[u8]) -> Result<RgbImage, String> {
     let text = |error: image::ImageError| error.to_string();
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
+    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_whole(bytes) {
+        return Err("the JPEG data end before the image does".to_owned());
+    }
     let mut decoder = reader.into_decoder().map_err(text)?;
-    let orientation = decoder.orientation().map_err(text)?;
+    // A header of a few bytes can claim any size: refuse before memory is taken for it.
+    let mut limits = Limits::default();
+    limits.reserve(decoder.total_bytes()).map_err(text)?;
+    decoder.set_limits(limits).map_err(text)?;
+    if decoder.total_bytes() == 0 {
+        return Err("the image has no pixels".to_owned());
+    }
+    // Damaged metadata do not make the pixels unusable.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(text)?;
     image.apply_orientation(orientation);
     Ok(to_rgb(image))
+}
+
+/// Whether an end marker follows the first scan. The decoder fills what is missing with grey and
+/// says nothing.
+fn jpeg_is_whole(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xda;
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    while let [0xff, marker, high, low, ..] = *rest {
+        if marker == START_OF_SCAN {
+            return rest.windows(2).any(|pair| pair == [0xff, 0xd9]);
+        }
+        // Any number of 0xff may stand before a marker.
+        let skipped = if marker == 0xff { 1 } else { 2 + usize::from(u16::from_be_bytes([high, low])) };
+        rest = rest.get(skipped..).unwrap_or_default();
+    }
+    true // no scan at all: the decoder reports it
 }
 
 /// 16-bit intensities keep their upper byte, as in most other tools; `image` would round.
@@ -122,6 +156,41 @@ mod tests {
         let image = decode(include_bytes!("../tests/goldens/palette.png")).unwrap();
         assert_eq!(image.dimensions(), (2, 1));
         assert_eq!((image[(0, 0)], image[(1, 0)]), (Rgb([255, 0, 9]), Rgb([1, 200, 3])));
+    }
+
+    #[test]
+    fn a_jpeg_cut_short_is_an_error() {
+        let whole = include_bytes!("../tests/goldens/source.jpg");
+        assert!(decode(whole).is_ok());
+        for kept in [700, whole.len() / 2, whole.len() - 300, whole.len() - 1] {
+            let error = decode(&whole[..kept]).unwrap_err();
+            assert!(error.contains("end before the image"), "{kept} bytes: {error}");
+        }
+    }
+
+    /// An end marker in an embedded thumbnail is not the end of the picture.
+    #[test]
+    fn a_thumbnail_does_not_hide_that_a_jpeg_is_cut_short() {
+        let whole = include_bytes!("../tests/goldens/source.jpg");
+        let segment = [&[0xff, 0xe1, 0, 8][..], b"Exif", &[0xff, 0xd9]].concat();
+        let with_thumbnail = [&whole[..2], &segment, &whole[2..]].concat();
+        assert!(decode(&with_thumbnail).is_ok());
+        assert!(decode(&with_thumbnail[..with_thumbnail.len() - 300]).is_err());
+    }
+
+    #[test]
+    fn a_header_that_claims_a_huge_image_is_refused_before_memory_is_taken() {
+        let chunk = |kind: &[u8], data: &[u8]| {
+            let body = [kind, data].concat();
+            let mut crc = flate2::Crc::new();
+            crc.update(&body);
+            [&(data.len() as u32).to_be_bytes()[..], &body, &crc.sum().to_be_bytes()].concat()
+        };
+        let side = 60_000u32.to_be_bytes();
+        let header = chunk(b"IHDR", &[&side[..], &side, &[8, 2, 0, 0, 0]].concat());
+        let data = chunk(b"IDAT", &[0x78, 0x9c, 3, 0, 0, 0, 0, 1]);
+        let png = [b"\x89PNG\r\n\x1a\n", &header[..], &data, &chunk(b"IEND", b"")].concat();
+        assert!(decode(&png).unwrap_err().contains("imit"), "{:?}", decode(&png));
     }
 
     #[test]

@@ -55,6 +55,25 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
+    /// A split is asked for that the folder does not have.
+    #[error("{} has other splits but no {wanted}", path.display())]
+    NoSplit {
+        /// The folder.
+        path: PathBuf,
+        /// Names of subfolders that would do.
+        wanted: String,
+    },
+    /// A setting that cannot work.
+    #[error("{setting} {reason}")]
+    Setting {
+        /// Its key.
+        setting: &'static str,
+        /// What it is and has to be.
+        reason: String,
+    },
+    /// A thread that makes batches has died of a bug; its message is on standard error.
+    #[error("a loader thread has panicked; its message is above; data.workers = 0 decodes without threads")]
+    WorkerPanicked,
     /// Fewer images than a batch takes.
     #[error("a batch takes {batch} images, the data have {images}; lower train.batch_size")]
     BatchTooLarge {

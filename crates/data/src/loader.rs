@@ -4,11 +4,13 @@
 //! with any number of workers, and see the same numbers.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::rng::{Stream, rng};
@@ -31,7 +33,7 @@ pub struct Batch {
 }
 
 /// The next batch to be delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Pass over the data.
     pub epoch: u64,
@@ -64,15 +66,25 @@ struct Shared {
     source: Arc<dyn ImageSource>,
     transform: Arc<dyn Transform>,
     config: LoaderConfig,
-    /// Unreadable images by index, with the reason.
+    passes: Passes,
+    /// Unreadable images in delivered batches, by index, with the reason.
     corrupt: Mutex<BTreeMap<usize, String>>,
 }
 
+/// How a loader goes through its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passes {
+    /// Again and again, in a new order each time, whole updates only.
+    Shuffled,
+    /// Once, in the source's order, every image.
+    Sequential,
+}
+
 impl Loader {
-    /// A loader of a source.
+    /// A loader for training: shuffled, endless, whole batches only.
     ///
     /// # Errors
-    /// Fewer images than a batch takes.
+    /// Fewer images than a batch takes; a batch of 0; means and deviations that fit no image.
     pub fn new(
         source: Arc<dyn ImageSource>,
         transform: Arc<dyn Transform>,
@@ -82,36 +94,70 @@ impl Loader {
         if batch > images {
             return Err(DataError::BatchTooLarge { batch, images });
         }
-        Ok(Self(Arc::new(Shared { source, transform, config, corrupt: Mutex::default() })))
+        Self::with(source, transform, config, Passes::Shuffled)
     }
 
-    /// Whole batches in the source.
+    /// A loader for evaluation: one pass in the source's order, with a smaller last batch.
+    /// `config.accumulate` does not matter.
+    ///
+    /// # Errors
+    /// As [`Loader::new`], but a batch may be larger than the source.
+    pub fn evaluation(
+        source: Arc<dyn ImageSource>,
+        transform: Arc<dyn Transform>,
+        config: LoaderConfig,
+    ) -> Result<Self, DataError> {
+        Self::with(source, transform, config, Passes::Sequential)
+    }
+
+    fn with(
+        source: Arc<dyn ImageSource>,
+        transform: Arc<dyn Transform>,
+        config: LoaderConfig,
+        passes: Passes,
+    ) -> Result<Self, DataError> {
+        config.check()?;
+        Ok(Self(Arc::new(Shared { source, transform, config, passes, corrupt: Mutex::default() })))
+    }
+
+    /// Batches in one pass over the source: whole ones in training, all in evaluation.
     pub fn batches_per_epoch(&self) -> u64 {
-        (self.0.source.len() / self.0.config.batch_size) as u64
+        let (images, size) = (self.0.source.len(), self.0.config.batch_size);
+        match self.0.passes {
+            Passes::Shuffled => (images / size) as u64,
+            Passes::Sequential => images.div_ceil(size) as u64,
+        }
     }
 
-    /// Unreadable images found so far: name and reason.
+    /// Unreadable images in the batches delivered so far: name and reason.
     pub fn corrupt(&self) -> Vec<(String, String)> {
         self.0.corrupt_images()
     }
 
-    /// Batches from a position on, epoch after epoch, without end.
+    /// Batches from a position on: epoch after epoch without end in training, to the end of the
+    /// pass in evaluation.
     pub fn batches(&self, from: Position) -> Batches {
         let per_epoch = self.0.delivered_per_epoch();
         let first = from.epoch * per_epoch + from.batch;
-        let workers = (0..self.0.config.workers as u64).map(|w| self.spawn(first + w));
-        Batches { workers: workers.collect(), maker: Maker::new(Arc::clone(&self.0)), next: first, first }
+        let end = (self.0.passes == Passes::Sequential).then_some(per_epoch);
+        let maker = Maker::new(Arc::clone(&self.0));
+        let workers = (0..self.0.config.workers as u64).map(|w| self.spawn(&maker, first + w, end));
+        Batches { workers: workers.collect(), maker, next: first, first, end }
     }
 
     /// A worker for every `workers`-th batch from `number` on. It has one finished batch waiting
     /// and one in the making, which bounds the memory.
-    fn spawn(&self, mut number: u64) -> Worker {
+    fn spawn(&self, maker: &Maker, mut number: u64, end: Option<u64>) -> Worker {
         let (send, receive) = sync_channel(1);
-        let mut maker = Maker::new(Arc::clone(&self.0));
+        let mut maker = maker.clone();
         let step = self.0.config.workers as u64;
         let thread = thread::spawn(move || {
-            // Sending fails when nobody listens any more.
-            while send.send(maker.make(number)).is_ok() {
+            while end.is_none_or(|end| number < end) {
+                let Some(made) = maker.make(number) else { break };
+                // Sending fails when nobody listens any more.
+                if send.send(made).is_err() {
+                    break;
+                }
                 number += step;
             }
         });
@@ -119,23 +165,48 @@ impl Loader {
     }
 }
 
-/// An endless sequence of batches. Dropping it stops the workers.
+impl LoaderConfig {
+    fn check(&self) -> Result<(), DataError> {
+        let error = |setting, reason: String| Err(DataError::Setting { setting, reason });
+        let Normalize { mean, std } = &self.normalize;
+        if self.batch_size == 0 {
+            return error("train.batch_size", "is 0; a batch takes at least one image".to_owned());
+        }
+        if self.accumulate == 0 {
+            return error("train.accumulate", "is 0; an update takes at least one batch".to_owned());
+        }
+        if !matches!(mean.len(), 1 | 3) || mean.len() != std.len() {
+            let reason = format!("has {} numbers and data.std {}; both need 1 or 3", mean.len(), std.len());
+            return error("data.mean", reason);
+        }
+        if !std.iter().all(|std| *std > 0.0) {
+            return error("data.std", format!("is {std:?}; deviations are positive"));
+        }
+        Ok(())
+    }
+}
+
+/// A sequence of batches. Dropping it stops the workers.
 pub struct Batches {
     workers: Vec<Worker>,
     maker: Maker,
     first: u64,
     next: u64,
+    /// The number after the last batch, if there is a last one.
+    end: Option<u64>,
 }
 
 struct Worker {
-    receive: Option<Receiver<Result<Batch, DataError>>>,
+    receive: Option<Receiver<Made>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Drop for Worker {
+impl Drop for Batches {
     fn drop(&mut self) {
-        self.receive = None;
-        if let Some(thread) = self.thread.take() {
+        // All are told before the first is waited for.
+        self.maker.stop.store(true, Relaxed);
+        self.workers.iter_mut().for_each(|worker| worker.receive = None);
+        for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
             // A worker that panicked has said so already.
             let _ = thread.join();
         }
@@ -147,92 +218,126 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let number = self.next;
-        self.next += 1;
-        if self.workers.is_empty() {
-            return Some(self.maker.make(number));
+        if self.end.is_some_and(|end| number >= end) {
+            return None;
         }
-        let worker = (number - self.first) as usize % self.workers.len();
-        self.workers[worker].receive.as_ref()?.recv().ok()
+        self.next += 1;
+        let made = if self.workers.is_empty() {
+            self.maker.make(number)?
+        } else {
+            let worker = (number - self.first) as usize % self.workers.len();
+            match self.workers[worker].receive.as_ref()?.recv() {
+                Ok(made) => made,
+                Err(_) => return Some(Err(DataError::WorkerPanicked)),
+            }
+        };
+        // Counted on delivery: workers run ahead, and how far must not decide when a run fails.
+        Some(self.maker.shared.record_corrupt(made.unreadable).and(made.batch))
     }
 }
 
+/// A batch, and the images that could not be read for it.
+struct Made {
+    batch: Result<Batch, DataError>,
+    unreadable: BTreeMap<usize, String>,
+}
+
 /// Makes batches by number, counted over all epochs.
+#[derive(Clone)]
 struct Maker {
     shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
     /// The order of the epoch worked on last.
     order: (u64, Vec<u32>),
 }
 
 impl Maker {
     fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, order: (0, Vec::new()) }
+        Self { shared, stop: Arc::default(), order: (0, Vec::new()) }
     }
 
-    fn make(&mut self, number: u64) -> Result<Batch, DataError> {
-        let shared = &self.shared;
-        let per_epoch = shared.delivered_per_epoch();
+    /// A batch; `None` once it is not wanted any more.
+    fn make(&mut self, number: u64) -> Option<Made> {
+        let per_epoch = self.shared.delivered_per_epoch();
         let (epoch, batch) = (number / per_epoch, (number % per_epoch) as usize);
         if self.order.0 != epoch || self.order.1.is_empty() {
-            self.order = (epoch, order(shared.config.seed, epoch, shared.source.len()));
+            self.order = (epoch, self.shared.order(epoch));
         }
+        let shared = &self.shared;
         let size = shared.config.batch_size;
-        let indices = &self.order.1[batch * size..][..size];
+        let start = batch * size;
+        let wanted = &self.order.1[start..(start + size).min(self.order.1.len())];
         let [height, width] = shared.transform.size();
-        let shape = [size, shared.config.normalize.channels(), height, width];
-        let mut images = Vec::with_capacity(shape.iter().product());
-        let (mut labels, mut found) = (Vec::new(), Vec::with_capacity(size));
-        for &index in indices {
-            let index = shared.add_sample(index as usize, epoch, &mut images, &mut labels)?;
-            found.push(index as u64);
+        let shape = [wanted.len(), shared.config.normalize.channels(), height, width];
+        let images = Vec::with_capacity(shape.iter().product());
+        let mut batch = Batch { images, shape, labels: Vec::new(), indices: Vec::new(), epoch };
+        let mut unreadable = BTreeMap::new();
+        for &index in wanted {
+            if self.stop.load(Relaxed) {
+                return None;
+            }
+            if let Err(error) = shared.add_sample(index as usize, &mut batch, &mut unreadable) {
+                return Some(Made { batch: Err(error), unreadable });
+            }
         }
-        Ok(Batch { images, shape, labels, indices: found, epoch })
+        Some(Made { batch: Ok(batch), unreadable })
     }
 }
 
 impl Shared {
-    /// Batches of an epoch that fill an update.
+    /// Batches of an epoch that are delivered: in training those that fill an update.
     fn delivered_per_epoch(&self) -> u64 {
-        let batches = (self.source.len() / self.config.batch_size) as u64;
-        let accumulate = self.config.accumulate as u64;
+        let (images, size) = (self.source.len(), self.config.batch_size);
+        let batches = match self.passes {
+            Passes::Shuffled => images / size / self.config.accumulate * self.config.accumulate,
+            Passes::Sequential => images.div_ceil(size),
+        };
         // At least one, so that positions exist; the trainer refuses such a plan.
-        (batches / accumulate * accumulate).max(1)
+        batches.max(1) as u64
     }
 
-    /// Appends a sample; if it cannot be read, the next one that can. Returns its index.
+    fn order(&self, epoch: u64) -> Vec<u32> {
+        match self.passes {
+            Passes::Shuffled => order(self.config.seed, epoch, self.source.len()),
+            Passes::Sequential => (0..self.source.len() as u32).collect(),
+        }
+    }
+
+    /// Appends a sample; if it cannot be read, the next one that can.
     fn add_sample(
         &self,
         wanted: usize,
-        epoch: u64,
-        images: &mut Vec<f32>,
-        labels: &mut Vec<u32>,
-    ) -> Result<usize, DataError> {
+        batch: &mut Batch,
+        unreadable: &mut BTreeMap<usize, String>,
+    ) -> Result<(), DataError> {
         let count = self.source.len();
-        let mut last_error = None;
         for index in (0..count).map(|offset| (wanted + offset) % count) {
+            // One batch beyond the limit is enough to fail: do not try a million more files.
+            if unreadable.len() > self.config.max_corrupt {
+                break;
+            }
+            if unreadable.contains_key(&index) {
+                continue;
+            }
             match self.source.get(index) {
                 Ok(sample) => {
-                    let mut rng = rng(self.config.seed, Stream::Augment, epoch, index as u64);
-                    self.config.normalize.apply(&self.transform.apply(&sample.image, &mut rng), images);
-                    labels.extend(sample.label);
-                    return Ok(index);
+                    let mut rng = rng(self.config.seed, Stream::Augment, batch.epoch, index as u64);
+                    let image = self.transform.apply(&sample.image, &mut rng);
+                    self.config.normalize.apply(&image, &mut batch.images);
+                    batch.labels.extend(sample.label);
+                    batch.indices.push(index as u64);
+                    return Ok(());
                 }
-                Err(error) => {
-                    self.record_corrupt(index, &error)?;
-                    last_error = Some(error);
-                }
-            }
+                Err(error) => unreadable.insert(index, reason(error)),
+            };
         }
-        Err(DataError::AllCorrupt(last_error.map_or_else(String::new, |error| error.to_string())))
+        Err(DataError::AllCorrupt(unreadable.values().next_back().cloned().unwrap_or_default()))
     }
 
-    fn record_corrupt(&self, index: usize, error: &DataError) -> Result<(), DataError> {
-        let reason = match error {
-            DataError::Decode { reason, .. } | DataError::Io { reason, .. } => reason.clone(),
-            other => other.to_string(),
-        };
+    fn record_corrupt(&self, unreadable: BTreeMap<usize, String>) -> Result<(), DataError> {
         let count = {
             let mut corrupt = self.corrupt.lock().unwrap_or_else(PoisonError::into_inner);
-            corrupt.insert(index, reason);
+            corrupt.extend(unreadable);
             corrupt.len()
         };
         let limit = self.config.max_corrupt;
@@ -245,6 +350,14 @@ impl Shared {
     fn corrupt_images(&self) -> Vec<(String, String)> {
         let corrupt = self.corrupt.lock().unwrap_or_else(PoisonError::into_inner);
         corrupt.iter().map(|(index, reason)| (self.source.name(*index), reason.clone())).collect()
+    }
+}
+
+/// Why a sample cannot be read, without its name, which stands beside it.
+fn reason(error: DataError) -> String {
+    match error {
+        DataError::Decode { reason, .. } | DataError::Io { reason, .. } => reason,
+        other => other.to_string(),
     }
 }
 
@@ -375,6 +488,84 @@ mod tests {
         let all: Vec<_> = (0..22).collect();
         let error = loader(&all, 0, 100).batches(START).next().unwrap().unwrap_err();
         assert!(matches!(error, DataError::AllCorrupt(_)), "{error}");
+    }
+
+    /// Which batch fails does not depend on how far workers run ahead.
+    #[test]
+    fn too_many_unreadable_images_fail_at_the_same_batch_with_any_workers() {
+        let all: Vec<_> = (0..22).step_by(3).collect();
+        let outcome = |workers| {
+            let loader = loader(&all, workers, 4);
+            let results = loader.batches(START).take(12).map(|batch| batch.map_err(|e| e.to_string()));
+            let failed = results.enumerate().find_map(|(i, batch)| Some((i, batch.err()?)));
+            (failed.expect("8 unreadable images of 22 exceed the limit"), loader.corrupt())
+        };
+        let expected = outcome(0);
+        assert!(expected.0.0 > 0, "the first batch fails already");
+        for workers in [1, 3] {
+            assert_eq!(outcome(workers), expected, "{workers} workers");
+        }
+    }
+
+    #[test]
+    fn evaluation_sees_every_image_once_in_order() {
+        for (batch_size, batches) in [(3, 8), (11, 2), (100, 1)] {
+            for workers in [0, 1, 3] {
+                let Shared { source, transform, config, .. } = &*loader(&[], workers, 0).0;
+                let config = LoaderConfig { batch_size, ..config.clone() };
+                let evaluation =
+                    Loader::evaluation(Arc::clone(source), Arc::clone(transform), config).unwrap();
+                assert_eq!(evaluation.batches_per_epoch(), batches);
+                let found: Vec<_> = evaluation.batches(START).collect::<Result<_, _>>().unwrap();
+                assert_eq!(found.len() as u64, batches);
+                let indices: Vec<_> = found.iter().flat_map(|batch| batch.indices.clone()).collect();
+                assert_eq!(indices, (0..22).collect::<Vec<_>>());
+                let values = found.iter().map(|batch| (batch.images.len(), batch.shape.iter().product()));
+                assert!(values.into_iter().all(|(found, expected): (_, usize)| found == expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_maker_that_was_told_to_stop_makes_nothing() {
+        let mut maker = Maker::new(Arc::clone(&loader(&[], 0, 0).0));
+        assert!(maker.make(0).is_some());
+        maker.stop.store(true, Relaxed);
+        assert!(maker.make(0).is_none());
+    }
+
+    #[test]
+    fn a_worker_that_dies_is_an_error_and_not_the_end() {
+        struct Dies;
+        impl Transform for Dies {
+            fn size(&self) -> [usize; 2] {
+                [4, 6]
+            }
+
+            fn apply(&self, _: &RgbImage, _: &mut rand_chacha::ChaCha8Rng) -> RgbImage {
+                panic!("a bug in a transform")
+            }
+        }
+        let Shared { source, config, .. } = &*loader(&[], 2, 0).0;
+        let dying = Loader::new(Arc::clone(source), Arc::new(Dies), config.clone()).unwrap();
+        assert!(matches!(dying.batches(START).next(), Some(Err(DataError::WorkerPanicked))));
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_named() {
+        let Shared { source, transform, config, .. } = &*loader(&[], 0, 0).0;
+        let refused = |config| {
+            Loader::new(Arc::clone(source), Arc::clone(transform), config).err().unwrap().to_string()
+        };
+        let normalize = |mean: usize, std: &[f32]| LoaderConfig {
+            normalize: Normalize { mean: vec![0.5; mean], std: std.to_vec() },
+            ..config.clone()
+        };
+        assert!(refused(LoaderConfig { batch_size: 0, ..config.clone() }).contains("train.batch_size is 0"));
+        assert!(refused(LoaderConfig { accumulate: 0, ..config.clone() }).contains("train.accumulate is 0"));
+        assert!(refused(normalize(4, &[1.0; 4])).contains("data.mean has 4 numbers"));
+        assert!(refused(normalize(3, &[1.0])).contains("data.std 1"));
+        assert!(refused(normalize(1, &[0.0])).contains("data.std is [0.0]"));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub enum Stream {
     Mask = 3,
     /// Dropped residual branches of a sample.
     DropPath = 4,
+    /// Mixing of two samples.
+    Mixup = 5,
 }
 
 /// The generator for one purpose, epoch and sample.

@@ -80,28 +80,31 @@ fn normalised_numbers_equal_torchvision() {
     let floats = SafeTensors::deserialize(&bytes).unwrap();
     let normalize = Normalize { mean: IMAGENET_MEAN.to_vec(), std: IMAGENET_STD.to_vec() };
     let mut found = Vec::new();
-    normalize.apply(&evaluated("source", 64), &mut found);
+    // Pillow's own pixels, so that the resizer's last level does not hide an error here.
+    normalize.apply(&picture("eval_64_source"), &mut found);
     let expected = floats.tensor("eval_64_source").unwrap();
     let (expected, _) = expected.data().as_chunks();
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(expected) {
-        let error = (found - f32::from_le_bytes(*expected)).abs();
-        let level = 1.0 / 255.0 / 0.224;
-        assert!(error < 1e-6 || (error - level).abs() < 0.03 * level, "{error}");
+        assert!((found - f32::from_le_bytes(*expected)).abs() < 1e-6, "{found}");
     }
 }
 
-/// Decoders differ in how they interpolate chroma, most of all at hard edges; libjpeg's result is
-/// the fixture.
+/// The decoder interpolates chroma beyond the last row and column, where libjpeg stops; everywhere
+/// else the two agree within rounding.
 #[test]
 fn jpeg_decoding_is_close_to_libjpeg() {
     let (found, expected) = (decode_file(&golden("source.jpg")).unwrap(), picture("source_jpg_decoded"));
     assert_eq!(found.dimensions(), expected.dimensions());
-    let differences: Vec<_> =
-        found.as_raw().iter().zip(expected.as_raw()).map(|(a, b)| a.abs_diff(*b)).collect();
-    let mean = differences.iter().map(|d| f64::from(*d)).sum::<f64>() / differences.len() as f64;
-    let beyond = differences.iter().filter(|d| **d > 3).count();
-    // 0.36 and 0.2 % when this was written, almost all of it at hard colour edges.
-    assert!(mean < 0.5, "mean difference {mean}");
-    assert!(beyond * 200 < differences.len(), "{beyond} of {} values off by more than 3", differences.len());
+    let (width, height) = found.dimensions();
+    let largest = |border: bool| {
+        let pixels = found.enumerate_pixels().zip(expected.pixels());
+        pixels
+            .filter(|((x, y, _), _)| (*x == width - 1 || *y == height - 1) == border)
+            .flat_map(|((.., a), b)| [0, 1, 2].map(|channel| a.0[channel].abs_diff(b.0[channel])))
+            .max()
+    };
+    // 4 and 28 when this was written.
+    assert!(largest(false) <= Some(4), "{:?}", largest(false));
+    assert!(largest(true) <= Some(32), "{:?}", largest(true));
 }

@@ -105,6 +105,9 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 fn images_below(folder: &Path) -> Result<(Vec<PathBuf>, usize), DataError> {
     let (mut images, mut others) = (Vec::new(), 0);
     for entry in list(folder)? {
+        if leads_back(&entry) {
+            continue;
+        }
         if entry.is_dir() {
             let (more, rest) = images_below(&entry)?;
             images.extend(more);
@@ -116,6 +119,13 @@ fn images_below(folder: &Path) -> Result<(Vec<PathBuf>, usize), DataError> {
         }
     }
     Ok((images, others))
+}
+
+/// Whether an entry is a link to a folder that it lies in, which would never end.
+fn leads_back(entry: &Path) -> bool {
+    let parent = entry.parent().and_then(|parent| parent.canonicalize().ok());
+    let target = entry.is_symlink().then(|| entry.canonicalize().ok()).flatten();
+    matches!((parent, target), (Some(parent), Some(target)) if parent.starts_with(&target))
 }
 
 fn is_image(path: &Path) -> bool {

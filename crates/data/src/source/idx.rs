@@ -39,6 +39,10 @@ impl Idx {
         let (sizes, pixels) = read::<3>(folder, &format!("{split}-images-idx3-ubyte"))?;
         let ([labelled], labels) = read::<1>(folder, &format!("{split}-labels-idx1-ubyte"))?;
         let [images, height, width] = sizes;
+        if pixels.is_empty() {
+            let reason = format!("{images} images of {height}×{width} pixels are nothing to use");
+            return Err(DataError::Damaged { path: folder.to_owned(), reason });
+        }
         if labelled != images {
             let reason = format!("{labelled} labels for {images} images");
             return Err(DataError::Damaged { path: folder.to_owned(), reason });
@@ -62,7 +66,11 @@ fn read<const DIMS: usize>(folder: &Path, name: &str) -> Result<([usize; DIMS], 
     let elements = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
     let expected = elements.and_then(|elements| elements.checked_add(header));
     if expected != Some(bytes.len()) {
-        return Err(damaged(format!("{} bytes do not hold {sizes:?} elements", bytes.len())));
+        let wanted = expected.map_or("more than memory holds".to_owned(), |bytes| bytes.to_string());
+        return Err(damaged(format!(
+            "{} bytes do not hold {sizes:?} elements, expected {wanted}",
+            bytes.len()
+        )));
     }
     Ok((sizes, bytes[header..].to_vec()))
 }

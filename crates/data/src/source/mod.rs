@@ -103,8 +103,9 @@ pub fn open(
     Ok(match format {
         Format::Cifar10 => Arc::new(Cifar10::open(path, split)?),
         Format::Idx => Arc::new(Idx::open(path, split)?),
-        Format::Flat => Arc::new(ImageFolder::flat(&descend(path, split))?),
-        Format::Auto | Format::Folder => Arc::new(ImageFolder::open(&descend(path, split), labels)?),
+        Format::Flat if labels == Labels::Required => return Err(DataError::NoClasses(path.to_owned())),
+        Format::Flat => Arc::new(ImageFolder::flat(&descend(path, split)?)?),
+        Format::Auto | Format::Folder => Arc::new(ImageFolder::open(&descend(path, split)?, labels)?),
     })
 }
 
@@ -119,8 +120,16 @@ fn recognise(path: &Path) -> Format {
     }
 }
 
-/// The subfolder of a split, if the data set is divided so.
-fn descend(path: &Path, split: Split) -> PathBuf {
-    let folders = split.folders().iter().map(|name| path.join(name));
-    folders.into_iter().find(|folder| folder.is_dir()).unwrap_or_else(|| path.to_owned())
+/// The subfolder of a split, if the data set is divided so. Validation never falls back to a folder
+/// that holds the training images.
+fn descend(path: &Path, split: Split) -> Result<PathBuf, DataError> {
+    let find =
+        |split: Split| split.folders().iter().map(|name| path.join(name)).find(|folder| folder.is_dir());
+    match find(split) {
+        Some(folder) => Ok(folder),
+        None if split == Split::Val && find(Split::Train).is_some() => {
+            Err(DataError::NoSplit { path: path.to_owned(), wanted: split.folders().join(", ") })
+        }
+        None => Ok(path.to_owned()),
+    }
 }
