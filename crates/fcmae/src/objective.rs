@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use model::drop_path::DropPath;
 use model::init::{Init, initialize};
 use model::sites::Rows;
-use model::{ConfigError, ConvNextV2Config, Decoder, Encoder, Execution, PatchMask, Predict, Sites};
+use model::{ConfigError, ConvNextV2Config, Decoder, Encoder, Execution, Kernels, PatchMask, Predict, Sites};
 
 use crate::config::{FcmaeConfig, InitName};
 use crate::target::{normalize_patches, patchify};
@@ -29,6 +29,7 @@ impl Fcmae {
     pub fn new(
         config: &FcmaeConfig,
         model: &ConvNextV2Config,
+        kernels: Kernels,
         seed: u64,
         device: &Device,
     ) -> Result<Self, ConfigError> {
@@ -36,7 +37,7 @@ impl Fcmae {
             InitName::TruncNormal => Init::TruncNormal { std: model.initializer_range },
             InitName::Official => Init::OfficialFcmae,
         };
-        Ok(initialize(Self::zeros(config, model, device)?, init, seed))
+        Ok(initialize(Self::zeros(config, model, kernels, device)?, init, seed))
     }
 
     /// A network of zeros, for weights that come from elsewhere or to be counted.
@@ -46,12 +47,13 @@ impl Fcmae {
     pub fn zeros(
         config: &FcmaeConfig,
         model: &ConvNextV2Config,
+        kernels: Kernels,
         device: &Device,
     ) -> Result<Self, ConfigError> {
         model.validate()?;
         Ok(Self {
-            encoder: Encoder::zeros(model, config.grn_stats, device),
-            decoder: Decoder::zeros(model, config.decoder_dim, config.decoder_depth, device),
+            encoder: Encoder::zeros(model, config.grn_stats, kernels, device),
+            decoder: Decoder::zeros(model, config.decoder_dim, config.decoder_depth, kernels, device),
             patch_size: config.patch_size,
             norm_pix_loss: config.norm_pix_loss,
         })

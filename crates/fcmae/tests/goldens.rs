@@ -14,13 +14,18 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use fcmae::target::{patchify, unpatchify};
 use fcmae::{Fcmae, FcmaeConfig};
-use model::{ConvNextV2Config, Execution, GrnStats, PatchMask, Predict, Sites, official_name};
+use model::{ConvNextV2Config, Execution, GrnStats, Kernels, PatchMask, Predict, Sites, official_name};
 use trainer::{
     AdamWConfig, ParameterRule, StateDict, build_optimizer, decays, learning_rates, parameter_groups,
 };
 
 const PATCH: usize = 32;
-const EXECUTIONS: [Execution; 2] = [Execution::Masked, Execution::Compact];
+/// The masked execution is always computed by Burn's operations.
+const WAYS: [(Execution, Kernels); 3] = [
+    (Execution::Masked, Kernels::Reference),
+    (Execution::Compact, Kernels::Reference),
+    (Execution::Compact, Kernels::Fused),
+];
 
 fn golden(name: &str) -> StateDict {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name);
@@ -41,14 +46,14 @@ fn mask(inputs: &StateDict) -> PatchMask {
     PatchMask::new([4, 4], visible.collect()).unwrap()
 }
 
-fn network(stats: GrnStats, norm_pix_loss: bool, device: &Device) -> Fcmae {
+fn network(stats: GrnStats, norm_pix_loss: bool, kernels: Kernels, device: &Device) -> Fcmae {
     let model = ConvNextV2Config {
         depths: vec![1, 1, 2, 1],
         hidden_sizes: vec![8, 16, 32, 64],
         ..ConvNextV2Config::default()
     };
     let config = FcmaeConfig { decoder_dim: 32, grn_stats: stats, norm_pix_loss, ..FcmaeConfig::default() };
-    let fresh = Fcmae::new(&config, &model, 1, device).unwrap();
+    let fresh = Fcmae::new(&config, &model, kernels, 1, device).unwrap();
     let (fcmae, report) = golden("weights").apply_to(fresh, &official_name);
     report.require_complete().unwrap();
     fcmae
@@ -89,24 +94,24 @@ fn stages_and_prediction() {
     let (images, mask) = (tensor::<4>(&inputs, "images", &device), mask(&inputs));
     for (variant, stats, norm_pix_loss) in variants() {
         let expected = golden(variant);
-        let fcmae = network(stats, norm_pix_loss, &device);
-        for execution in EXECUTIONS {
+        for (execution, kernels) in WAYS {
+            let fcmae = network(stats, norm_pix_loss, kernels, &device);
             if expected.get("stage0").is_some() {
                 let sites = Sites::masked(&mask, [PATCH, PATCH], execution, &device);
                 let outputs = fcmae.encoder.forward(images.clone(), &sites, None);
                 for (i, features) in outputs[1..].iter().enumerate() {
                     let name = format!("stage{i}");
-                    let what = format!("{variant} {execution:?} {name}");
+                    let what = format!("{variant} {execution:?} {kernels:?} {name}");
                     assert_forward(&values(features.map()), &expected.get(&name).unwrap().values, &what);
                 }
             }
             let pred = fcmae.forward(images.clone(), &mask, execution, Predict::All, None);
             let losses = values(fcmae.patch_loss(images.clone(), pred.clone()));
-            let what = format!("{variant} {execution:?} patch_loss");
+            let what = format!("{variant} {execution:?} {kernels:?} patch_loss");
             assert_forward(&losses, &expected.get("patch_loss").unwrap().values, &what);
             if let Some(golden) = expected.get("pred") {
                 let nchw = values(pred.permute([0, 2, 1]));
-                assert_forward(&nchw, &golden.values, &format!("{variant} {execution:?} pred"));
+                assert_forward(&nchw, &golden.values, &format!("{variant} {execution:?} {kernels:?} pred"));
             }
         }
     }
@@ -119,10 +124,10 @@ fn loss_and_every_gradient() {
     let (images, mask) = (tensor::<4>(&inputs, "images", &device), mask(&inputs));
     for (variant, stats, norm_pix_loss) in variants() {
         let expected = golden(variant);
-        let fcmae = network(stats, norm_pix_loss, &device);
-        for execution in EXECUTIONS {
+        for (execution, kernels) in WAYS {
+            let fcmae = network(stats, norm_pix_loss, kernels, &device);
             let loss = fcmae.loss(images.clone(), &mask, execution, None);
-            let what = format!("{variant} {execution:?}");
+            let what = format!("{variant} {execution:?} {kernels:?}");
             assert_forward(&values(loss.clone()), &expected.get("loss").unwrap().values, &what);
             let gradients = GradientsParams::from_grads(loss.backward(), &fcmae);
             let found = StateDict::of_gradients(&fcmae, &gradients, &official_name);
@@ -157,8 +162,8 @@ fn assert_after_three_steps(decay_grn: bool, prefix: &str) {
             continue;
         }
         let stats = if variant.starts_with("batch") { GrnStats::Batch } else { GrnStats::Sample };
-        for execution in EXECUTIONS {
-            let mut fcmae = network(stats, true, &device);
+        for (execution, kernels) in WAYS {
+            let mut fcmae = network(stats, true, kernels, &device);
             let rule = |name: &str, shape: &[usize]| {
                 let weight_decay = if decays(name, shape, decay_grn) { 0.05 } else { 0.0 };
                 ParameterRule { lr_scale: 1.0, weight_decay }
@@ -182,12 +187,18 @@ fn assert_after_three_steps(decay_grn: bool, prefix: &str) {
                 let golden = &expected.get(&format!("{prefix}{name}")).unwrap().values;
                 for (a, b) in found.get(name).unwrap().values.iter().zip(golden) {
                     let error = f64::from((a - b).abs());
-                    assert!(error <= 2.0 * LR, "{variant} {execution:?} {name}: {a}, expected {b}");
+                    assert!(
+                        error <= 2.0 * LR,
+                        "{variant} {execution:?} {kernels:?} {name}: {a}, expected {b}"
+                    );
                     beyond += usize::from(error > 2e-5);
                     count += 1;
                 }
             }
-            assert!(beyond * 1000 <= count, "{variant} {execution:?}: {beyond} of {count} beyond 2e-5");
+            assert!(
+                beyond * 1000 <= count,
+                "{variant} {execution:?} {kernels:?}: {beyond} of {count} beyond 2e-5"
+            );
         }
     }
 }
@@ -206,7 +217,7 @@ fn three_adamw_steps_with_grn_exempt() {
 fn parameter_groups_equal_the_official_ones() {
     let expected: serde_json::Value =
         serde_json::from_str(include_str!("goldens/parameter_groups.json")).unwrap();
-    let fcmae = network(GrnStats::Sample, true, &Device::flex());
+    let fcmae = network(GrnStats::Sample, true, Kernels::Reference, &Device::flex());
     let rule = |name: &str, shape: &[usize]| ParameterRule {
         lr_scale: 1.0,
         weight_decay: f64::from(u8::from(decays(name, shape, true))),
@@ -247,10 +258,16 @@ fn the_loss_of_an_image_does_not_depend_on_its_batch_mates() {
     let alone = |stats, sample: usize| {
         let one = PatchMask::new([4, 4], vec![mask.visible()[sample].clone()]).unwrap();
         let image = images.clone().narrow(0, sample, 1);
-        values(network(stats, true, &device).loss(image, &one, Execution::Compact, None))[0]
+        values(network(stats, true, Kernels::default(), &device).loss(image, &one, Execution::Compact, None))
+            [0]
     };
     let together = |stats| {
-        values(network(stats, true, &device).loss(images.clone(), &mask, Execution::Compact, None))[0]
+        values(network(stats, true, Kernels::default(), &device).loss(
+            images.clone(),
+            &mask,
+            Execution::Compact,
+            None,
+        ))[0]
     };
     for (stats, independent) in [(GrnStats::Sample, true), (GrnStats::Batch, false)] {
         let mean = (alone(stats, 0) + alone(stats, 1)) / 2.0;

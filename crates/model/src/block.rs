@@ -2,12 +2,15 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use kernels::block::Batch;
+use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
 use crate::conv::DepthwiseConv;
 use crate::grn::{Grn, GrnStats};
 use crate::layer_norm::{EPSILON, LayerNorm};
 use crate::linear::Linear;
+use crate::ops;
 use crate::sites::{Rows, Sites};
 
 /// The ConvNeXt V2 block (arXiv:2301.00808, figure 5): GRN replaces LayerScale.
@@ -25,11 +28,31 @@ pub struct Block {
     pub pwconv2: Linear,
     #[module(skip)]
     act: Activation,
+    #[module(skip)]
+    kernels: Kernels,
+}
+
+/// What computes a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kernels {
+    /// Our kernels, as one operation with a handwritten backward pass, where they apply: on the
+    /// CPU, with GELU and per-sample GRN, in plain and compact execution.
+    #[default]
+    Fused,
+    /// Burn's tensor operations throughout.
+    Reference,
 }
 
 impl Block {
     /// A block of zeros; [`initialize`](crate::init::initialize) gives it values.
-    pub fn zeros(channels: usize, act: Activation, stats: GrnStats, device: &Device) -> Self {
+    pub fn zeros(
+        channels: usize,
+        act: Activation,
+        stats: GrnStats,
+        kernels: Kernels,
+        device: &Device,
+    ) -> Self {
         Self {
             dwconv: DepthwiseConv::zeros(channels, device),
             norm: LayerNorm::new(channels, EPSILON, device),
@@ -37,6 +60,7 @@ impl Block {
             grn: Grn::new(4 * channels, stats, device),
             pwconv2: Linear::zeros(4 * channels, channels, device),
             act,
+            kernels,
         }
     }
 
@@ -45,6 +69,10 @@ impl Block {
     /// This is the place where a block chooses its execution: `sites` says which tokens exist and
     /// how the depthwise convolution and GRN see them; everything else works token by token.
     pub fn forward(&self, x: Tensor<3>, sites: &Sites, drop_path: Option<Tensor<3>>) -> Tensor<3> {
+        if let Some(batch) = self.fused_batch(sites) {
+            let branch_scale = drop_path.map(ops::host_values);
+            return ops::fused_block(x, self, Batch { branch_scale, ..batch });
+        }
         let branch = self.pwconv2.forward(self.expand(x.clone(), sites));
         let branch = match drop_path {
             Some(scale) => branch * scale,
@@ -56,8 +84,20 @@ impl Block {
     /// As [`forward`](Self::forward) with every site visible, but only the tokens of the patches
     /// `keep` come out. GRN needs every token, what follows it does not.
     pub fn forward_selected(&self, x: Tensor<3>, sites: &Sites, keep: &Rows) -> Tensor<3> {
+        if let Some(batch) = self.fused_batch(sites) {
+            let selected = Some(keep.host().to_vec());
+            return ops::fused_block(x, self, Batch { selected, ..batch });
+        }
         let hidden = self.expand(x.clone(), sites);
         keep.select(x) + self.pwconv2.forward(keep.select(hidden))
+    }
+
+    /// What the kernels need to know of the batch, if they can compute this block.
+    fn fused_batch(&self, sites: &Sites) -> Option<Batch> {
+        let applies = self.kernels == Kernels::Fused
+            && self.act == Activation::Gelu
+            && self.grn.stats() == GrnStats::Sample;
+        if applies { sites.kernel_batch() } else { None }
     }
 
     /// Everything up to the second linear layer: `[N, T, C]` → `[N, T, 4C]`.

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use crate::block::Kernels;
 use crate::config::{ConfigError, ConvNextV2Config};
 use crate::drop_path::DropPath;
 use crate::encoder::Encoder;
@@ -40,7 +41,7 @@ impl ConvNextV2Model {
     pub fn new(config: &ConvNextV2Config, seed: u64, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
         let model = Self {
-            encoder: Encoder::zeros(config, GrnStats::Sample, device),
+            encoder: Encoder::zeros(config, GrnStats::Sample, Kernels::default(), device),
             norm: LayerNorm::new(config.last_hidden_size(), config.layer_norm_eps, device),
         };
         Ok(initialize(model, Init::TruncNormal { std: config.initializer_range }, seed))
@@ -123,7 +124,7 @@ impl ConvNextV2Backbone {
         let channels = |stage: usize| config.hidden_sizes[stage.saturating_sub(1)];
         let norm = |&stage: &usize| LayerNorm::new(channels(stage), EPSILON, device);
         let model = Self {
-            encoder: Encoder::zeros(config, GrnStats::Sample, device),
+            encoder: Encoder::zeros(config, GrnStats::Sample, Kernels::default(), device),
             hidden_states_norms: stages.iter().map(norm).collect(),
             stages,
         };

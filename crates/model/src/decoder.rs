@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use crate::block::Block;
+use crate::block::{Block, Kernels};
 use crate::config::ConvNextV2Config;
 use crate::conv::StridedConv;
 use crate::grn::GrnStats;
@@ -36,9 +36,15 @@ pub enum Predict {
 
 impl Decoder {
     /// A decoder of zeros; [`initialize`](crate::init::initialize) gives it values.
-    pub fn zeros(config: &ConvNextV2Config, dim: usize, depth: usize, device: &Device) -> Self {
+    pub fn zeros(
+        config: &ConvNextV2Config,
+        dim: usize,
+        depth: usize,
+        kernels: Kernels,
+        device: &Device,
+    ) -> Self {
         let pixels = config.total_stride().pow(2) * config.num_channels;
-        let block = |_| Block::zeros(dim, config.hidden_act, GrnStats::Sample, device);
+        let block = |_| Block::zeros(dim, config.hidden_act, GrnStats::Sample, kernels, device);
         Self {
             proj: StridedConv::zeros(config.last_hidden_size(), dim, 1, device),
             mask_token: Param::from_tensor(Tensor::zeros([1, dim, 1, 1], device)),

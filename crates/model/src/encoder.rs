@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::block::Block;
+use crate::block::{Block, Kernels};
 use crate::config::ConvNextV2Config;
 use crate::conv::StridedConv;
 use crate::drop_path::DropPath;
@@ -58,7 +58,7 @@ impl Features {
 
 impl Encoder {
     /// An encoder of zeros; [`initialize`](crate::init::initialize) gives it values.
-    pub fn zeros(config: &ConvNextV2Config, stats: GrnStats, device: &Device) -> Self {
+    pub fn zeros(config: &ConvNextV2Config, stats: GrnStats, kernels: Kernels, device: &Device) -> Self {
         let sizes = &config.hidden_sizes;
         let stem = Stem {
             conv: StridedConv::zeros(config.num_channels, sizes[0], config.patch_size, device),
@@ -69,7 +69,7 @@ impl Encoder {
             conv: StridedConv::zeros(pair[0], pair[1], 2, device),
         });
         let stages = config.depths.iter().zip(sizes).map(|(&depth, &channels)| {
-            (0..depth).map(|_| Block::zeros(channels, config.hidden_act, stats, device)).collect()
+            (0..depth).map(|_| Block::zeros(channels, config.hidden_act, stats, kernels, device)).collect()
         });
         Self { stem, downsample: downsample.collect(), stages: stages.collect() }
     }

@@ -43,6 +43,11 @@ impl Grn {
         }
     }
 
+    /// Over which sites its norms are taken.
+    pub fn stats(&self) -> GrnStats {
+        self.stats
+    }
+
     /// Tokens `[N, T, C]` → the same; hidden sites do not enter the statistics.
     pub fn forward(&self, x: Tensor<3>, sites: &Sites) -> Tensor<3> {
         let squares = sites.hide(x.clone()).square().sum_dim(1); // [N, 1, C]

@@ -21,9 +21,11 @@ pub mod init;
 pub mod layer_norm;
 pub mod linear;
 pub mod names;
+mod ops;
 pub mod patch_mask;
 pub mod sites;
 
+pub use block::Kernels;
 pub use config::{ConfigError, ConvNextV2Config, Size};
 pub use convnextv2::{
     ConvNextV2Backbone, ConvNextV2ForImageClassification, ConvNextV2Model, ConvNextV2Output,

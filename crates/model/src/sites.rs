@@ -8,6 +8,8 @@
 //!   of a submanifold convolution, kept as the reference;
 //! * **compact**: only visible patches are present, so that nothing is spent on hidden ones.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +51,8 @@ enum Shown {
 pub struct Rows {
     /// Indices into the N·L patches.
     indices: Tensor<1, Int>,
+    /// Indices into the L patches of each sample, for kernels that read memory.
+    host: Arc<[u32]>,
     patches: usize,
     picked: usize,
 }
@@ -62,9 +66,15 @@ impl Rows {
         let shape = [flat.len()];
         Self {
             indices: Tensor::from_data(TensorData::new(flat, shape), device),
+            host: picked.iter().flatten().map(|patch| *patch as u32).collect(),
             patches,
             picked: picked.first().map_or(0, Vec::len),
         }
+    }
+
+    /// Indices into the patches of each sample, sample after sample.
+    pub(crate) fn host(&self) -> &[u32] {
+        &self.host
     }
 
     /// Keeps the tokens of picked patches: `[N, L·s, C]` → `[N, picked·s, C]`, where every patch
@@ -116,6 +126,17 @@ impl Sites {
     /// Sites of the whole map, existing or not: rows, columns.
     pub fn map(&self) -> [usize; 2] {
         [self.grid[0] * self.patch[0], self.grid[1] * self.patch[1]]
+    }
+
+    /// Which tokens exist, for kernels that read memory; none when hidden ones exist too.
+    pub(crate) fn kernel_batch(&self) -> Option<kernels::block::Batch> {
+        let visible = match &self.shown {
+            Shown::All => None,
+            Shown::Compact(rows) => Some(rows.host().to_vec()),
+            Shown::Masked(_) => return None,
+        };
+        let (samples, grid, patch) = (self.batch, self.grid, self.patch);
+        Some(kernels::block::Batch { samples, grid, patch, visible, selected: None, branch_scale: None })
     }
 
     /// Patches of which tokens exist, per sample.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use model::encoder::Encoder;
-use model::{ConvNextV2Config, Execution, GrnStats, PatchMask, Sites};
+use model::{ConvNextV2Config, Execution, GrnStats, Kernels, PatchMask, Sites};
 
 /// A cheap fixed sequence in [−1, 1).
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
@@ -73,8 +73,8 @@ fn config() -> ConvNextV2Config {
     }
 }
 
-fn encoder(stats: GrnStats, device: &Device) -> Encoder {
-    Encoder::zeros(&config(), stats, device).map(&mut Perturb(0))
+fn encoder(stats: GrnStats, kernels: Kernels, device: &Device) -> Encoder {
+    Encoder::zeros(&config(), stats, kernels, device).map(&mut Perturb(0))
 }
 
 /// Maps of stem and stages, and every gradient of a fixed functional of them.
@@ -117,8 +117,12 @@ fn assert_same(a: &Encoder, images: &Tensor<4>, first: &Sites, second: &Sites) {
 fn compact_equals_masked_on_a_non_square_image_of_five_channels() {
     let device = Device::flex().autodiff();
     let images = tensor([2, 5, 32, 48], 7, &device);
-    for stats in [GrnStats::Sample, GrnStats::Batch] {
-        let encoder = encoder(stats, &device);
+    for (stats, kernels) in [
+        (GrnStats::Sample, Kernels::Reference),
+        (GrnStats::Batch, Kernels::Reference),
+        (GrnStats::Sample, Kernels::Fused),
+    ] {
+        let encoder = encoder(stats, kernels, &device);
         // 16-pixel patches keep 2×2 sites in the last stage, 8-pixel patches keep one.
         for (side, visible) in
             [(16, vec![vec![5, 0], vec![1, 2]]), (8, vec![vec![0, 7, 8, 23], vec![3, 4, 5, 13]])]
@@ -133,19 +137,21 @@ fn compact_equals_masked_on_a_non_square_image_of_five_channels() {
 #[test]
 fn all_three_are_equal_when_everything_is_visible() {
     let device = Device::flex().autodiff();
-    let encoder = encoder(GrnStats::Sample, &device);
     let images = tensor([2, 5, 32, 16], 8, &device);
     let mask = PatchMask::new([4, 2], vec![(0..8).collect(), (0..8).collect()]).unwrap();
     let plain = Sites::all(2, [32, 16]);
-    for execution in [Execution::Masked, Execution::Compact] {
-        assert_same(&encoder, &images, &plain, &Sites::masked(&mask, [8, 8], execution, &device));
+    for kernels in [Kernels::Reference, Kernels::Fused] {
+        let encoder = encoder(GrnStats::Sample, kernels, &device);
+        for execution in [Execution::Masked, Execution::Compact] {
+            assert_same(&encoder, &images, &plain, &Sites::masked(&mask, [8, 8], execution, &device));
+        }
     }
 }
 
 #[test]
 fn hidden_pixels_cannot_change_visible_features() {
     let device = Device::flex();
-    let encoder = encoder(GrnStats::Batch, &device);
+    let encoder = encoder(GrnStats::Batch, Kernels::Reference, &device);
     let images = tensor([2, 5, 32, 48], 9, &device);
     let visible = vec![vec![5, 0], vec![1, 2]];
     let mask = PatchMask::new([2, 3], visible).unwrap();

@@ -36,7 +36,7 @@ impl Checkpoint {
     /// The network with these weights.
     pub(crate) fn network(&self, device: &Device) -> Result<Fcmae> {
         let model = self.config.model.resolve(self.config.data.image_size)?;
-        let fresh = Fcmae::zeros(&self.config.fcmae, &model, device)?;
+        let fresh = Fcmae::zeros(&self.config.fcmae, &model, self.config.model.kernels, device)?;
         let (network, report) = self.weights.apply_to(fresh, &official_name);
         report
             .require_complete()

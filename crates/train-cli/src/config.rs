@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use data::Format;
 use fcmae::FcmaeConfig;
 use model::activation::Activation;
-use model::{ConvNextV2Config, Execution, Size};
+use model::{ConvNextV2Config, Execution, Kernels, Size};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use trainer::{LogConfig, OptimConfig, TrainConfig};
@@ -49,6 +49,7 @@ pub(crate) struct ModelSection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) initializer_range: Option<f64>,
     pub(crate) execution: Execution,
+    pub(crate) kernels: Kernels,
 }
 
 /// Where images come from and what is done to them.

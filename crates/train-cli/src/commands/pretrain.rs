@@ -22,7 +22,7 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<()> {
     let plan = experiment::plan(&config, &data)?;
 
     let device = args.device.device().autodiff();
-    let zeros = Fcmae::zeros(&config.fcmae, &model, &device)?;
+    let zeros = Fcmae::zeros(&config.fcmae, &model, config.model.kernels, &device)?;
     let groups = experiment::groups(&config, &zeros);
     let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups, &device)?;
     match args.json {
@@ -37,9 +37,9 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<()> {
     let objective = Pretraining::new(&config, &model, data.source.as_ref(), &device)?;
     let network = match (&args.resume, &args.init) {
         (Some(_), _) => zeros,
-        (None, None) => Fcmae::new(&config.fcmae, &model, config.seed, &device)?,
+        (None, None) => Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?,
         (None, Some(path)) => {
-            let fresh = Fcmae::new(&config.fcmae, &model, config.seed, &device)?;
+            let fresh = Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?;
             let (network, report) = initialize_from(path, fresh)?;
             if !report.missing.is_empty() {
                 println!("{} has no decoder: that one starts fresh", path.display());
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<()> {
         }
         // Asked to resume, but there is nothing yet.
         None if args.resume.is_some() => {
-            trainer.start(Fcmae::new(&config.fcmae, &model, config.seed, &device)?)
+            trainer.start(Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?)
         }
         None => trainer.start(network),
     };

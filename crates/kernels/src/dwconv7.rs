@@ -1,0 +1,387 @@
+//! The depthwise 7×7 convolution on the tokens of one sample.
+//!
+//! Submanifold: hidden sites and everything beyond the border read as zero, and only visible sites
+//! are computed. Tokens are first laid out on a map with a halo of three zero sites, so that no
+//! window needs a check.
+
+use pulp::{Simd, WithSimd};
+
+use crate::Arch;
+
+/// Kernel side.
+pub const KERNEL: usize = 7;
+const HALO: usize = KERNEL / 2;
+const TAPS: usize = KERNEL * KERNEL;
+/// Channels are padded to a multiple of the widest vector.
+const PAD: usize = 16;
+
+/// Where the tokens of a sample lie on its map.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout<'a> {
+    /// Patches of the map: rows, columns.
+    pub grid: [usize; 2],
+    /// Sites of a patch: rows, columns.
+    pub patch: [usize; 2],
+    /// Visible patches in the order of their tokens; all of them if none are given.
+    pub visible: Option<&'a [u32]>,
+}
+
+impl Layout<'_> {
+    /// Tokens of the sample.
+    pub fn tokens(&self) -> usize {
+        self.visible.map_or(self.grid[0] * self.grid[1], <[u32]>::len) * self.patch[0] * self.patch[1]
+    }
+
+    fn patches(&self) -> usize {
+        self.visible.map_or(self.grid[0] * self.grid[1], <[u32]>::len)
+    }
+
+    /// Sites of a row of the map with its halo.
+    fn row(&self) -> usize {
+        self.grid[1] * self.patch[1] + 2 * HALO
+    }
+
+    fn map_len(&self, padded: usize) -> usize {
+        (self.grid[0] * self.patch[0] + 2 * HALO) * self.row() * padded
+    }
+
+    /// Calls `f(first token, site)` for every row of every patch, where `site` is the position on
+    /// the map with halo of the upper left corner of the first token's window.
+    #[inline(always)]
+    fn rows(&self, mut f: impl FnMut(usize, usize)) {
+        let [height, width] = self.patch;
+        for p in 0..self.patches() {
+            let patch = self.visible.map_or(p, |v| v[p] as usize);
+            let (row, column) = (patch / self.grid[1], patch % self.grid[1]);
+            for y in 0..height {
+                f((p * height + y) * width, (row * height + y) * self.row() + column * width);
+            }
+        }
+    }
+}
+
+fn padded(channels: usize) -> usize {
+    channels.next_multiple_of(PAD)
+}
+
+/// Kernels in the order tap, channel, padded: from PyTorch's `[C, 1, 7, 7]`.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    taps: Vec<f32>,
+    bias: Vec<f32>,
+    channels: usize,
+}
+
+impl Weights {
+    /// Reorders kernel and bias.
+    pub fn new(kernel: &[f32], bias: &[f32]) -> Self {
+        Self::reordered(kernel, bias, |tap| tap)
+    }
+
+    /// Kernels turned by 180°, without bias: their convolution takes gradients back.
+    pub fn turned(kernel: &[f32], channels: usize) -> Self {
+        Self::reordered(kernel, &vec![0.0; channels], |tap| TAPS - 1 - tap)
+    }
+
+    fn reordered(kernel: &[f32], bias: &[f32], source: impl Fn(usize) -> usize) -> Self {
+        let (channels, width) = (bias.len(), padded(bias.len()));
+        assert_eq!(kernel.len(), channels * TAPS);
+        let mut taps = vec![0.0; TAPS * width];
+        for tap in 0..TAPS {
+            for c in 0..channels {
+                taps[tap * width + c] = kernel[c * TAPS + source(tap)];
+            }
+        }
+        let mut padded_bias = bias.to_vec();
+        padded_bias.resize(width, 0.0);
+        Self { taps, bias: padded_bias, channels }
+    }
+}
+
+/// Lays tokens out on a zeroed map with halo.
+fn to_map(layout: &Layout, tokens: &[f32], channels: usize, map: &mut Vec<f32>) {
+    let width = padded(channels);
+    map.clear();
+    map.resize(layout.map_len(width), 0.0);
+    layout.rows(|token, site| {
+        let centre = site + HALO * layout.row() + HALO;
+        for x in 0..layout.patch[1] {
+            let source = &tokens[(token + x) * channels..][..channels];
+            map[(centre + x) * width..][..channels].copy_from_slice(source);
+        }
+    });
+}
+
+/// Convolves the tokens of one sample. `map` is scratch space.
+pub fn forward(arch: Arch, layout: &Layout, weights: &Weights, x: &[f32], y: &mut [f32], map: &mut Vec<f32>) {
+    assert_eq!(x.len(), layout.tokens() * weights.channels);
+    assert_eq!(y.len(), x.len());
+    to_map(layout, x, weights.channels, map);
+    arch.dispatch(Forward { layout, weights, map, y });
+}
+
+struct Forward<'a> {
+    layout: &'a Layout<'a>,
+    weights: &'a Weights,
+    map: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { layout, weights, map, y } = self;
+        layout.rows(|token, site| {
+            let (mut x, width) = (0, layout.patch[1]);
+            // As many outputs at once as registers allow.
+            while x < width {
+                let tile = (simd, layout.row(), weights, map, site + x, &mut *y, token + x);
+                x += match width - x {
+                    8.. if S::F32_LANES > 1 => forward_tile::<S, 8>(tile),
+                    4.. => forward_tile::<S, 4>(tile),
+                    2.. => forward_tile::<S, 2>(tile),
+                    _ => forward_tile::<S, 1>(tile),
+                };
+            }
+        });
+    }
+}
+
+/// `N` neighbouring outputs of a row; returns `N`.
+#[inline(always)]
+fn forward_tile<S: Simd, const N: usize>(
+    (simd, row, weights, map, site, y, token): (S, usize, &Weights, &[f32], usize, &mut [f32], usize),
+) -> usize {
+    let (channels, width) = (weights.channels, padded(weights.channels));
+    for c in (0..channels).step_by(S::F32_LANES) {
+        let load = |from: &[f32], at: usize| simd.partial_load_f32s(&from[at..at + S::F32_LANES]);
+        let mut sums = [load(&weights.bias, c); N];
+        for ky in 0..KERNEL {
+            let kernel: [S::f32s; KERNEL] =
+                std::array::from_fn(|kx| load(&weights.taps, (ky * KERNEL + kx) * width + c));
+            let line = &map[(site + ky * row) * width..][..(N + KERNEL - 1) * width];
+            for ix in 0..N + KERNEL - 1 {
+                let input = load(line, ix * width + c);
+                for (kx, weight) in kernel.iter().enumerate() {
+                    if let Some(sum) = ix.checked_sub(kx).and_then(|n| sums.get_mut(n)) {
+                        *sum = simd.mul_add_e_f32s(input, *weight, *sum);
+                    }
+                }
+            }
+        }
+        let kept = S::F32_LANES.min(channels - c);
+        for (n, sum) in sums.into_iter().enumerate() {
+            simd.partial_store_f32s(&mut y[(token + n) * channels + c..][..kept], sum);
+        }
+    }
+    N
+}
+
+/// Gradients of the kernels, tap by tap as [`Weights`] has them, and of the bias; both accumulate.
+#[derive(Debug, Clone)]
+pub struct WeightGradient {
+    taps: Vec<f32>,
+    bias: Vec<f32>,
+    channels: usize,
+}
+
+impl WeightGradient {
+    /// Zeros.
+    pub fn new(channels: usize) -> Self {
+        let width = padded(channels);
+        Self { taps: vec![0.0; TAPS * width], bias: vec![0.0; channels], channels }
+    }
+
+    /// Adds to gradients in PyTorch's order.
+    pub fn add_to(&self, kernel: &mut [f32], bias: &mut [f32]) {
+        let width = padded(self.channels);
+        for (c, kernel) in kernel.chunks_exact_mut(TAPS).enumerate() {
+            kernel.iter_mut().enumerate().for_each(|(tap, k)| *k += self.taps[tap * width + c]);
+        }
+        bias.iter_mut().zip(&self.bias).for_each(|(b, g)| *b += g);
+    }
+
+    /// Adds one sample's part. `map` is scratch space.
+    pub fn add(&mut self, arch: Arch, layout: &Layout, x: &[f32], dy: &[f32], map: &mut Vec<f32>) {
+        assert_eq!(x.len(), layout.tokens() * self.channels);
+        assert_eq!(dy.len(), x.len());
+        to_map(layout, x, self.channels, map);
+        for row in dy.chunks_exact(self.channels) {
+            self.bias.iter_mut().zip(row).for_each(|(b, g)| *b += g);
+        }
+        arch.dispatch(Backward { layout, map, dy, gradient: self });
+    }
+}
+
+struct Backward<'a> {
+    layout: &'a Layout<'a>,
+    map: &'a [f32],
+    dy: &'a [f32],
+    gradient: &'a mut WeightGradient,
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { layout, map, dy, gradient } = self;
+        layout.rows(|token, site| {
+            let (mut x, width) = (0, layout.patch[1]);
+            while x < width {
+                let tile = (simd, layout.row(), map, site + x, dy, token + x, &mut *gradient);
+                x += match width - x {
+                    4.. => backward_tile::<S, 4>(tile),
+                    2.. => backward_tile::<S, 2>(tile),
+                    _ => backward_tile::<S, 1>(tile),
+                };
+            }
+        });
+    }
+}
+
+/// What `N` neighbouring outputs of a row add to the kernels; returns `N`.
+#[inline(always)]
+fn backward_tile<S: Simd, const N: usize>(
+    (simd, row, map, site, dy, token, gradient): (
+        S,
+        usize,
+        &[f32],
+        usize,
+        &[f32],
+        usize,
+        &mut WeightGradient,
+    ),
+) -> usize {
+    let (channels, width) = (gradient.channels, padded(gradient.channels));
+    for c in (0..channels).step_by(S::F32_LANES) {
+        let load = |from: &[f32], at: usize| simd.partial_load_f32s(&from[at..at + S::F32_LANES]);
+        let kept = S::F32_LANES.min(channels - c);
+        let outputs: [S::f32s; N] =
+            std::array::from_fn(|n| simd.partial_load_f32s(&dy[(token + n) * channels + c..][..kept]));
+        for ky in 0..KERNEL {
+            let taps = &mut gradient.taps[ky * KERNEL * width..][..KERNEL * width];
+            let mut sums: [S::f32s; KERNEL] = std::array::from_fn(|kx| load(taps, kx * width + c));
+            let line = &map[(site + ky * row) * width..][..(N + KERNEL - 1) * width];
+            for ix in 0..N + KERNEL - 1 {
+                let input = load(line, ix * width + c);
+                for (kx, sum) in sums.iter_mut().enumerate() {
+                    if let Some(output) = ix.checked_sub(kx).and_then(|n| outputs.get(n)) {
+                        *sum = simd.mul_add_e_f32s(input, *output, *sum);
+                    }
+                }
+            }
+            for (kx, sum) in sums.into_iter().enumerate() {
+                simd.partial_store_f32s(&mut taps[kx * width + c..][..S::F32_LANES], sum);
+            }
+        }
+    }
+    N
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{arches, assert_close, numbers};
+
+    /// Tokens → dense map, as the definition has it.
+    fn dense(layout: &Layout, tokens: &[f32], channels: usize) -> Vec<Vec<f64>> {
+        let width = layout.grid[1] * layout.patch[1];
+        let mut map = vec![vec![0.0; channels]; layout.grid[0] * layout.patch[0] * width];
+        for (token, position) in positions(layout).into_iter().enumerate() {
+            map[position] = tokens[token * channels..][..channels].iter().map(|v| f64::from(*v)).collect();
+        }
+        map
+    }
+
+    /// Site of every token on the map without halo.
+    fn positions(layout: &Layout) -> Vec<usize> {
+        let ([rows, columns], [height, width]) = (layout.grid, layout.patch);
+        let all: Vec<u32> = (0..(rows * columns) as u32).collect();
+        let mut found = Vec::new();
+        for &patch in layout.visible.unwrap_or(&all) {
+            let (row, column) = (patch as usize / columns, patch as usize % columns);
+            for y in 0..height {
+                for x in 0..width {
+                    found.push((row * height + y) * columns * width + column * width + x);
+                }
+            }
+        }
+        found
+    }
+
+    struct Naive {
+        y: Vec<f64>,
+        dx: Vec<f64>,
+        dw: Vec<f64>,
+        db: Vec<f64>,
+    }
+
+    fn naive(layout: &Layout, x: &[f32], w: &[f32], b: &[f32], dy: &[f32]) -> Naive {
+        let (channels, positions) = (b.len(), positions(layout));
+        let (map, upstream) = (dense(layout, x, channels), dense(layout, dy, channels));
+        let width = (layout.grid[1] * layout.patch[1]) as isize;
+        let height = (layout.grid[0] * layout.patch[0]) as isize;
+        let at = |map: &[Vec<f64>], y: isize, x: isize, c: usize| {
+            if (0..height).contains(&y) && (0..width).contains(&x) {
+                map[(y * width + x) as usize][c]
+            } else {
+                0.0
+            }
+        };
+        let mut result = Naive { y: vec![], dx: vec![], dw: vec![0.0; w.len()], db: vec![0.0; channels] };
+        for &position in &positions {
+            let (py, px) = (position as isize / width, position as isize % width);
+            for c in 0..channels {
+                let (mut y, mut dx) = (f64::from(b[c]), 0.0);
+                result.db[c] += upstream[position][c];
+                for tap in 0..TAPS {
+                    let (ky, kx) = ((tap / KERNEL) as isize - 3, (tap % KERNEL) as isize - 3);
+                    let weight = f64::from(w[c * TAPS + tap]);
+                    y += at(&map, py + ky, px + kx, c) * weight;
+                    dx += at(&upstream, py - ky, px - kx, c) * weight;
+                    result.dw[c * TAPS + tap] += at(&map, py + ky, px + kx, c) * upstream[position][c];
+                }
+                result.y.push(y);
+                result.dx.push(dx);
+            }
+        }
+        result
+    }
+
+    #[test]
+    fn forward_and_backward_equal_the_definition() {
+        let layouts = [
+            Layout { grid: [1, 1], patch: [1, 1], visible: None },
+            Layout { grid: [1, 1], patch: [9, 13], visible: None },
+            Layout { grid: [3, 2], patch: [8, 8], visible: Some(&[0, 3, 5]) },
+            Layout { grid: [2, 3], patch: [4, 4], visible: Some(&[4]) },
+            Layout { grid: [7, 7], patch: [1, 1], visible: Some(&[0, 6, 8, 9, 24, 42, 48]) },
+            Layout { grid: [3, 3], patch: [2, 2], visible: Some(&[0, 1, 2, 3, 4, 5, 6, 7, 8]) },
+            Layout { grid: [4, 5], patch: [1, 1], visible: None },
+        ];
+        for arch in arches() {
+            for layout in &layouts {
+                for channels in [1, 5, 16, 40] {
+                    let count = layout.tokens() * channels;
+                    let (x, dy) = (numbers(count, 1), numbers(count, 2));
+                    let (w, b) = (numbers(channels * TAPS, 3), numbers(channels, 4));
+                    let expected = naive(layout, &x, &w, &b, &dy);
+                    let (mut y, mut dx, mut map) = (vec![0.0; count], vec![0.0; count], Vec::new());
+                    forward(arch, layout, &Weights::new(&w, &b), &x, &mut y, &mut map);
+                    assert_close(&y, &expected.y, 1e-5, "y");
+                    forward(arch, layout, &Weights::turned(&w, channels), &dy, &mut dx, &mut map);
+                    assert_close(&dx, &expected.dx, 1e-5, "dx");
+                    let mut gradient = WeightGradient::new(channels);
+                    gradient.add(arch, layout, &x, &dy, &mut map);
+                    let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; channels]);
+                    gradient.add_to(&mut dw, &mut db);
+                    assert_close(&dw, &expected.dw, 1e-5, "dw");
+                    assert_close(&db, &expected.db, 1e-5, "db");
+                }
+            }
+        }
+    }
+}

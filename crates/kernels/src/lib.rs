@@ -1,0 +1,28 @@
+//! The ConvNeXt V2 block as a few passes over memory, forward and backward.
+//!
+//! Slices in, slices out; no tensors, no autodiff. Tokens are `[samples, tokens, channels]` in
+//! row-major order. Instructions are chosen at run time ([`Arch`]); every kernel has a naive
+//! counterpart that its tests compare it with, on the best instructions and on none.
+
+pub mod block;
+pub mod dwconv7;
+pub mod gelu;
+pub mod gemm;
+pub mod grn;
+pub mod layer_norm;
+#[cfg(test)]
+mod testing;
+
+/// The instruction set to use; `Arch::new()` detects the best one.
+pub use pulp::Arch;
+
+/// Runs a loop compiled for the chosen instruction set.
+macro_rules! dispatch {
+    ($arch:expr, $body:expr) => {
+        $arch.dispatch(
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+pub(crate) use dispatch;
