@@ -64,6 +64,11 @@ impl Block {
         }
     }
 
+    /// Chooses what computes the block.
+    pub fn set_kernels(&mut self, kernels: Kernels) {
+        self.kernels = kernels;
+    }
+
     /// Tokens `[N, T, C]` → the same. `drop_path`: factor `[N, 1, 1]` on the residual branch.
     ///
     /// This is the place where a block chooses its execution: `sites` says which tokens exist and

@@ -90,6 +90,12 @@ impl ConvNextV2ForImageClassification {
         Ok(initialize(model, Init::TruncNormal { std: config.initializer_range }, seed))
     }
 
+    /// Chooses what computes the blocks.
+    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
+        self.convnextv2.encoder.set_kernels(kernels);
+        self
+    }
+
     /// Logits `[N, num_labels]` of normalised images `[N, C, H, W]`.
     pub fn forward(&self, pixel_values: Tensor<4>, drop_path: Option<&DropPath>) -> Tensor<2> {
         let features = self.convnextv2.forward(pixel_values, false, drop_path).pooler_output;

@@ -74,6 +74,11 @@ impl Encoder {
         Self { stem, downsample: downsample.collect(), stages: stages.collect() }
     }
 
+    /// Chooses what computes the blocks.
+    pub fn set_kernels(&mut self, kernels: Kernels) {
+        self.stages.iter_mut().flatten().for_each(|block| block.set_kernels(kernels));
+    }
+
     /// The outputs of stem and stages, in order.
     ///
     /// # Shapes

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use model::Execution;
+use serde::Serialize;
 
 /// Masked-autoencoder pretraining of ConvNeXt V2 (FCMAE).
 #[derive(Debug, Parser)]
@@ -33,6 +35,12 @@ pub(crate) enum Command {
   train-cli info configs/fcmae_base.toml
   train-cli info runs/quickstart --json")]
     Info(InfoArgs),
+    /// Measure the speed of a training or inference step on noise.
+    #[command(after_help = "Examples:
+  train-cli bench pretrain --batch 16
+  train-cli bench infer --batch 1 --threads 2 --json
+  train-cli bench pretrain --config configs/fcmae_tiny.toml --batch 4 --set fcmae.mask_ratio=0.9")]
+    Bench(BenchArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:
   train-cli completions bash > ~/.local/share/bash-completion/completions/train-cli")]
@@ -109,6 +117,63 @@ pub(crate) struct InfoArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// What to measure.
+    pub(crate) kind: BenchKind,
+    /// The network and the mask [default: Atto with the paper's mask].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Override a setting, as in the configuration file.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Images of a step.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = positive)]
+    pub(crate) batch: usize,
+    /// Threads [default: all cores].
+    #[arg(long, value_name = "T", value_parser = positive)]
+    pub(crate) threads: Option<usize>,
+    /// Timed steps.
+    #[arg(long, value_name = "S", default_value_t = 7, value_parser = positive)]
+    pub(crate) steps: usize,
+    /// How the encoder runs on masked images.
+    #[arg(long, value_parser = execution)]
+    pub(crate) execution: Option<Execution>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) device: DeviceName,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `bench` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BenchKind {
+    /// A pretraining step with AdamW.
+    Pretrain,
+    /// A classifier's training step with AdamW.
+    Finetune,
+    /// A classifier's forward pass.
+    Infer,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("must be a whole number, at least 1".to_owned()),
+    }
+}
+
+fn execution(text: &str) -> Result<Execution, String> {
+    match text {
+        "compact" => Ok(Execution::Compact),
+        "masked" => Ok(Execution::Masked),
+        _ => Err("must be `compact` or `masked`".to_owned()),
+    }
 }
 
 /// Where tensors live.

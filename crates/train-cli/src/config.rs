@@ -159,7 +159,14 @@ impl ModelSection {
 pub(crate) fn load<C: DeserializeOwned>(path: &Path, overrides: &[String]) -> Result<C> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-    let config: C = parse(&text).with_context(|| format!("in {}", path.display()))?;
+    // Parsed by itself first: the file's own mistakes are shown with their lines.
+    parse::<C>(&text).with_context(|| format!("in {}", path.display()))?;
+    parse_with(&text, overrides)
+}
+
+/// Parses a configuration and applies `key=value` overrides to it.
+pub(crate) fn parse_with<C: DeserializeOwned>(text: &str, overrides: &[String]) -> Result<C> {
+    let config = parse(text)?;
     if overrides.is_empty() {
         return Ok(config);
     }

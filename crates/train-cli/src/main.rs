@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Pretrain(args) => commands::pretrain::run(&args),
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
         Command::Info(args) => commands::info::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Completions { shell } => commands::completions(shell),
     };
     match result {

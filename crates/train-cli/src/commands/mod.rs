@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+pub(crate) mod bench;
 pub(crate) mod info;
 pub(crate) mod pretrain;
 pub(crate) mod reconstruct;

@@ -1,0 +1,259 @@
+//! `train-cli bench`: how fast a step is, and how far from what the machine can do.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use burn::module::Module;
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use fcmae::{Fcmae, random_mask};
+use kernels::gemm::{View, gemm};
+use model::cost::EncoderCost;
+use model::{ConvNextV2Config, ConvNextV2ForImageClassification, Execution, official_name};
+use serde::Serialize;
+use trainer::{AdamWConfig, ParameterRule, build_optimizer, learning_rates, parameter_groups, peak_rss_mib};
+
+use crate::args::{BenchArgs, BenchKind};
+use crate::config::{self, PretrainConfig};
+use crate::plan::NetworkCost;
+
+/// Steps before the clock starts.
+const WARM_UP: usize = 2;
+const LEARNING_RATE: f64 = 1e-5;
+
+/// What `--json` prints, in one line.
+#[derive(Serialize)]
+struct Report {
+    bench: BenchKind,
+    model: String,
+    execution: Option<Execution>,
+    kernels: model::Kernels,
+    image_size: [usize; 2],
+    batch: usize,
+    threads: usize,
+    /// Every timed step, in seconds.
+    step_s: Vec<f64>,
+    /// From the median step.
+    img_per_s: f64,
+    forward_share: f64,
+    backward_share: f64,
+    optimizer_share: f64,
+    /// Useful operations, two for each multiply-add, over the median step.
+    gflops: f64,
+    /// The same of a large matrix product on as many threads.
+    gemm_peak_gflops: f64,
+    peak_share: f64,
+    peak_rss_mib: Option<u64>,
+}
+
+/// Seconds of the parts of a step.
+#[derive(Clone, Copy, Default)]
+struct Step {
+    forward: f64,
+    backward: f64,
+    optimizer: f64,
+}
+
+impl Step {
+    fn total(&self) -> f64 {
+        self.forward + self.backward + self.optimizer
+    }
+}
+
+pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .context("cannot set the threads")?;
+    }
+    let mut config: PretrainConfig = match &args.config {
+        Some(path) => config::load(path, &args.set)?,
+        None => config::parse_with("[model]\nsize = \"atto\"\n", &args.set)?,
+    };
+    if let Some(execution) = args.execution {
+        config.model.execution = execution;
+    }
+    let model = config.model.resolve(config.data.image_size)?;
+    let device = args.device.device();
+    let (steps, macs) = match args.kind {
+        BenchKind::Pretrain => pretrain(args, &config, &model, &device)?,
+        BenchKind::Finetune => finetune(args, &config, &model, &device)?,
+        BenchKind::Infer => infer(args, &config, &model, &device)?,
+    };
+    let report = report(args, &config, steps, macs);
+    match args.json {
+        true => println!("{}", serde_json::to_string(&report)?),
+        false => tell(&report),
+    }
+    Ok(())
+}
+
+fn report(args: &BenchArgs, config: &PretrainConfig, mut steps: Vec<Step>, macs: u64) -> Report {
+    let peak_rss_mib = peak_rss_mib();
+    let step_s = steps.iter().map(Step::total).collect();
+    steps.sort_by(|a, b| a.total().total_cmp(&b.total()));
+    let median = steps[steps.len() / 2];
+    let gflops = 2.0 * macs as f64 * args.batch as f64 / median.total() / 1e9;
+    let gemm_peak_gflops = gemm_peak();
+    Report {
+        bench: args.kind,
+        model: config.model.size.map_or("custom".to_owned(), |size| size.to_string()),
+        execution: (args.kind == BenchKind::Pretrain).then_some(config.model.execution),
+        kernels: config.model.kernels,
+        image_size: config.data.image_size.pixels(),
+        batch: args.batch,
+        threads: rayon::current_num_threads(),
+        step_s,
+        img_per_s: args.batch as f64 / median.total(),
+        forward_share: median.forward / median.total(),
+        backward_share: median.backward / median.total(),
+        optimizer_share: median.optimizer / median.total(),
+        gflops,
+        gemm_peak_gflops,
+        peak_share: gflops / gemm_peak_gflops,
+        peak_rss_mib,
+    }
+}
+
+fn tell(r: &Report) {
+    let median = r.batch as f64 / r.img_per_s;
+    println!("{:?} {} at {:?}, batch {}, {} threads", r.bench, r.model, r.image_size, r.batch, r.threads);
+    println!("step         {:.1} ms, {:.1} img/s", 1e3 * median, r.img_per_s);
+    println!(
+        "parts        forward {:.0}%, backward {:.0}%, optimizer {:.0}%",
+        100.0 * r.forward_share,
+        100.0 * r.backward_share,
+        100.0 * r.optimizer_share
+    );
+    println!(
+        "useful work  {:.1} GFLOP/s, {:.0}% of a large matrix product's {:.1}",
+        r.gflops,
+        100.0 * r.peak_share,
+        r.gemm_peak_gflops
+    );
+    if let Some(mib) = r.peak_rss_mib {
+        println!("peak memory  {mib} MiB");
+    }
+}
+
+/// Best of several large products, in GFLOP/s.
+fn gemm_peak() -> f64 {
+    const SIDE: usize = 1024;
+    let (a, b, mut c) = (vec![1.0; SIDE * SIDE], vec![1.0; SIDE * SIDE], vec![0.0; SIDE * SIDE]);
+    let view = |data| View::new(data, SIDE, SIDE);
+    let seconds = (0..8).map(|_| {
+        let start = Instant::now();
+        gemm(black_box(&mut c), false, view(&a), view(&b), true);
+        start.elapsed().as_secs_f64()
+    });
+    2.0 * (SIDE as f64).powi(3) / seconds.fold(f64::INFINITY, f64::min) / 1e9
+}
+
+/// Pictures of noise, `[N, C, H, W]`.
+fn images(batch: usize, model: &ConvNextV2Config, [height, width]: [usize; 2], device: &Device) -> Tensor<4> {
+    let shape = [batch, model.num_channels, height, width];
+    let values = (0..shape.iter().product::<usize>()).map(|i| ((i * 7919 % 1009) as f32) / 504.5 - 1.0);
+    Tensor::from_data(TensorData::new(values.collect::<Vec<_>>(), shape), device)
+}
+
+fn timed(args: &BenchArgs, mut step: impl FnMut() -> Result<Step>) -> Result<Vec<Step>> {
+    for _ in 0..WARM_UP {
+        step()?;
+    }
+    (0..args.steps).map(|_| step()).collect()
+}
+
+/// Forward by `loss`, backward, AdamW on all parameters.
+fn train_step<M: Module>(
+    network: &mut Option<M>,
+    optimizer: &mut ModuleOptimizer,
+    loss: impl FnOnce(&M) -> Result<Tensor<1>>,
+) -> Result<Step> {
+    let net = network.take().context("the network of the last step")?;
+    let start = Instant::now();
+    let loss = loss(&net)?;
+    black_box(loss.clone().detach().into_scalar::<f32>());
+    let forward = start.elapsed().as_secs_f64();
+    let gradients = GradientsParams::from_grads(loss.backward(), &net);
+    let backward = start.elapsed().as_secs_f64() - forward;
+    *network = Some(optimizer.step(learning_rates(LEARNING_RATE, &[]), net, gradients));
+    let optimizer = start.elapsed().as_secs_f64() - forward - backward;
+    Ok(Step { forward, backward, optimizer })
+}
+
+fn adamw<M: Module>(network: &M) -> ModuleOptimizer {
+    let rule = |_: &str, _: &[usize]| ParameterRule { lr_scale: 1.0, weight_decay: 0.05 };
+    let groups = parameter_groups(network, &official_name, &rule);
+    build_optimizer(&groups, &AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 })
+}
+
+/// Steps, and useful multiply-adds of one image in one step.
+type Measured = Result<(Vec<Step>, u64)>;
+
+fn pretrain(
+    args: &BenchArgs,
+    config: &PretrainConfig,
+    model: &ConvNextV2Config,
+    device: &Device,
+) -> Measured {
+    let device = device.clone().autodiff();
+    let size = config.data.image_size.pixels();
+    let shape = config.fcmae.mask_shape(model, size)?;
+    let cost = NetworkCost::of(config, model)?;
+    let images = images(args.batch, model, size, &device);
+    let network = Fcmae::new(&config.fcmae, model, config.model.kernels, 0, &device)?;
+    let mut optimizer = adamw(&network);
+    let mut network = Some(network);
+    let mut epoch = 0;
+    let indices: Vec<u64> = (0..args.batch as u64).collect();
+    let steps = timed(args, || {
+        epoch += 1;
+        train_step(&mut network, &mut optimizer, |network| {
+            let mask = random_mask(&shape, 0, epoch, &indices)?;
+            Ok(network.loss(images.clone(), &mask, config.model.execution, None))
+        })
+    })?;
+    Ok((steps, 3 * cost.compact_macs))
+}
+
+fn classifier_macs(config: &PretrainConfig, model: &ConvNextV2Config) -> u64 {
+    EncoderCost::of(model, config.data.image_size.pixels()).macs()
+        + (model.last_hidden_size() * model.num_labels) as u64
+}
+
+fn finetune(
+    args: &BenchArgs,
+    config: &PretrainConfig,
+    model: &ConvNextV2Config,
+    device: &Device,
+) -> Measured {
+    let device = device.clone().autodiff();
+    let images = images(args.batch, model, config.data.image_size.pixels(), &device);
+    let labels: Vec<i64> = (0..args.batch as i64).map(|i| i * 37 % model.num_labels as i64).collect();
+    let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [args.batch]), &device);
+    let network =
+        ConvNextV2ForImageClassification::new(model, 0, &device)?.with_kernels(config.model.kernels);
+    let mut optimizer = adamw(&network);
+    let mut network = Some(network);
+    let steps = timed(args, || {
+        train_step(&mut network, &mut optimizer, |network| {
+            let log_probabilities = activation::log_softmax(network.forward(images.clone(), None), 1);
+            let picked = log_probabilities.gather(1, labels.clone().reshape([args.batch, 1]));
+            Ok(picked.mean().neg())
+        })
+    })?;
+    Ok((steps, 3 * classifier_macs(config, model)))
+}
+
+fn infer(args: &BenchArgs, config: &PretrainConfig, model: &ConvNextV2Config, device: &Device) -> Measured {
+    let images = images(args.batch, model, config.data.image_size.pixels(), device);
+    let network = ConvNextV2ForImageClassification::new(model, 0, device)?.with_kernels(config.model.kernels);
+    let steps = timed(args, || {
+        let start = Instant::now();
+        black_box(network.forward(images.clone(), None).into_data());
+        Ok(Step { forward: start.elapsed().as_secs_f64(), ..Step::default() })
+    })?;
+    Ok((steps, classifier_macs(config, model)))
+}
