@@ -10,6 +10,7 @@ pub mod gelu;
 pub mod gemm;
 pub mod grn;
 pub mod layer_norm;
+pub mod memory;
 #[cfg(test)]
 mod testing;
 

@@ -14,6 +14,7 @@ use clap::Parser;
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
+    kernels::memory::keep_freed_memory();
     let result = match Cli::parse().command {
         Command::Pretrain(args) => commands::pretrain::run(&args),
         Command::Reconstruct(args) => commands::reconstruct::run(&args),

@@ -1,0 +1,31 @@
+//! Memory between steps.
+
+/// Keeps freed memory in the process, so that the next step finds its buffers mapped.
+///
+/// glibc gives large blocks back to the system when they are freed; touching them anew in every
+/// step costs a fifth of the time of a training step. Call once, at the start of a program. Does
+/// nothing with other allocators.
+pub fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        /// The largest that glibc accepts: larger blocks are mapped one by one.
+        const MMAP_THRESHOLD: i32 = 32 << 20;
+        // SAFETY: mallopt sets numbers of the allocator and may be called at any time.
+        #[allow(unsafe_code, reason = "a C function")]
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+            libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn allocation_goes_on_working() {
+        super::keep_freed_memory();
+        let block = vec![1u8; 40 << 20];
+        assert_eq!(block.iter().map(|b| u64::from(*b)).sum::<u64>(), 40 << 20);
+    }
+}
