@@ -156,7 +156,7 @@ fn forward_tile<S: Simd, const N: usize>(
 ) -> usize {
     let (channels, width) = (weights.channels, padded(weights.channels));
     for c in (0..channels).step_by(S::F32_LANES) {
-        let load = |from: &[f32], at: usize| simd.partial_load_f32s(&from[at..at + S::F32_LANES]);
+        let load = |from: &[f32], at: usize| S::as_simd_f32s(&from[at..at + S::F32_LANES]).0[0];
         let mut sums = [load(&weights.bias, c); N];
         for ky in 0..KERNEL {
             let kernel: [S::f32s; KERNEL] =
@@ -257,7 +257,7 @@ fn backward_tile<S: Simd, const N: usize>(
 ) -> usize {
     let (channels, width) = (gradient.channels, padded(gradient.channels));
     for c in (0..channels).step_by(S::F32_LANES) {
-        let load = |from: &[f32], at: usize| simd.partial_load_f32s(&from[at..at + S::F32_LANES]);
+        let load = |from: &[f32], at: usize| S::as_simd_f32s(&from[at..at + S::F32_LANES]).0[0];
         let kept = S::F32_LANES.min(channels - c);
         let outputs: [S::f32s; N] =
             std::array::from_fn(|n| simd.partial_load_f32s(&dy[(token + n) * channels + c..][..kept]));
@@ -274,7 +274,7 @@ fn backward_tile<S: Simd, const N: usize>(
                 }
             }
             for (kx, sum) in sums.into_iter().enumerate() {
-                simd.partial_store_f32s(&mut taps[kx * width + c..][..S::F32_LANES], sum);
+                S::as_mut_simd_f32s(&mut taps[kx * width + c..][..S::F32_LANES]).0[0] = sum;
             }
         }
     }
