@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use crate::buffer::Buffer;
 use crate::dwconv7::{self, Layout, WeightGradient};
 use crate::gemm::{View, gemm};
 use crate::{Arch, gelu, grn, layer_norm};
@@ -221,18 +222,18 @@ impl Batch {
 }
 
 /// What the backward pass needs beside input and weights.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Saved {
     /// LayerNorm's x̂, `[N, T, C]`.
-    normalized: Vec<f32>,
+    normalized: Buffer,
     /// 1/σ of each token, `[N, T]`.
-    inverse_std: Vec<f32>,
+    inverse_std: Buffer,
     /// GELU's value, `[N, T, 4C]`.
-    activation: Vec<f32>,
+    activation: Buffer,
     /// GELU's derivative, `[N, T, 4C]`.
-    slope: Vec<f32>,
+    slope: Buffer,
     /// GRN's channel norms, `[N, 4C]`.
-    norms: Vec<f32>,
+    norms: Buffer,
 }
 
 /// Tokens `[N, T, C]` → tokens `[N, T_out, C]`.
@@ -241,11 +242,11 @@ pub fn forward(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> (Vec<f32>, 
     assert_eq!(x.len(), batch.samples * tokens * channels);
     let rows = batch.samples * tokens;
     let mut saved = Saved {
-        normalized: vec![0.0; rows * channels],
-        inverse_std: vec![0.0; rows],
-        activation: vec![0.0; rows * hidden],
-        slope: vec![0.0; rows * hidden],
-        norms: vec![0.0; batch.samples * hidden],
+        normalized: Buffer::take(rows * channels),
+        inverse_std: Buffer::take(rows),
+        activation: Buffer::take(rows * hidden),
+        slope: Buffer::take(rows * hidden),
+        norms: Buffer::take(batch.samples * hidden),
     };
     let mut y = vec![0.0; batch.samples * batch.tokens_out() * channels];
     let taps = dwconv7::Weights::new(w.dwconv, w.dwconv_bias);
@@ -289,8 +290,9 @@ pub fn infer(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> Vec<f32> {
         .enumerate()
         .for_each(|(index, (x, y))| {
             let rows = x.len() / channels;
-            let (mut normalized, mut inverse_std) = (vec![0.0; x.len()], vec![0.0; rows]);
-            let (mut activation, mut norms) = (vec![0.0; rows * hidden], vec![0.0; rows / tokens * hidden]);
+            let (mut normalized, mut inverse_std) = (Buffer::take(x.len()), Buffer::take(rows));
+            let (mut activation, mut norms) =
+                (Buffer::take(rows * hidden), Buffer::take(rows / tokens * hidden));
             let first = index * group;
             let buffers =
                 (&mut normalized[..], &mut inverse_std[..], &mut activation[..], None, &mut norms[..]);
@@ -322,14 +324,13 @@ fn expand(
         dwconv7::forward(arch, &batch.layout(first + i), taps, x, y, &mut map);
     }
     layer_norm::normalize(arch, normalized, inverse_std, channels, EPSILON);
-    let mut scaled = vec![0.0; x.len()];
+    let mut scaled = Buffer::take(x.len());
     layer_norm::affine(arch, normalized, w.norm, w.norm_bias, &mut scaled);
-    activation.chunks_exact_mut(hidden).for_each(|row| row.copy_from_slice(w.pwconv1_bias));
     let weight = View::new(w.pwconv1, hidden, channels).transposed();
-    gemm(activation, true, View::new(&scaled, rows, channels), weight, alone);
+    gemm(activation, false, View::new(&scaled, rows, channels), weight, alone);
     match slope {
-        Some(slope) => gelu::forward_with_derivative(arch, activation, slope),
-        None => gelu::forward(arch, activation),
+        Some(slope) => gelu::forward_with_derivative(arch, activation, w.pwconv1_bias, slope),
+        None => gelu::forward(arch, activation, w.pwconv1_bias),
     }
     for (activation, norms) in activation.chunks_exact(tokens * hidden).zip(norms.chunks_exact_mut(hidden)) {
         grn::norms(arch, activation, norms);
@@ -343,14 +344,16 @@ fn responses(
     first: usize,
     w: &Weights,
     (activation, norms): (&[f32], &[f32]),
-) -> Vec<f32> {
-    let hidden = w.hidden();
+) -> Buffer {
+    let (hidden, per_sample) = (w.hidden(), batch.tokens_out() * w.hidden());
     let samples = first..first + norms.len() / hidden;
-    let mut z = batch.select(samples, activation, hidden).into_owned();
+    let mut z = Buffer::take(samples.len() * per_sample);
+    let selected = batch.select(samples, activation, hidden);
     let mut scale = vec![0.0; hidden];
-    for (z, norms) in z.chunks_exact_mut(batch.tokens_out() * hidden).zip(norms.chunks_exact(hidden)) {
+    let pairs = z.chunks_exact_mut(per_sample).zip(selected.chunks_exact(per_sample));
+    for ((z, a), norms) in pairs.zip(norms.chunks_exact(hidden)) {
         grn::scale(norms, w.gamma, &mut scale);
-        grn::apply_in_place(arch, z, &scale, w.beta);
+        grn::apply(arch, a, &scale, w.beta, z);
     }
     z
 }
@@ -369,15 +372,16 @@ fn contract(
 ) {
     let (channels, hidden) = (w.channels(), w.hidden());
     let z = responses(arch, batch, first, w, expanded);
-    y.chunks_exact_mut(channels).for_each(|row| row.copy_from_slice(w.pwconv2_bias));
     let weight = View::new(w.pwconv2, channels, hidden).transposed();
-    gemm(y, true, View::new(&z, y.len() / channels, hidden), weight, alone);
+    gemm(y, false, View::new(&z, y.len() / channels, hidden), weight, alone);
     let samples = y.len() / channels / batch.tokens_out();
     let shortcut = batch.select(first..first + samples, x, channels);
     let per_sample = batch.tokens_out() * channels;
     for (i, (y, x)) in y.chunks_exact_mut(per_sample).zip(shortcut.chunks_exact(per_sample)).enumerate() {
         let scale = batch.branch_scale(first + i);
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = *y * scale + x);
+        for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            y.iter_mut().zip(x).zip(w.pwconv2_bias).for_each(|((y, x), b)| *y = (*y + b) * scale + x);
+        }
     }
 }
 
@@ -448,10 +452,11 @@ fn backward_group(
     let norms = &saved.norms[part(&saved.norms, hidden)];
 
     // Second linear layer.
-    let mut branch = dy.to_vec();
-    for (i, branch) in branch.chunks_exact_mut(out * channels).enumerate() {
+    let mut branch = Buffer::take(dy.len());
+    let pairs = branch.chunks_exact_mut(out * channels).zip(dy.chunks_exact(out * channels));
+    for (i, (branch, dy)) in pairs.enumerate() {
         let scale = batch.branch_scale(first + i);
-        branch.iter_mut().for_each(|g| *g *= scale);
+        branch.iter_mut().zip(dy).for_each(|(branch, dy)| *branch = dy * scale);
     }
     add_columns(&branch, &mut gradients.pwconv2_bias);
     let z = responses(arch, batch, first, w, (activation, norms));
@@ -460,7 +465,8 @@ fn backward_group(
     let mut d_hidden = z; // dz takes the place of z
     gemm(&mut d_hidden, false, d_branch, View::new(w.pwconv2, channels, hidden), false);
     if batch.selected.is_some() {
-        let mut all = vec![0.0; rows * hidden];
+        let mut all = Buffer::take(rows * hidden);
+        all.fill(0.0);
         batch.spread(range.clone(), &d_hidden, hidden, &mut all);
         d_hidden = all;
     }
@@ -476,7 +482,7 @@ fn backward_group(
 
     // First linear layer.
     add_columns(&d_hidden, &mut gradients.pwconv1_bias);
-    let mut scaled = vec![0.0; rows * channels];
+    let mut scaled = Buffer::take(rows * channels);
     layer_norm::affine(arch, normalized, w.norm, w.norm_bias, &mut scaled);
     let d_hidden = View::new(&d_hidden, rows, hidden);
     gemm(&mut gradients.pwconv1, true, d_hidden.transposed(), View::new(&scaled, rows, channels), false);

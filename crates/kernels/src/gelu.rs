@@ -38,17 +38,24 @@ fn exp2(x: f32) -> f32 {
     (poly * f + 1.0) * power
 }
 
-/// Replaces every value by its GELU.
-pub fn forward(arch: Arch, values: &mut [f32]) {
-    dispatch!(arch, values.iter_mut().for_each(|v| *v = value_and_derivative(*v).0));
+/// Replaces every value of rows by the GELU of value plus bias.
+pub fn forward(arch: Arch, values: &mut [f32], bias: &[f32]) {
+    dispatch!(arch, {
+        for row in values.chunks_exact_mut(bias.len()) {
+            row.iter_mut().zip(bias).for_each(|(v, b)| *v = value_and_derivative(*v + b).0);
+        }
+    });
 }
 
 /// The same, and stores the derivative.
-pub fn forward_with_derivative(arch: Arch, values: &mut [f32], derivative: &mut [f32]) {
+pub fn forward_with_derivative(arch: Arch, values: &mut [f32], bias: &[f32], derivative: &mut [f32]) {
     assert_eq!(values.len(), derivative.len());
     dispatch!(arch, {
-        for (v, d) in values.iter_mut().zip(derivative.iter_mut()) {
-            (*v, *d) = value_and_derivative(*v);
+        let rows = values.chunks_exact_mut(bias.len()).zip(derivative.chunks_exact_mut(bias.len()));
+        for (values, derivative) in rows {
+            for ((v, d), b) in values.iter_mut().zip(derivative).zip(bias) {
+                (*v, *d) = value_and_derivative(*v + b);
+            }
         }
     });
 }
@@ -81,9 +88,9 @@ mod tests {
         for arch in arches() {
             let inputs: Vec<f32> = (-800..=800).map(|i| i as f32 / 100.0).collect();
             let (mut values, mut derivative) = (inputs.clone(), vec![0.0; inputs.len()]);
-            forward_with_derivative(arch, &mut values, &mut derivative);
+            forward_with_derivative(arch, &mut values, &[0.0], &mut derivative);
             let mut alone = inputs.clone();
-            forward(arch, &mut alone);
+            forward(arch, &mut alone, &[0.0]);
             assert_eq!(values, alone);
             for ((x, v), d) in inputs.iter().zip(values).zip(derivative) {
                 let (value, slope) = naive(f64::from(*x));
@@ -94,9 +101,18 @@ mod tests {
     }
 
     #[test]
+    fn the_bias_is_added_first() {
+        let mut values = [0.25f32, -1.0, 0.5, 2.0];
+        forward(Arch::new(), &mut values, &[1.0, -0.5]);
+        let mut shifted = [1.25f32, -1.5, 1.5, 1.5];
+        forward(Arch::new(), &mut shifted, &[0.0]);
+        assert_eq!(values, shifted);
+    }
+
+    #[test]
     fn far_out_it_is_zero_or_the_identity() {
         let mut values = [-40.0, -1e4, 40.0, 1e4, 0.0, f32::NAN];
-        forward(Arch::new(), &mut values);
+        forward(Arch::new(), &mut values, &[0.0]);
         let expected: [f32; 5] = [0.0, 0.0, 40.0, 1e4, 0.0];
         assert!(values.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-24));
         assert!(values[5].is_nan());

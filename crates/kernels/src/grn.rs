@@ -39,15 +39,6 @@ pub fn apply(arch: Arch, x: &[f32], scale: &[f32], beta: &[f32], z: &mut [f32]) 
     });
 }
 
-/// As [`apply`], in place.
-pub fn apply_in_place(arch: Arch, x: &mut [f32], scale: &[f32], beta: &[f32]) {
-    dispatch!(arch, {
-        for x in x.chunks_exact_mut(scale.len()) {
-            x.iter_mut().zip(scale).zip(beta).for_each(|((x, s), b)| *x = *x * s + b);
-        }
-    });
-}
-
 /// From dz in `gradient` to dx · `factor`, in place, for one sample; adds to the gradients of γ
 /// and β. `factor` is the derivative of what comes before, so that both are one pass.
 pub fn backward(
@@ -126,9 +117,6 @@ mod tests {
                 norms(arch, &x, &mut found);
                 scale(&found, &gamma, &mut s);
                 apply(arch, &x, &s, &beta, &mut z);
-                let mut in_place = x.clone();
-                apply_in_place(arch, &mut in_place, &s, &beta);
-                assert_eq!(z, in_place);
                 let (x64, g64, b64) = (wide(&x), wide(&gamma), wide(&beta));
                 assert_close(&z, &naive(&x64, &g64, &b64), 1e-5, "z");
 

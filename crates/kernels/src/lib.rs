@@ -5,11 +5,13 @@
 //! counterpart that its tests compare it with, on the best instructions and on none.
 
 pub mod block;
+pub mod buffer;
 pub mod dwconv7;
 pub mod gelu;
 pub mod gemm;
 pub mod grn;
 pub mod layer_norm;
+pub mod linear;
 pub mod memory;
 #[cfg(test)]
 mod testing;

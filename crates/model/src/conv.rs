@@ -4,6 +4,8 @@ use burn::module::{Module, Param};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, module};
 
+use crate::block::Kernels;
+use crate::ops;
 use crate::sites::Sites;
 
 /// Kernel side of the depthwise convolution (paper, figure 5).
@@ -19,32 +21,40 @@ pub struct StridedConv {
     pub weight: Param<Tensor<4>>,
     /// `[out]`.
     pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    kernels: Kernels,
 }
 
 impl StridedConv {
     /// A layer of zeros; [`initialize`](crate::init::initialize) gives it values.
-    pub fn zeros(inputs: usize, outputs: usize, kernel: usize, device: &Device) -> Self {
+    pub fn zeros(inputs: usize, outputs: usize, kernel: usize, kernels: Kernels, device: &Device) -> Self {
         Self {
             weight: Param::from_tensor(Tensor::zeros([outputs, inputs, kernel, kernel], device)),
             bias: Param::from_tensor(Tensor::zeros([outputs], device)),
+            kernels,
         }
+    }
+
+    /// Chooses what computes the layer.
+    pub fn set_kernels(&mut self, kernels: Kernels) {
+        self.kernels = kernels;
     }
 
     /// Tokens `[N, T, in]` at `sites` → tokens `[N, T / k², out]` at the coarser sites returned.
     pub fn forward(&self, x: Tensor<3>, sites: &Sites) -> (Tensor<3>, Sites) {
-        let [outputs, inputs, kernel, _] = self.weight.dims();
-        let (windows, sites) = sites.windows(x, kernel);
-        // Windows are ordered row, column, channel.
-        let weight = self.weight.val().permute([2, 3, 1, 0]);
-        let weight = weight.reshape([kernel * kernel * inputs, outputs]);
-        (module::linear(windows, weight, Some(self.bias.val())), sites)
+        let (windows, sites) = sites.windows(x, self.weight.dims()[2]);
+        (self.pointwise(windows), sites)
     }
 
-    /// The case k = 1, token by token: `[N, T, in]` → `[N, T, out]`.
-    pub fn pointwise(&self, x: Tensor<3>) -> Tensor<3> {
-        let [outputs, inputs, _, _] = self.weight.dims();
-        let weight = self.weight.val().reshape([outputs, inputs]).transpose();
-        module::linear(x, weight, Some(self.bias.val()))
+    /// Window by window, each in the order row, column, channel: `[N, T, k·k·in]` → `[N, T, out]`.
+    pub fn pointwise(&self, windows: Tensor<3>) -> Tensor<3> {
+        let [outputs, inputs, kernel, _] = self.weight.dims();
+        let weight = self.weight.val().permute([0, 2, 3, 1]);
+        let weight = weight.reshape([outputs, kernel * kernel * inputs]);
+        match self.kernels {
+            Kernels::Fused => ops::linear(windows, weight, self.bias.val()),
+            Kernels::Reference => module::linear(windows, weight.transpose(), Some(self.bias.val())),
+        }
     }
 }
 

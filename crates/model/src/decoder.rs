@@ -46,10 +46,10 @@ impl Decoder {
         let pixels = config.total_stride().pow(2) * config.num_channels;
         let block = |_| Block::zeros(dim, config.hidden_act, GrnStats::Sample, kernels, device);
         Self {
-            proj: StridedConv::zeros(config.last_hidden_size(), dim, 1, device),
+            proj: StridedConv::zeros(config.last_hidden_size(), dim, 1, kernels, device),
             mask_token: Param::from_tensor(Tensor::zeros([1, dim, 1, 1], device)),
             blocks: (0..depth).map(block).collect(),
-            pred: StridedConv::zeros(dim, pixels, 1, device),
+            pred: StridedConv::zeros(dim, pixels, 1, kernels, device),
             stride: config.total_stride(),
         }
     }

@@ -61,12 +61,12 @@ impl Encoder {
     pub fn zeros(config: &ConvNextV2Config, stats: GrnStats, kernels: Kernels, device: &Device) -> Self {
         let sizes = &config.hidden_sizes;
         let stem = Stem {
-            conv: StridedConv::zeros(config.num_channels, sizes[0], config.patch_size, device),
+            conv: StridedConv::zeros(config.num_channels, sizes[0], config.patch_size, kernels, device),
             norm: LayerNorm::new(sizes[0], EPSILON, device),
         };
         let downsample = sizes.windows(2).map(|pair| Downsample {
             norm: LayerNorm::new(pair[0], EPSILON, device),
-            conv: StridedConv::zeros(pair[0], pair[1], 2, device),
+            conv: StridedConv::zeros(pair[0], pair[1], 2, kernels, device),
         });
         let stages = config.depths.iter().zip(sizes).map(|(&depth, &channels)| {
             (0..depth).map(|_| Block::zeros(channels, config.hidden_act, stats, kernels, device)).collect()
@@ -74,8 +74,10 @@ impl Encoder {
         Self { stem, downsample: downsample.collect(), stages: stages.collect() }
     }
 
-    /// Chooses what computes the blocks.
+    /// Chooses what computes blocks and convolutions.
     pub fn set_kernels(&mut self, kernels: Kernels) {
+        self.stem.conv.set_kernels(kernels);
+        self.downsample.iter_mut().for_each(|layer| layer.conv.set_kernels(kernels));
         self.stages.iter_mut().flatten().for_each(|block| block.set_kernels(kernels));
     }
 

@@ -1,4 +1,4 @@
-//! The fused block as one operation of Burn's autodiff.
+//! Our kernels as operations of Burn's autodiff: the fused block and the linear layer.
 
 use std::sync::Arc;
 
@@ -51,15 +51,37 @@ impl<B: Backend> BlockArgs<B> {
     }
 }
 
-/// Backends with a fused block.
+/// Input, weight `[out, in]` and bias of a linear layer.
+#[derive(ExtensionType)]
+pub(crate) struct LinearArgs<B: Backend> {
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+}
+
+/// Backends with our kernels.
 #[backend_extension(Flex, Autodiff)]
-pub(crate) trait BlockBackend: Backend {
+pub(crate) trait KernelBackend: Backend {
     fn block(#[extension_type] args: BlockArgs<Self>) -> FloatTensor<Self>;
+    fn linear(#[extension_type] args: LinearArgs<Self>) -> FloatTensor<Self>;
+}
+
+/// y = x·Wᵀ + b over the last dimension, with W `[out, in]` of any rank.
+pub(crate) fn linear<const D: usize, const W: usize>(
+    x: Tensor<D>,
+    weight: Tensor<W>,
+    bias: Tensor<1>,
+) -> Tensor<D> {
+    Tensor::from_dispatch(<Dispatch as KernelBackend>::linear(LinearArgs {
+        x: x.into_dispatch(),
+        weight: weight.into_dispatch(),
+        bias: bias.into_dispatch(),
+    }))
 }
 
 /// Tokens `[N, T, C]` through a block by our kernels.
 pub(crate) fn fused_block(x: Tensor<3>, block: &Block, batch: Batch) -> Tensor<3> {
-    Tensor::from_dispatch(<Dispatch as BlockBackend>::block(BlockArgs {
+    Tensor::from_dispatch(<Dispatch as KernelBackend>::block(BlockArgs {
         x: x.into_dispatch(),
         dwconv: block.dwconv.weight.val().into_dispatch(),
         dwconv_bias: block.dwconv.bias.val().into_dispatch(),
@@ -99,12 +121,24 @@ fn output(values: Vec<f32>, batch: &Batch, x: &FlexTensor) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, [batch.samples, batch.tokens_out(), channels]))
 }
 
-impl BlockBackend for Flex {
+impl KernelBackend for Flex {
     fn block(args: BlockArgs<Self>) -> FlexTensor {
         let (tensors, batch) = args.into_parts();
         let t = tensors.map(|tensor| tensor.to_contiguous());
         output(block::infer(Arch::new(), &batch, &weights(&t), slice(&t[0])), &batch, &t[0])
     }
+
+    fn linear(args: LinearArgs<Self>) -> FlexTensor {
+        linear_forward(&[args.x, args.weight, args.bias].map(|tensor| tensor.to_contiguous()))
+    }
+}
+
+fn linear_forward([x, weight, bias]: &[FlexTensor; 3]) -> FlexTensor {
+    let y = kernels::linear::forward(slice(x), slice(weight), slice(bias));
+    let mut shape = x.shape().to_vec();
+    let last = shape.len() - 1;
+    shape[last] = bias.shape()[0];
+    FlexTensor::from_data(TensorData::new(y, shape))
 }
 
 #[derive(Debug)]
@@ -118,7 +152,7 @@ struct State {
     batch: Arc<Batch>,
 }
 
-impl<C: CheckpointStrategy> BlockBackend for Autodiff<Flex, C> {
+impl<C: CheckpointStrategy> KernelBackend for Autodiff<Flex, C> {
     fn block(args: BlockArgs<Self>) -> FloatTensor<Self> {
         let (tensors, batch) = args.into_parts();
         let nodes = tensors.each_ref().map(|tensor| tensor.node());
@@ -132,6 +166,39 @@ impl<C: CheckpointStrategy> BlockBackend for Autodiff<Flex, C> {
             OpsKind::UnTracked(prep) => {
                 let y = block::infer(Arch::new(), &batch, &weights(&t), slice(&t[0]));
                 prep.finish(output(y, &batch, &t[0]))
+            }
+        }
+    }
+
+    fn linear(args: LinearArgs<Self>) -> FloatTensor<Self> {
+        let tensors = [args.x, args.weight, args.bias];
+        let nodes = tensors.each_ref().map(|tensor| tensor.node());
+        let t = tensors.map(|tensor| tensor.into_primitive().to_contiguous());
+        let y = linear_forward(&t);
+        match LinearBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(t, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LinearBackward;
+
+impl Backward<Flex, 3> for LinearBackward {
+    type State = [FlexTensor; 3];
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let dy = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let [x, weight, bias] = &ops.state;
+        let wants_dx = ops.parents[0].is_some();
+        let outputs = bias.shape()[0];
+        let (dx, dw, db) = kernels::linear::backward(slice(x), slice(weight), slice(&dy), outputs, wants_dx);
+        let all = [dx, Some(dw), Some(db)];
+        for ((parent, tensor), gradient) in ops.parents.into_iter().zip(&ops.state).zip(all) {
+            if let (Some(node), Some(gradient)) = (parent, gradient) {
+                let data = TensorData::new(gradient, tensor.shape());
+                gradients.register::<Flex>(node.id, FlexTensor::from_data(data));
             }
         }
     }
