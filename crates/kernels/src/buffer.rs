@@ -75,8 +75,9 @@ mod tests {
 
     #[test]
     fn a_dropped_buffer_is_used_again() {
-        // A length that no other test takes.
+        // A length that no other test takes, and room for it in the pool beside theirs.
         const LEN: usize = 12_347;
+        let _room = Buffer::take(1 << 22);
         let mut first = Buffer::take(LEN);
         first[5] = 7.0;
         let place = first.as_ptr();
