@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
-use crate::dwconv7::{self, Layout, WeightGradient};
+use crate::dwconv7::{self, Layout, Map, WeightGradient};
 use crate::gemm::{View, gemm};
 use crate::{Arch, gelu, grn, layer_norm};
 
@@ -318,7 +318,7 @@ fn expand(
     (normalized, inverse_std, activation, slope, norms): Expanded,
 ) {
     let (channels, hidden, tokens) = (w.channels(), w.hidden(), batch.tokens());
-    let (rows, mut map) = (x.len() / channels, Vec::new());
+    let (rows, mut map) = (x.len() / channels, Map::default());
     let samples = x.chunks_exact(tokens * channels).zip(normalized.chunks_exact_mut(tokens * channels));
     for (i, (x, y)) in samples.enumerate() {
         dwconv7::forward(arch, &batch.layout(first + i), taps, x, y, &mut map);
@@ -492,7 +492,7 @@ fn backward_group(
     // LayerNorm and depthwise convolution.
     let norm_gradients = (&mut gradients.norm[..], &mut gradients.norm_bias[..]);
     layer_norm::backward(arch, &mut d_norm, normalized, inverse_std, w.norm, norm_gradients);
-    let mut map = Vec::new();
+    let mut map = Map::default();
     for i in 0..samples {
         let layout = batch.layout(first + i);
         let sample = i * tokens * channels..(i + 1) * tokens * channels;

@@ -98,26 +98,50 @@ impl Weights {
     }
 }
 
-/// Lays tokens out on a zeroed map with halo.
-fn to_map(layout: &Layout, tokens: &[f32], channels: usize, map: &mut Vec<f32>) {
-    let width = padded(channels);
-    map.clear();
-    map.resize(layout.map_len(width), 0.0);
-    layout.rows(|token, site| {
-        let centre = site + HALO * layout.row() + HALO;
-        for x in 0..layout.patch[1] {
-            let source = &tokens[(token + x) * channels..][..channels];
-            map[(centre + x) * width..][..channels].copy_from_slice(source);
+/// Tokens of one sample laid out with a halo of zeros: scratch space that remembers what it holds,
+/// so that little has to be cleared for the next sample.
+#[derive(Debug, Default)]
+pub struct Map {
+    values: Vec<f32>,
+    /// Grid, patch, padded channels and visible patches of the tokens it holds.
+    shape: ([usize; 2], [usize; 2], usize),
+    patches: Vec<u32>,
+}
+
+impl Map {
+    fn fill(&mut self, layout: &Layout, tokens: &[f32], channels: usize) {
+        let width = padded(channels);
+        let shape = (layout.grid, layout.patch, width);
+        if self.shape != shape {
+            self.values.clear();
+            self.values.resize(layout.map_len(width), 0.0);
+        } else if self.patches != layout.visible.unwrap_or(&[]) {
+            let held = std::mem::take(&mut self.patches);
+            let before = Layout { visible: Some(&held), ..*layout };
+            before.rows(|_, site| {
+                let centre = site + HALO * layout.row() + HALO;
+                self.values[centre * width..][..layout.patch[1] * width].fill(0.0);
+            });
         }
-    });
+        self.shape = shape;
+        self.patches.clear();
+        self.patches.extend_from_slice(layout.visible.unwrap_or(&[]));
+        layout.rows(|token, site| {
+            let centre = site + HALO * layout.row() + HALO;
+            for x in 0..layout.patch[1] {
+                let source = &tokens[(token + x) * channels..][..channels];
+                self.values[(centre + x) * width..][..channels].copy_from_slice(source);
+            }
+        });
+    }
 }
 
 /// Convolves the tokens of one sample. `map` is scratch space.
-pub fn forward(arch: Arch, layout: &Layout, weights: &Weights, x: &[f32], y: &mut [f32], map: &mut Vec<f32>) {
+pub fn forward(arch: Arch, layout: &Layout, weights: &Weights, x: &[f32], y: &mut [f32], map: &mut Map) {
     assert_eq!(x.len(), layout.tokens() * weights.channels);
     assert_eq!(y.len(), x.len());
-    to_map(layout, x, weights.channels, map);
-    arch.dispatch(Forward { layout, weights, map, y });
+    map.fill(layout, x, weights.channels);
+    arch.dispatch(Forward { layout, weights, map: &map.values, y });
 }
 
 struct Forward<'a> {
@@ -204,14 +228,14 @@ impl WeightGradient {
     }
 
     /// Adds one sample's part. `map` is scratch space.
-    pub fn add(&mut self, arch: Arch, layout: &Layout, x: &[f32], dy: &[f32], map: &mut Vec<f32>) {
+    pub fn add(&mut self, arch: Arch, layout: &Layout, x: &[f32], dy: &[f32], map: &mut Map) {
         assert_eq!(x.len(), layout.tokens() * self.channels);
         assert_eq!(dy.len(), x.len());
-        to_map(layout, x, self.channels, map);
+        map.fill(layout, x, self.channels);
         for row in dy.chunks_exact(self.channels) {
             self.bias.iter_mut().zip(row).for_each(|(b, g)| *b += g);
         }
-        arch.dispatch(Backward { layout, map, dy, gradient: self });
+        arch.dispatch(Backward { layout, map: &map.values, dy, gradient: self });
     }
 }
 
@@ -359,28 +383,29 @@ mod tests {
             Layout { grid: [3, 2], patch: [8, 8], visible: Some(&[0, 3, 5]) },
             Layout { grid: [2, 3], patch: [4, 4], visible: Some(&[4]) },
             Layout { grid: [7, 7], patch: [1, 1], visible: Some(&[0, 6, 8, 9, 24, 42, 48]) },
+            Layout { grid: [7, 7], patch: [1, 1], visible: Some(&[1, 6, 10, 25]) },
             Layout { grid: [3, 3], patch: [2, 2], visible: Some(&[0, 1, 2, 3, 4, 5, 6, 7, 8]) },
             Layout { grid: [4, 5], patch: [1, 1], visible: None },
         ];
         for arch in arches() {
-            for layout in &layouts {
-                for channels in [1, 5, 16, 40] {
-                    let count = layout.tokens() * channels;
-                    let (x, dy) = (numbers(count, 1), numbers(count, 2));
-                    let (w, b) = (numbers(channels * TAPS, 3), numbers(channels, 4));
-                    let expected = naive(layout, &x, &w, &b, &dy);
-                    let (mut y, mut dx, mut map) = (vec![0.0; count], vec![0.0; count], Vec::new());
-                    forward(arch, layout, &Weights::new(&w, &b), &x, &mut y, &mut map);
-                    assert_close(&y, &expected.y, 1e-5, "y");
-                    forward(arch, layout, &Weights::turned(&w, channels), &dy, &mut dx, &mut map);
-                    assert_close(&dx, &expected.dx, 1e-5, "dx");
-                    let mut gradient = WeightGradient::new(channels);
-                    gradient.add(arch, layout, &x, &dy, &mut map);
-                    let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; channels]);
-                    gradient.add_to(&mut dw, &mut db);
-                    assert_close(&dw, &expected.dw, 1e-5, "dw");
-                    assert_close(&db, &expected.db, 1e-5, "db");
-                }
+            // One map for all: what a sample leaves behind must not reach the next.
+            let mut map = Map::default();
+            for (layout, channels) in layouts.iter().flat_map(|l| [(l, 1), (l, 5), (l, 16), (l, 40)]) {
+                let count = layout.tokens() * channels;
+                let (x, dy) = (numbers(count, 1), numbers(count, 2));
+                let (w, b) = (numbers(channels * TAPS, 3), numbers(channels, 4));
+                let expected = naive(layout, &x, &w, &b, &dy);
+                let (mut y, mut dx) = (vec![0.0; count], vec![0.0; count]);
+                forward(arch, layout, &Weights::new(&w, &b), &x, &mut y, &mut map);
+                assert_close(&y, &expected.y, 1e-5, "y");
+                forward(arch, layout, &Weights::turned(&w, channels), &dy, &mut dx, &mut map);
+                assert_close(&dx, &expected.dx, 1e-5, "dx");
+                let mut gradient = WeightGradient::new(channels);
+                gradient.add(arch, layout, &x, &dy, &mut map);
+                let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; channels]);
+                gradient.add_to(&mut dw, &mut db);
+                assert_close(&dw, &expected.dw, 1e-5, "dw");
+                assert_close(&db, &expected.db, 1e-5, "db");
             }
         }
     }
