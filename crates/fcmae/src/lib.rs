@@ -9,6 +9,7 @@
 pub mod config;
 pub mod mask;
 pub mod objective;
+mod ops;
 pub mod picture;
 pub mod target;
 

@@ -2,12 +2,14 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use kernels::patch_loss::Target;
 use model::drop_path::DropPath;
 use model::init::{Init, initialize};
 use model::sites::Rows;
 use model::{ConfigError, ConvNextV2Config, Decoder, Encoder, Execution, Kernels, PatchMask, Predict, Sites};
 
 use crate::config::{FcmaeConfig, InitName};
+use crate::ops;
 use crate::target::{normalize_patches, patchify};
 
 /// The network that is pretrained: a masked encoder and a small decoder.
@@ -19,6 +21,8 @@ pub struct Fcmae {
     pub decoder: Decoder,
     patch_size: usize,
     norm_pix_loss: bool,
+    #[module(skip)]
+    kernels: Kernels,
 }
 
 impl Fcmae {
@@ -56,6 +60,7 @@ impl Fcmae {
             decoder: Decoder::zeros(model, config.decoder_dim, config.decoder_depth, kernels, device),
             patch_size: config.patch_size,
             norm_pix_loss: config.norm_pix_loss,
+            kernels,
         })
     }
 
@@ -100,6 +105,19 @@ impl Fcmae {
         drop_path: Option<&DropPath>,
     ) -> Tensor<1> {
         let pred = self.forward(images.clone(), mask, execution, Predict::Hidden, drop_path);
+        if self.kernels == Kernels::Fused {
+            let channels = images.dims()[1];
+            let picked = mask.hidden().iter().flatten().map(|patch| *patch as u32).collect();
+            let target = Target {
+                samples: mask.batch(),
+                grid: mask.grid(),
+                patch: self.patch_size,
+                channels,
+                picked,
+                normalize: self.norm_pix_loss,
+            };
+            return ops::patch_loss(pred, images, target);
+        }
         let hidden = Rows::new(mask.hidden(), mask.patches(), &images.device());
         let target = self.target(hidden.select(patchify(images, self.patch_size)));
         // Every sample hides the same number of patches, so the mean over all is the mean of means.

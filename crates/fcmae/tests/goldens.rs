@@ -20,9 +20,10 @@ use trainer::{
 };
 
 const PATCH: usize = 32;
-/// The masked execution is always computed by Burn's operations.
-const WAYS: [(Execution, Kernels); 3] = [
+/// In masked execution the kernels compute what surrounds the blocks, not these.
+const WAYS: [(Execution, Kernels); 4] = [
     (Execution::Masked, Kernels::Reference),
+    (Execution::Masked, Kernels::Fused),
     (Execution::Compact, Kernels::Reference),
     (Execution::Compact, Kernels::Fused),
 ];

@@ -5,10 +5,11 @@ use std::hint::black_box;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use kernels::block::{self, Batch, Weights};
-use kernels::dwconv7::{self, Layout, Map, WeightGradient};
+use kernels::block::{self, Batch, Statistics, Weights};
+use kernels::dwconv7::{self, Layout, WeightGradient};
 use kernels::gemm::{View, gemm};
-use kernels::{Arch, gelu, grn, layer_norm, linear};
+use kernels::strided_conv::{self, Order, Windows};
+use kernels::{Arch, gelu, grn, layer_norm};
 
 fn main() {
     divan::main();
@@ -40,20 +41,31 @@ fn product(bencher: Bencher, (m, n, k): (usize, usize, usize)) {
     });
 }
 
+/// The prediction of 30 patches of 16 samples.
+const PREDICTION: Windows = Windows {
+    samples: 16,
+    grid: [1, 1],
+    patch: [1, 30],
+    visible: None,
+    channels: 512,
+    kernel: 1,
+    order: Order::Tokens,
+};
+
 #[divan::bench]
-fn linear_forward(bencher: Bencher) {
+fn prediction_forward(bencher: Bencher) {
     let (x, w, b) = (numbers(480 * 512), numbers(3072 * 512), numbers(3072));
     bencher
         .counter(ItemsCount::new(2 * 480usize * 512 * 3072))
-        .bench_local(|| linear::forward(black_box(&x), &w, &b));
+        .bench_local(|| strided_conv::forward(&PREDICTION, black_box(&x), &w, &b));
 }
 
 #[divan::bench]
-fn linear_backward(bencher: Bencher) {
+fn prediction_backward(bencher: Bencher) {
     let (x, w, dy) = (numbers(480 * 512), numbers(3072 * 512), numbers(480 * 3072));
     bencher
         .counter(ItemsCount::new(4 * 480usize * 512 * 3072))
-        .bench_local(|| linear::backward(black_box(&x), &w, &dy, 3072, true));
+        .bench_local(|| strided_conv::backward(&PREDICTION, black_box(&x), &w, &dy, 3072, true));
 }
 
 #[divan::bench(args = STAGES)]
@@ -62,9 +74,8 @@ fn depthwise_forward(bencher: Bencher, (channels, side): (usize, usize)) {
     let count = layout.tokens() * channels;
     let (x, mut y) = (numbers(count), vec![0.0; count]);
     let weights = dwconv7::Weights::new(&numbers(49 * channels), &numbers(channels));
-    let mut map = Map::default();
     bencher.counter(ItemsCount::new(2 * 49 * count)).counter(bytes(2 * count)).bench_local(|| {
-        dwconv7::forward(Arch::new(), &layout, &weights, black_box(&x), &mut y, &mut map);
+        dwconv7::forward(Arch::new(), &layout, &weights, black_box(&x), &mut y, 0..19 * side);
     });
 }
 
@@ -73,9 +84,9 @@ fn depthwise_weight_gradient(bencher: Bencher, (channels, side): (usize, usize))
     let layout = layout(side);
     let count = layout.tokens() * channels;
     let (x, dy) = (numbers(count), numbers(count));
-    let (mut gradient, mut map) = (WeightGradient::new(channels), Map::default());
+    let mut gradient = WeightGradient::new(channels);
     bencher.counter(ItemsCount::new(2 * 49 * count)).counter(bytes(2 * count)).bench_local(|| {
-        gradient.add(Arch::new(), &layout, black_box(&x), &dy, &mut map);
+        gradient.add(Arch::new(), &layout, black_box(&x), &dy);
     });
 }
 
@@ -99,9 +110,11 @@ fn layer_norm_forward(bencher: Bencher) {
 fn grn_backward(bencher: Bencher) {
     let (mut g, x, f) = (numbers(304 * 320), numbers(304 * 320), numbers(304 * 320));
     let (norms, gamma) = (vec![3.0; 320], numbers(320));
-    let (mut dg, mut db) = (vec![0.0; 320], vec![0.0; 320]);
+    let (mut along, mut dg, mut db) = (vec![0.0; 320], vec![0.0; 320], vec![0.0; 320]);
     bencher.counter(bytes(6 * g.len())).bench_local(|| {
-        grn::backward(Arch::new(), black_box(&mut g), (&x, &f), (&norms, &gamma), (&mut dg, &mut db));
+        grn::along(Arch::new(), &g, &x, &mut along, &mut db);
+        let factors = grn::Factors::new(&along, &norms, &gamma, &mut dg);
+        grn::backward(Arch::new(), black_box(&mut g), (&x, &f), &factors);
     });
 }
 
@@ -120,6 +133,7 @@ impl Setup {
             visible: Some(VISIBLE.repeat(16)),
             selected: None,
             branch_scale: None,
+            statistics: Statistics::Sample,
         };
         let c = channels;
         let sizes = [16 * batch.tokens() * c, 49 * c, c, c, c, 4 * c * c, 4 * c, 4 * c, 4 * c, 4 * c * c, c];

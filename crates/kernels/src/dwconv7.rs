@@ -4,6 +4,9 @@
 //! are computed. Tokens are first laid out on a map with a halo of three zero sites, so that no
 //! window needs a check.
 
+use std::cell::RefCell;
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use crate::Arch;
@@ -45,17 +48,29 @@ impl Layout<'_> {
         (self.grid[0] * self.patch[0] + 2 * HALO) * self.row() * padded
     }
 
-    /// Calls `f(first token, site)` for every row of every patch, where `site` is the position on
+    /// Rows of all patches.
+    fn lines(&self) -> usize {
+        self.patches() * self.patch[0]
+    }
+
+    /// Calls `f(first token, site)` for some rows of the patches, where `site` is the position on
     /// the map with halo of the upper left corner of the first token's window.
     #[inline(always)]
-    fn rows(&self, mut f: impl FnMut(usize, usize)) {
+    fn for_lines(&self, lines: Range<usize>, mut f: impl FnMut(usize, usize)) {
         let [height, width] = self.patch;
-        for p in 0..self.patches() {
+        for line in lines {
+            let (p, y) = (line / height, line % height);
             let patch = self.visible.map_or(p, |v| v[p] as usize);
             let (row, column) = (patch / self.grid[1], patch % self.grid[1]);
-            for y in 0..height {
-                f((p * height + y) * width, (row * height + y) * self.row() + column * width);
-            }
+            f(line * width, (row * height + y) * self.row() + column * width);
+        }
+    }
+
+    /// The rows whose tokens may be seen from some rows.
+    fn seen_from(&self, lines: &Range<usize>) -> Range<usize> {
+        match self.grid {
+            [1, 1] => lines.start.saturating_sub(HALO)..(lines.end + HALO).min(self.lines()),
+            _ => 0..self.lines(),
         }
     }
 }
@@ -98,10 +113,14 @@ impl Weights {
     }
 }
 
-/// Tokens of one sample laid out with a halo of zeros: scratch space that remembers what it holds,
-/// so that little has to be cleared for the next sample.
-#[derive(Debug, Default)]
-pub struct Map {
+thread_local! {
+    /// Scratch space, kept because most of it need not be cleared for the next sample.
+    static MAP: RefCell<Map> = RefCell::default();
+}
+
+/// Tokens of one sample laid out with a halo of zeros.
+#[derive(Default)]
+struct Map {
     values: Vec<f32>,
     /// Grid, patch, padded channels and visible patches of the tokens it holds.
     shape: ([usize; 2], [usize; 2], usize),
@@ -109,24 +128,26 @@ pub struct Map {
 }
 
 impl Map {
-    fn fill(&mut self, layout: &Layout, tokens: &[f32], channels: usize) {
+    /// Puts the tokens of some rows of the patches where they belong.
+    fn fill(&mut self, layout: &Layout, tokens: &[f32], channels: usize, lines: Range<usize>) {
         let width = padded(channels);
         let shape = (layout.grid, layout.patch, width);
+        let visible = layout.visible.unwrap_or(&[]);
         if self.shape != shape {
             self.values.clear();
             self.values.resize(layout.map_len(width), 0.0);
-        } else if self.patches != layout.visible.unwrap_or(&[]) {
+        } else if self.patches != visible {
             let held = std::mem::take(&mut self.patches);
-            let before = Layout { visible: Some(&held), ..*layout };
-            before.rows(|_, site| {
+            let before = Layout { visible: (!held.is_empty()).then_some(&held), ..*layout };
+            before.for_lines(0..before.lines(), |_, site| {
                 let centre = site + HALO * layout.row() + HALO;
                 self.values[centre * width..][..layout.patch[1] * width].fill(0.0);
             });
         }
         self.shape = shape;
         self.patches.clear();
-        self.patches.extend_from_slice(layout.visible.unwrap_or(&[]));
-        layout.rows(|token, site| {
+        self.patches.extend_from_slice(visible);
+        layout.for_lines(lines, |token, site| {
             let centre = site + HALO * layout.row() + HALO;
             for x in 0..layout.patch[1] {
                 let source = &tokens[(token + x) * channels..][..channels];
@@ -136,12 +157,21 @@ impl Map {
     }
 }
 
-/// Convolves the tokens of one sample. `map` is scratch space.
-pub fn forward(arch: Arch, layout: &Layout, weights: &Weights, x: &[f32], y: &mut [f32], map: &mut Map) {
+/// Convolves the tokens `x` of one sample; `y` are those of some rows of its patches.
+pub fn forward(
+    arch: Arch,
+    layout: &Layout,
+    weights: &Weights,
+    x: &[f32],
+    y: &mut [f32],
+    lines: Range<usize>,
+) {
     assert_eq!(x.len(), layout.tokens() * weights.channels);
-    assert_eq!(y.len(), x.len());
-    map.fill(layout, x, weights.channels);
-    arch.dispatch(Forward { layout, weights, map: &map.values, y });
+    assert_eq!(y.len(), lines.len() * layout.patch[1] * weights.channels);
+    MAP.with_borrow_mut(|map| {
+        map.fill(layout, x, weights.channels, layout.seen_from(&lines));
+        arch.dispatch(Forward { layout, weights, map: &map.values, y, lines });
+    });
 }
 
 struct Forward<'a> {
@@ -149,6 +179,7 @@ struct Forward<'a> {
     weights: &'a Weights,
     map: &'a [f32],
     y: &'a mut [f32],
+    lines: Range<usize>,
 }
 
 impl WithSimd for Forward<'_> {
@@ -156,9 +187,10 @@ impl WithSimd for Forward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { layout, weights, map, y } = self;
-        layout.rows(|token, site| {
-            let (mut x, width) = (0, layout.patch[1]);
+        let Self { layout, weights, map, y, lines } = self;
+        let first = lines.start * layout.patch[1];
+        layout.for_lines(lines, |token, site| {
+            let (mut x, width, token) = (0, layout.patch[1], token - first);
             // As many outputs at once as registers allow.
             while x < width {
                 let tile = (simd, layout.row(), weights, map, site + x, &mut *y, token + x);
@@ -227,15 +259,17 @@ impl WeightGradient {
         bias.iter_mut().zip(&self.bias).for_each(|(b, g)| *b += g);
     }
 
-    /// Adds one sample's part. `map` is scratch space.
-    pub fn add(&mut self, arch: Arch, layout: &Layout, x: &[f32], dy: &[f32], map: &mut Map) {
+    /// Adds one sample's part.
+    pub fn add(&mut self, arch: Arch, layout: &Layout, x: &[f32], dy: &[f32]) {
         assert_eq!(x.len(), layout.tokens() * self.channels);
         assert_eq!(dy.len(), x.len());
-        map.fill(layout, x, self.channels);
         for row in dy.chunks_exact(self.channels) {
             self.bias.iter_mut().zip(row).for_each(|(b, g)| *b += g);
         }
-        arch.dispatch(Backward { layout, map: &map.values, dy, gradient: self });
+        MAP.with_borrow_mut(|map| {
+            map.fill(layout, x, self.channels, 0..layout.lines());
+            arch.dispatch(Backward { layout, map: &map.values, dy, gradient: self });
+        });
     }
 }
 
@@ -252,7 +286,7 @@ impl WithSimd for Backward<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { layout, map, dy, gradient } = self;
-        layout.rows(|token, site| {
+        layout.for_lines(0..layout.lines(), |token, site| {
             let (mut x, width) = (0, layout.patch[1]);
             while x < width {
                 let tile = (simd, layout.row(), map, site + x, dy, token + x, &mut *gradient);
@@ -388,20 +422,24 @@ mod tests {
             Layout { grid: [4, 5], patch: [1, 1], visible: None },
         ];
         for arch in arches() {
-            // One map for all: what a sample leaves behind must not reach the next.
-            let mut map = Map::default();
+            // All use one map: what a sample leaves behind must not reach the next.
             for (layout, channels) in layouts.iter().flat_map(|l| [(l, 1), (l, 5), (l, 16), (l, 40)]) {
                 let count = layout.tokens() * channels;
                 let (x, dy) = (numbers(count, 1), numbers(count, 2));
                 let (w, b) = (numbers(channels * TAPS, 3), numbers(channels, 4));
                 let expected = naive(layout, &x, &w, &b, &dy);
                 let (mut y, mut dx) = (vec![0.0; count], vec![0.0; count]);
-                forward(arch, layout, &Weights::new(&w, &b), &x, &mut y, &mut map);
+                let weights = Weights::new(&w, &b);
+                let (all, line) = (layout.lines(), layout.patch[1] * channels);
+                forward(arch, layout, &weights, &x, &mut y, 0..all);
                 assert_close(&y, &expected.y, 1e-5, "y");
-                forward(arch, layout, &Weights::turned(&w, channels), &dy, &mut dx, &mut map);
+                let mut part = vec![0.0; (all - all / 2) * line];
+                forward(arch, layout, &weights, &x, &mut part, all / 2..all);
+                assert_eq!(part, y[all / 2 * line..]);
+                forward(arch, layout, &Weights::turned(&w, channels), &dy, &mut dx, 0..all);
                 assert_close(&dx, &expected.dx, 1e-5, "dx");
                 let mut gradient = WeightGradient::new(channels);
-                gradient.add(arch, layout, &x, &dy, &mut map);
+                gradient.add(arch, layout, &x, &dy);
                 let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; channels]);
                 gradient.add_to(&mut dw, &mut db);
                 assert_close(&dw, &expected.dw, 1e-5, "dw");

@@ -19,6 +19,16 @@ impl<'a> View<'a> {
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Elements.
+    pub fn elements(&self) -> usize {
+        self.rows * self.columns
+    }
+
     /// The same, transposed.
     pub fn transposed(self) -> Self {
         Self {

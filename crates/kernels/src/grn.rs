@@ -1,18 +1,17 @@
-//! Global Response Normalization over the tokens of one sample.
+//! Global Response Normalization over the tokens of one sample, or of all samples of a batch.
 
 use crate::{Arch, dispatch};
 
 /// Added to the divisor, as in the paper's code.
 const EPSILON: f32 = 1e-6;
 
-/// Channel norms √Σₜ x² of one sample's tokens.
-pub fn norms(arch: Arch, tokens: &[f32], norms: &mut [f32]) {
+/// Σₜ x² of every channel, over one sample's tokens.
+pub fn square_sums(arch: Arch, tokens: &[f32], sums: &mut [f32]) {
     dispatch!(arch, {
-        norms.fill(0.0);
-        for row in tokens.chunks_exact(norms.len()) {
-            norms.iter_mut().zip(row).for_each(|(n, x)| *n += x * x);
+        sums.fill(0.0);
+        for row in tokens.chunks_exact(sums.len()) {
+            sums.iter_mut().zip(row).for_each(|(n, x)| *n += x * x);
         }
-        norms.iter_mut().for_each(|n| *n = n.sqrt());
     });
 }
 
@@ -39,20 +38,11 @@ pub fn apply(arch: Arch, x: &[f32], scale: &[f32], beta: &[f32], z: &mut [f32]) 
     });
 }
 
-/// From dz in `gradient` to dx · `factor`, in place, for one sample; adds to the gradients of γ
-/// and β. `factor` is the derivative of what comes before, so that both are one pass.
-pub fn backward(
-    arch: Arch,
-    gradient: &mut [f32],
-    (x, factor): (&[f32], &[f32]),
-    (norms, gamma): (&[f32], &[f32]),
-    (d_gamma, d_beta): (&mut [f32], &mut [f32]),
-) {
-    let channels = gamma.len();
-    let divisor = mean(norms) + EPSILON;
-    // Σₜ dz·x, then what multiplies x in dx.
-    let mut along = vec![0.0f32; channels];
+/// Σₜ dz·x of every channel over one sample's tokens; adds to the gradient of β.
+pub fn along(arch: Arch, gradient: &[f32], x: &[f32], along: &mut [f32], d_beta: &mut [f32]) {
+    let channels = along.len();
     dispatch!(arch, {
+        along.fill(0.0);
         for (g, x) in gradient.chunks_exact(channels).zip(x.chunks_exact(channels)) {
             for (((g, x), a), b) in g.iter().zip(x).zip(along.iter_mut()).zip(d_beta.iter_mut()) {
                 *a += g * x;
@@ -60,23 +50,45 @@ pub fn backward(
             }
         }
     });
-    let shared: f64 = (along.iter().zip(gamma).zip(norms)).map(|((a, g), n)| f64::from(a * g * n)).sum();
-    let shared = (shared / (f64::from(divisor) * f64::from(divisor) * channels as f64)) as f32;
-    let mut multiplier = vec![0.0f32; channels];
-    for i in 0..channels {
-        d_gamma[i] += along[i] * norms[i] / divisor;
-        multiplier[i] = 1.0 + gamma[i] * norms[i] / divisor;
-        // A channel that is zero everywhere has no direction: subgradient 0.
-        let d_norm = along[i] * gamma[i] / divisor - shared;
-        along[i] = if norms[i] > 0.0 { d_norm / norms[i] } else { 0.0 };
+}
+
+/// dx = dz · `direct` + x · `radial`, channel by channel.
+#[derive(Debug, Clone)]
+pub struct Factors {
+    direct: Vec<f32>,
+    radial: Vec<f32>,
+}
+
+impl Factors {
+    /// From Σ dz·x and the norms over the same tokens; adds to the gradient of γ.
+    pub fn new(along: &[f32], norms: &[f32], gamma: &[f32], d_gamma: &mut [f32]) -> Self {
+        let divisor = mean(norms) + EPSILON;
+        let shared: f64 = (along.iter().zip(gamma).zip(norms)).map(|((a, g), n)| f64::from(a * g * n)).sum();
+        let shared = (shared / (f64::from(divisor) * f64::from(divisor) * norms.len() as f64)) as f32;
+        let mut factors = Self { direct: vec![0.0; norms.len()], radial: vec![0.0; norms.len()] };
+        for i in 0..norms.len() {
+            d_gamma[i] += along[i] * norms[i] / divisor;
+            factors.direct[i] = 1.0 + gamma[i] * norms[i] / divisor;
+            // A channel that is zero everywhere has no direction: subgradient 0.
+            let d_norm = along[i] * gamma[i] / divisor - shared;
+            factors.radial[i] = if norms[i] > 0.0 { d_norm / norms[i] } else { 0.0 };
+        }
+        factors
     }
+}
+
+/// From dz in `gradient` to dx · `slope`, in place, for one sample. `slope` is the derivative of
+/// what comes before, so that both are one pass.
+pub fn backward(arch: Arch, gradient: &mut [f32], (x, slope): (&[f32], &[f32]), factors: &Factors) {
+    let Factors { direct, radial } = factors;
+    let channels = direct.len();
     dispatch!(arch, {
         let rows = gradient
             .chunks_exact_mut(channels)
-            .zip(x.chunks_exact(channels).zip(factor.chunks_exact(channels)));
-        for (g, (x, f)) in rows {
-            for ((((g, x), f), m), a) in g.iter_mut().zip(x).zip(f).zip(&multiplier).zip(&along) {
-                *g = (*g * m + x * a) * f;
+            .zip(x.chunks_exact(channels).zip(slope.chunks_exact(channels)));
+        for (g, (x, s)) in rows {
+            for ((((g, x), s), d), r) in g.iter_mut().zip(x).zip(s).zip(direct).zip(radial) {
+                *g = (*g * d + x * r) * s;
             }
         }
     });
@@ -114,7 +126,8 @@ mod tests {
                 let (upstream, factor) = (numbers(x.len(), 4), numbers(x.len(), 5));
                 let (mut found, mut s, mut z) =
                     (vec![0.0; channels], vec![0.0; channels], vec![0.0; x.len()]);
-                norms(arch, &x, &mut found);
+                square_sums(arch, &x, &mut found);
+                found.iter_mut().for_each(|n| *n = n.sqrt());
                 scale(&found, &gamma, &mut s);
                 apply(arch, &x, &s, &beta, &mut z);
                 let (x64, g64, b64) = (wide(&x), wide(&gamma), wide(&beta));
@@ -122,7 +135,9 @@ mod tests {
 
                 let mut dx = upstream.clone();
                 let (mut dg, mut db) = (vec![0.0; channels], vec![0.0; channels]);
-                backward(arch, &mut dx, (&x, &factor), (&found, &gamma), (&mut dg, &mut db));
+                let mut sums = vec![0.0; channels];
+                along(arch, &dx, &x, &mut sums, &mut db);
+                backward(arch, &mut dx, (&x, &factor), &Factors::new(&sums, &found, &gamma, &mut dg));
                 let loss = |x: &[f64], g: &[f64], b: &[f64]| -> f64 {
                     naive(x, g, b).iter().zip(&upstream).map(|(z, u)| z * f64::from(*u)).sum()
                 };

@@ -1,5 +1,8 @@
 //! LayerNorm over channels.
 
+use rayon::prelude::*;
+
+use crate::buffer::Buffer;
 use crate::{Arch, dispatch};
 
 const LANES: usize = 16;
@@ -74,6 +77,56 @@ pub fn backward(
     });
 }
 
+/// Rows that a thread works on at a time, in the layer by itself.
+const ROWS: usize = 256;
+/// Parts of the rows over which gradients of weight and bias are summed.
+const PARTS: usize = 8;
+
+/// What [`layer_backward`] needs of [`layer`].
+#[derive(Debug)]
+pub struct Saved {
+    normalized: Buffer,
+    inverse_std: Buffer,
+}
+
+/// The layer by itself, over all threads: rows → rows.
+pub fn layer(arch: Arch, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> (Vec<f32>, Saved) {
+    let channels = weight.len();
+    let (mut normalized, mut inverse_std) = (Buffer::take(x.len()), Buffer::take(x.len() / channels));
+    let mut y = vec![0.0; x.len()];
+    (y.par_chunks_mut(ROWS * channels))
+        .zip(x.par_chunks(ROWS * channels))
+        .zip(normalized.par_chunks_mut(ROWS * channels))
+        .zip(inverse_std.par_chunks_mut(ROWS))
+        .for_each(|(((y, x), normalized), inverse_std)| {
+            normalized.copy_from_slice(x);
+            normalize(arch, normalized, inverse_std, channels, epsilon);
+            affine(arch, normalized, weight, bias, y);
+        });
+    (y, Saved { normalized, inverse_std })
+}
+
+/// From dy to the gradients of x, weight and bias.
+pub fn layer_backward(arch: Arch, saved: &Saved, weight: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+    let channels = weight.len();
+    let rows = (dy.len() / channels).div_ceil(PARTS).max(1);
+    let mut dx = dy.to_vec();
+    let parts: Vec<(Vec<f32>, Vec<f32>)> = (dx.par_chunks_mut(rows * channels))
+        .zip(saved.normalized.par_chunks(rows * channels))
+        .zip(saved.inverse_std.par_chunks(rows))
+        .map(|((gradient, normalized), inverse_std)| {
+            let (mut dw, mut db) = (vec![0.0; channels], vec![0.0; channels]);
+            backward(arch, gradient, normalized, inverse_std, weight, (&mut dw, &mut db));
+            (dw, db)
+        })
+        .collect();
+    let (mut dw, mut db) = (vec![0.0; channels], vec![0.0; channels]);
+    for (w, b) in parts {
+        dw.iter_mut().zip(w).chain(db.iter_mut().zip(b)).for_each(|(sum, value)| *sum += value);
+    }
+    [dx, dw, db]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,5 +185,21 @@ mod tests {
                 assert_close(&db, &slope(&b64, &|v| loss(&x, &w64, v)), 1e-4, "db");
             }
         }
+    }
+
+    #[test]
+    fn the_layer_is_its_parts_over_many_rows() {
+        let (rows, channels) = (2 * ROWS + 5, 20);
+        let (x, upstream) = (numbers(rows * channels, 1), numbers(rows * channels, 4));
+        let (w, b) = (numbers(channels, 2), numbers(channels, 3));
+        let (y, saved) = layer(Arch::new(), &x, &w, &b, EPSILON as f32);
+        assert_close(&y, &naive(&wide(&x), &wide(&w), &wide(&b)), 1e-5, "y");
+        let [dx, dw, db] = layer_backward(Arch::new(), &saved, &w, &upstream);
+        let (mut expected, mut ew, mut eb) = (upstream.clone(), vec![0.0; channels], vec![0.0; channels]);
+        let (normalized, inverse) = (&saved.normalized, &saved.inverse_std);
+        backward(Arch::Scalar, &mut expected, normalized, inverse, &w, (&mut ew, &mut eb));
+        assert_close(&dx, &wide(&expected), 1e-5, "dx");
+        assert_close(&dw, &wide(&ew), 1e-5, "dw");
+        assert_close(&db, &wide(&eb), 1e-5, "db");
     }
 }

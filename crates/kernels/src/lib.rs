@@ -11,13 +11,20 @@ pub mod gelu;
 pub mod gemm;
 pub mod grn;
 pub mod layer_norm;
-pub mod linear;
 pub mod memory;
+pub mod patch_loss;
+pub mod strided_conv;
 #[cfg(test)]
 mod testing;
 
 /// The instruction set to use; `Arch::new()` detects the best one.
 pub use pulp::Arch;
+
+/// Runs something on one of rayon's threads, so that the parallel passes within need not wake one
+/// up each time they begin. For a whole step: hundreds of passes of some microseconds each.
+pub fn on_pool<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| run())
+}
 
 /// Runs a loop compiled for the chosen instruction set.
 macro_rules! dispatch {

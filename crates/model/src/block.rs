@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use kernels::block::Batch;
+use kernels::block::{Batch, Statistics};
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
@@ -37,7 +37,7 @@ pub struct Block {
 #[serde(rename_all = "lowercase")]
 pub enum Kernels {
     /// Our kernels, as one operation with a handwritten backward pass, where they apply: on the
-    /// CPU, with GELU and per-sample GRN, in plain and compact execution.
+    /// CPU, with GELU, in plain and compact execution.
     #[default]
     Fused,
     /// Burn's tensor operations throughout.
@@ -55,7 +55,7 @@ impl Block {
     ) -> Self {
         Self {
             dwconv: DepthwiseConv::zeros(channels, device),
-            norm: LayerNorm::new(channels, EPSILON, device),
+            norm: LayerNorm::new(channels, EPSILON, kernels, device),
             pwconv1: Linear::zeros(channels, 4 * channels, device),
             grn: Grn::new(4 * channels, stats, device),
             pwconv2: Linear::zeros(4 * channels, channels, device),
@@ -67,6 +67,7 @@ impl Block {
     /// Chooses what computes the block.
     pub fn set_kernels(&mut self, kernels: Kernels) {
         self.kernels = kernels;
+        self.norm.set_kernels(kernels);
     }
 
     /// Tokens `[N, T, C]` → the same. `drop_path`: factor `[N, 1, 1]` on the residual branch.
@@ -99,10 +100,12 @@ impl Block {
 
     /// What the kernels need to know of the batch, if they can compute this block.
     fn fused_batch(&self, sites: &Sites) -> Option<Batch> {
-        let applies = self.kernels == Kernels::Fused
-            && self.act == Activation::Gelu
-            && self.grn.stats() == GrnStats::Sample;
-        if applies { sites.kernel_batch() } else { None }
+        let statistics = match self.grn.stats() {
+            GrnStats::Sample => Statistics::Sample,
+            GrnStats::Batch => Statistics::Batch,
+        };
+        let applies = self.kernels == Kernels::Fused && self.act == Activation::Gelu;
+        if applies { sites.kernel_batch(statistics) } else { None }
     }
 
     /// Everything up to the second linear layer: `[N, T, C]` → `[N, T, 4C]`.

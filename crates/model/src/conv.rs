@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, module};
+use kernels::strided_conv::Order;
 
 use crate::block::Kernels;
 use crate::ops;
@@ -40,21 +41,38 @@ impl StridedConv {
         self.kernels = kernels;
     }
 
-    /// Tokens `[N, T, in]` at `sites` → tokens `[N, T / k², out]` at the coarser sites returned.
-    pub fn forward(&self, x: Tensor<3>, sites: &Sites) -> (Tensor<3>, Sites) {
-        let (windows, sites) = sites.windows(x, self.weight.dims()[2]);
-        (self.pointwise(windows), sites)
+    /// Images `[N, in, H, W]` → the tokens `[N, T, out]` of their k×k windows at `sites`, and the
+    /// coarser sites that these form.
+    pub fn forward_map(&self, images: Tensor<4>, sites: &Sites) -> (Tensor<3>, Sites) {
+        match self.kernels {
+            Kernels::Fused => self.by_kernel(images, sites, Order::Map),
+            Kernels::Reference => self.forward(sites.gather(images), sites),
+        }
     }
 
-    /// Window by window, each in the order row, column, channel: `[N, T, k·k·in]` → `[N, T, out]`.
-    pub fn pointwise(&self, windows: Tensor<3>) -> Tensor<3> {
+    /// Tokens `[N, T, in]` at `sites` → tokens `[N, T / k², out]` at the coarser sites returned.
+    pub fn forward(&self, x: Tensor<3>, sites: &Sites) -> (Tensor<3>, Sites) {
+        if self.kernels == Kernels::Fused {
+            return self.by_kernel(x, sites, Order::Tokens);
+        }
         let [outputs, inputs, kernel, _] = self.weight.dims();
+        let (windows, sites) = sites.windows(x, kernel);
         let weight = self.weight.val().permute([0, 2, 3, 1]);
         let weight = weight.reshape([outputs, kernel * kernel * inputs]);
-        match self.kernels {
-            Kernels::Fused => ops::linear(windows, weight, self.bias.val()),
-            Kernels::Reference => module::linear(windows, weight.transpose(), Some(self.bias.val())),
-        }
+        (module::linear(windows, weight.transpose(), Some(self.bias.val())), sites)
+    }
+
+    /// Token by token, for a 1×1 convolution.
+    pub fn pointwise(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, tokens, _] = x.dims();
+        self.forward(x, &Sites::all(batch, [1, tokens])).0
+    }
+
+    fn by_kernel<const D: usize>(&self, x: Tensor<D>, sites: &Sites, order: Order) -> (Tensor<3>, Sites) {
+        let [_, inputs, kernel, _] = self.weight.dims();
+        let windows = sites.kernel_windows(inputs, kernel, order);
+        let y = ops::strided_conv(x, self.weight.val(), self.bias.val(), windows);
+        (y, sites.coarser(kernel))
     }
 }
 

@@ -42,7 +42,12 @@ impl ConvNextV2Model {
         config.validate()?;
         let model = Self {
             encoder: Encoder::zeros(config, GrnStats::Sample, Kernels::default(), device),
-            norm: LayerNorm::new(config.last_hidden_size(), config.layer_norm_eps, device),
+            norm: LayerNorm::new(
+                config.last_hidden_size(),
+                config.layer_norm_eps,
+                Kernels::default(),
+                device,
+            ),
         };
         Ok(initialize(model, Init::TruncNormal { std: config.initializer_range }, seed))
     }
@@ -90,9 +95,10 @@ impl ConvNextV2ForImageClassification {
         Ok(initialize(model, Init::TruncNormal { std: config.initializer_range }, seed))
     }
 
-    /// Chooses what computes the blocks.
+    /// Chooses what computes everything but the head.
     pub fn with_kernels(mut self, kernels: Kernels) -> Self {
         self.convnextv2.encoder.set_kernels(kernels);
+        self.convnextv2.norm.set_kernels(kernels);
         self
     }
 
@@ -128,7 +134,7 @@ impl ConvNextV2Backbone {
         config.validate()?;
         let stages = config.backbone_stages()?;
         let channels = |stage: usize| config.hidden_sizes[stage.saturating_sub(1)];
-        let norm = |&stage: &usize| LayerNorm::new(channels(stage), EPSILON, device);
+        let norm = |&stage: &usize| LayerNorm::new(channels(stage), EPSILON, Kernels::default(), device);
         let model = Self {
             encoder: Encoder::zeros(config, GrnStats::Sample, Kernels::default(), device),
             hidden_states_norms: stages.iter().map(norm).collect(),

@@ -90,6 +90,9 @@ impl Decoder {
 
     /// `[N, K·s², p·p·c]`, the pixels of sites, → `[N, K, P·P·c]`, those of patches (P = s·p).
     fn assemble_patches(&self, pixels: Tensor<3>, side: usize) -> Tensor<3> {
+        if side == 1 {
+            return pixels;
+        }
         let [batch, tokens, values] = pixels.dims();
         let patches = tokens / (side * side);
         pixels

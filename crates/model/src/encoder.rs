@@ -62,10 +62,10 @@ impl Encoder {
         let sizes = &config.hidden_sizes;
         let stem = Stem {
             conv: StridedConv::zeros(config.num_channels, sizes[0], config.patch_size, kernels, device),
-            norm: LayerNorm::new(sizes[0], EPSILON, device),
+            norm: LayerNorm::new(sizes[0], EPSILON, kernels, device),
         };
         let downsample = sizes.windows(2).map(|pair| Downsample {
-            norm: LayerNorm::new(pair[0], EPSILON, device),
+            norm: LayerNorm::new(pair[0], EPSILON, kernels, device),
             conv: StridedConv::zeros(pair[0], pair[1], 2, kernels, device),
         });
         let stages = config.depths.iter().zip(sizes).map(|(&depth, &channels)| {
@@ -74,10 +74,14 @@ impl Encoder {
         Self { stem, downsample: downsample.collect(), stages: stages.collect() }
     }
 
-    /// Chooses what computes blocks and convolutions.
+    /// Chooses what computes blocks, convolutions and norms.
     pub fn set_kernels(&mut self, kernels: Kernels) {
         self.stem.conv.set_kernels(kernels);
-        self.downsample.iter_mut().for_each(|layer| layer.conv.set_kernels(kernels));
+        self.stem.norm.set_kernels(kernels);
+        for layer in &mut self.downsample {
+            layer.norm.set_kernels(kernels);
+            layer.conv.set_kernels(kernels);
+        }
         self.stages.iter_mut().flatten().for_each(|block| block.set_kernels(kernels));
     }
 
@@ -87,7 +91,7 @@ impl Encoder {
     /// `images`: `[N, C, H, W]`. `sites`: the pixels to look at, see [`Sites::all`] and
     /// [`Sites::masked`]; what else the images hold cannot influence the result.
     pub fn forward(&self, images: Tensor<4>, sites: &Sites, drop_path: Option<&DropPath>) -> Vec<Features> {
-        let (x, mut sites) = self.stem.conv.forward(sites.gather(images), sites);
+        let (x, mut sites) = self.stem.conv.forward_map(images, sites);
         let mut x = sites.hide(self.stem.norm.forward(x));
         let mut outputs = vec![Features { tokens: x.clone(), sites: sites.clone() }];
         let mut number = 0;

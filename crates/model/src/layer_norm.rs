@@ -3,6 +3,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, module};
 
+use crate::block::Kernels;
+use crate::ops;
+
 /// Epsilon of every norm inside the network (official code; PyTorch's own default is 1e-5).
 pub const EPSILON: f64 = 1e-6;
 
@@ -15,20 +18,32 @@ pub struct LayerNorm {
     pub bias: Param<Tensor<1>>,
     /// Added to the variance.
     pub epsilon: f64,
+    #[module(skip)]
+    kernels: Kernels,
 }
 
 impl LayerNorm {
     /// Weight 1, bias 0.
-    pub fn new(channels: usize, epsilon: f64, device: &Device) -> Self {
+    pub fn new(channels: usize, epsilon: f64, kernels: Kernels, device: &Device) -> Self {
         Self {
             weight: Param::from_tensor(Tensor::ones([channels], device)),
             bias: Param::from_tensor(Tensor::zeros([channels], device)),
             epsilon,
+            kernels,
         }
+    }
+
+    /// Chooses what computes the layer.
+    pub fn set_kernels(&mut self, kernels: Kernels) {
+        self.kernels = kernels;
     }
 
     /// `[…, channels]` → the same.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        module::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.epsilon)
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        match self.kernels {
+            Kernels::Fused => ops::layer_norm(x, weight, bias, self.epsilon),
+            Kernels::Reference => module::layer_norm(x, weight, Some(bias), self.epsilon),
+        }
     }
 }

@@ -1,7 +1,9 @@
-//! Our kernels as operations of Burn's autodiff: the fused block and the linear layer.
+//! Our kernels as operations of Burn's autodiff: the fused block, the convolution without overlap,
+//! and LayerNorm.
 
 use std::sync::Arc;
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,8 +12,9 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
-use kernels::Arch;
 use kernels::block::{self, Batch, Saved, Weights};
+use kernels::strided_conv::{self, Windows};
+use kernels::{Arch, layer_norm};
 
 use crate::block::Block;
 
@@ -51,31 +54,59 @@ impl<B: Backend> BlockArgs<B> {
     }
 }
 
-/// Input, weight `[out, in]` and bias of a linear layer.
+/// Input, weight `[out, in, k, k]` and bias of a convolution, and where its windows lie.
 #[derive(ExtensionType)]
-pub(crate) struct LinearArgs<B: Backend> {
+pub(crate) struct StridedConvArgs<B: Backend> {
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
     bias: FloatTensor<B>,
+    windows: Arc<Windows>,
+}
+
+/// Input, weight and bias of a LayerNorm.
+#[derive(ExtensionType)]
+pub(crate) struct LayerNormArgs<B: Backend> {
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    epsilon: f64,
 }
 
 /// Backends with our kernels.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait KernelBackend: Backend {
     fn block(#[extension_type] args: BlockArgs<Self>) -> FloatTensor<Self>;
-    fn linear(#[extension_type] args: LinearArgs<Self>) -> FloatTensor<Self>;
+    fn strided_conv(#[extension_type] args: StridedConvArgs<Self>) -> FloatTensor<Self>;
+    fn layer_norm(#[extension_type] args: LayerNormArgs<Self>) -> FloatTensor<Self>;
 }
 
-/// y = x·Wᵀ + b over the last dimension, with W `[out, in]` of any rank.
-pub(crate) fn linear<const D: usize, const W: usize>(
+/// Tokens or a map → `[N, T, out]`, window by window.
+pub(crate) fn strided_conv<const D: usize>(
     x: Tensor<D>,
-    weight: Tensor<W>,
+    weight: Tensor<4>,
     bias: Tensor<1>,
-) -> Tensor<D> {
-    Tensor::from_dispatch(<Dispatch as KernelBackend>::linear(LinearArgs {
+    windows: Windows,
+) -> Tensor<3> {
+    Tensor::from_dispatch(<Dispatch as KernelBackend>::strided_conv(StridedConvArgs {
         x: x.into_dispatch(),
         weight: weight.into_dispatch(),
         bias: bias.into_dispatch(),
+        windows: Arc::new(windows),
+    }))
+}
+
+/// LayerNorm over the last dimension.
+pub(crate) fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    Tensor::from_dispatch(<Dispatch as KernelBackend>::layer_norm(LayerNormArgs {
+        x: x.into_dispatch(),
+        weight: weight.into_dispatch(),
+        bias: bias.into_dispatch(),
+        epsilon,
     }))
 }
 
@@ -128,17 +159,27 @@ impl KernelBackend for Flex {
         output(block::infer(Arch::new(), &batch, &weights(&t), slice(&t[0])), &batch, &t[0])
     }
 
-    fn linear(args: LinearArgs<Self>) -> FlexTensor {
-        linear_forward(&[args.x, args.weight, args.bias].map(|tensor| tensor.to_contiguous()))
+    fn strided_conv(args: StridedConvArgs<Self>) -> FlexTensor {
+        let t = [args.x, args.weight, args.bias].map(|tensor| tensor.to_contiguous());
+        strided_conv_forward(&t, &args.windows)
+    }
+
+    fn layer_norm(args: LayerNormArgs<Self>) -> FlexTensor {
+        let t = [args.x, args.weight, args.bias].map(|tensor| tensor.to_contiguous());
+        layer_norm_forward(&t, args.epsilon).0
     }
 }
 
-fn linear_forward([x, weight, bias]: &[FlexTensor; 3]) -> FlexTensor {
-    let y = kernels::linear::forward(slice(x), slice(weight), slice(bias));
-    let mut shape = x.shape().to_vec();
-    let last = shape.len() - 1;
-    shape[last] = bias.shape()[0];
+fn strided_conv_forward([x, weight, bias]: &[FlexTensor; 3], windows: &Windows) -> FlexTensor {
+    let y = strided_conv::forward(windows, slice(x), slice(weight), slice(bias));
+    let shape = [windows.samples, windows.rows(), bias.shape()[0]];
     FlexTensor::from_data(TensorData::new(y, shape))
+}
+
+fn layer_norm_forward([x, weight, bias]: &[FlexTensor; 3], epsilon: f64) -> (FlexTensor, layer_norm::Saved) {
+    let (x_values, epsilon) = (slice(x), epsilon as f32);
+    let (y, saved) = layer_norm::layer(Arch::new(), x_values, slice(weight), slice(bias), epsilon);
+    (FlexTensor::from_data(TensorData::new(y, x.shape())), saved)
 }
 
 #[derive(Debug)]
@@ -170,37 +211,76 @@ impl<C: CheckpointStrategy> KernelBackend for Autodiff<Flex, C> {
         }
     }
 
-    fn linear(args: LinearArgs<Self>) -> FloatTensor<Self> {
+    fn strided_conv(args: StridedConvArgs<Self>) -> FloatTensor<Self> {
+        let (tensors, windows) = ([args.x, args.weight, args.bias], args.windows);
+        let nodes = tensors.each_ref().map(|tensor| tensor.node());
+        let t = tensors.map(|tensor| tensor.into_primitive().to_contiguous());
+        let y = strided_conv_forward(&t, &windows);
+        match StridedConvBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((t, windows), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn layer_norm(args: LayerNormArgs<Self>) -> FloatTensor<Self> {
         let tensors = [args.x, args.weight, args.bias];
         let nodes = tensors.each_ref().map(|tensor| tensor.node());
         let t = tensors.map(|tensor| tensor.into_primitive().to_contiguous());
-        let y = linear_forward(&t);
-        match LinearBackward.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(t, y),
+        let (y, saved) = layer_norm_forward(&t, args.epsilon);
+        match LayerNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((t, Arc::new(saved)), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
 }
 
-#[derive(Debug)]
-struct LinearBackward;
+/// Registers the gradients of those parents that want one.
+fn register<const N: usize>(
+    parents: [Option<NodeId>; N],
+    tensors: &[FlexTensor; N],
+    values: impl IntoIterator<Item = Option<Vec<f32>>>,
+    gradients: &mut Gradients,
+) {
+    for ((parent, tensor), values) in parents.into_iter().zip(tensors).zip(values) {
+        if let (Some(id), Some(values)) = (parent, values) {
+            gradients.register::<Flex>(id, FlexTensor::from_data(TensorData::new(values, tensor.shape())));
+        }
+    }
+}
 
-impl Backward<Flex, 3> for LinearBackward {
-    type State = [FlexTensor; 3];
+#[derive(Debug)]
+struct StridedConvBackward;
+
+impl Backward<Flex, 3> for StridedConvBackward {
+    type State = ([FlexTensor; 3], Arc<Windows>);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = gradients.consume::<Flex>(&ops.node).to_contiguous();
-        let [x, weight, bias] = &ops.state;
-        let wants_dx = ops.parents[0].is_some();
-        let outputs = bias.shape()[0];
-        let (dx, dw, db) = kernels::linear::backward(slice(x), slice(weight), slice(&dy), outputs, wants_dx);
-        let all = [dx, Some(dw), Some(db)];
-        for ((parent, tensor), gradient) in ops.parents.into_iter().zip(&ops.state).zip(all) {
-            if let (Some(node), Some(gradient)) = (parent, gradient) {
-                let data = TensorData::new(gradient, tensor.shape());
-                gradients.register::<Flex>(node.id, FlexTensor::from_data(data));
-            }
-        }
+        let (tensors, windows) = &ops.state;
+        let [x, weight, bias] = tensors;
+        let (wants_dx, outputs) = (ops.parents[0].is_some(), bias.shape()[0]);
+        let (dx, dw, db) =
+            strided_conv::backward(windows, slice(x), slice(weight), slice(&dy), outputs, wants_dx);
+        register(
+            ops.parents.map(|parent| parent.map(|node| node.id)),
+            tensors,
+            [dx, Some(dw), Some(db)],
+            gradients,
+        );
+    }
+}
+
+#[derive(Debug)]
+struct LayerNormBackward;
+
+impl Backward<Flex, 3> for LayerNormBackward {
+    type State = ([FlexTensor; 3], Arc<layer_norm::Saved>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let dy = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let (tensors, saved) = &ops.state;
+        let values = layer_norm::layer_backward(Arch::new(), saved, slice(&tensors[1]), slice(&dy));
+        register(ops.parents.map(|parent| parent.map(|node| node.id)), tensors, values.map(Some), gradients);
     }
 }
 
@@ -211,13 +291,12 @@ impl Backward<Flex, 11> for BlockBackward {
         let dy = gradients.consume::<Flex>(&ops.node).to_contiguous();
         let State { tensors: t, saved, batch } = &ops.state;
         let (dx, dw) = block::backward(Arch::new(), batch, &weights(t), slice(&t[0]), saved, slice(&dy));
-        let all = std::iter::once(dx).chain(dw.into_array());
-        for ((parent, tensor), gradient) in ops.parents.into_iter().zip(t).zip(all) {
-            if let Some(node) = parent {
-                let data = TensorData::new(gradient, tensor.shape());
-                gradients.register::<Flex>(node.id, FlexTensor::from_data(data));
-            }
-        }
+        register(
+            ops.parents.map(|parent| parent.map(|node| node.id)),
+            t,
+            std::iter::once(dx).chain(dw.into_array()).map(Some),
+            gradients,
+        );
     }
 }
 

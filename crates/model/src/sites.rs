@@ -11,6 +11,8 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use kernels::block::{Batch, Statistics};
+use kernels::strided_conv::{Order, Windows};
 use serde::{Deserialize, Serialize};
 
 use crate::patch_mask::PatchMask;
@@ -129,14 +131,30 @@ impl Sites {
     }
 
     /// Which tokens exist, for kernels that read memory; none when hidden ones exist too.
-    pub(crate) fn kernel_batch(&self) -> Option<kernels::block::Batch> {
+    pub(crate) fn kernel_batch(&self, statistics: Statistics) -> Option<Batch> {
         let visible = match &self.shown {
             Shown::All => None,
             Shown::Compact(rows) => Some(rows.host().to_vec()),
             Shown::Masked(_) => return None,
         };
         let (samples, grid, patch) = (self.batch, self.grid, self.patch);
-        Some(kernels::block::Batch { samples, grid, patch, visible, selected: None, branch_scale: None })
+        Some(Batch { samples, grid, patch, visible, selected: None, branch_scale: None, statistics })
+    }
+
+    /// Where the k×k windows of tokens or of a map lie, for kernels that read memory.
+    pub(crate) fn kernel_windows(&self, channels: usize, kernel: usize, order: Order) -> Windows {
+        let visible = match &self.shown {
+            Shown::Compact(rows) => Some(rows.host().to_vec()),
+            Shown::All | Shown::Masked(_) => None,
+        };
+        let (samples, grid, patch) = (self.batch, self.grid, self.patch);
+        Windows { samples, grid, patch, visible, channels, kernel, order }
+    }
+
+    /// The sites that k×k windows form; rows and columns that fill no window are left out, as in a
+    /// convolution without padding.
+    pub(crate) fn coarser(&self, k: usize) -> Self {
+        Self { patch: self.patch.map(|sites| sites / k), ..self.clone() }
     }
 
     /// Patches of which tokens exist, per sample.
@@ -186,8 +204,7 @@ impl Sites {
     }
 
     /// The non-overlapping k×k windows of the map: tokens `[N, T, C]` → `[N, T / k², k·k·C]` in
-    /// the order row, column, channel, with the coarser sites that they form. As in a convolution
-    /// without padding, rows and columns that fill no window are left out.
+    /// the order row, column, channel, with the [coarser](Self::coarser) sites that they form.
     pub fn windows(&self, tokens: Tensor<3>, k: usize) -> (Tensor<3>, Self) {
         let channels = tokens.dims()[2];
         let [height, width] = self.patch;
@@ -201,6 +218,6 @@ impl Sites {
             .reshape([self.batch * self.present() * rows, k, columns, k * channels])
             .permute([0, 2, 1, 3])
             .reshape([self.batch, self.present() * rows * columns, k * k * channels]);
-        (x, Self { patch: [rows, columns], ..self.clone() })
+        (x, self.coarser(k))
     }
 }

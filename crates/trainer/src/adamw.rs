@@ -5,6 +5,11 @@ use burn::backend::flex::FlexTensor;
 use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::store::burn_pack::Scalar;
 use burn::tensor::{Device, Tensor};
+use kernels::Arch;
+use rayon::prelude::*;
+
+/// Elements that a thread updates at a time.
+const CHUNK: usize = 1 << 14;
 
 /// Settings shared by all parameter groups.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -126,13 +131,26 @@ fn in_place<const D: usize>(
     let [mut weight, mut first, mut second] = [weight, first, second].map(flex);
     let gradient = flex(gradient.clone());
     let elements = gradient.as_slice::<f32>().expect("a contiguous f32 tensor");
-    let weights = weight.storage_mut::<f32>().iter_mut();
-    let moments = first.storage_mut::<f32>().iter_mut().zip(second.storage_mut::<f32>());
-    for ((w, g), (m, v)) in weights.zip(elements).zip(moments) {
-        *m += (g - *m) * (1.0 - f.beta_1);
-        *v = f.beta_2 * *v + (1.0 - f.beta_2) * g * g;
-        *w = f.keep * *w - f.step_size * *m / (v.sqrt() / f.root + f.eps);
-    }
+    let weights = weight.storage_mut::<f32>().par_chunks_mut(CHUNK);
+    let moments = first
+        .storage_mut::<f32>()
+        .par_chunks_mut(CHUNK)
+        .zip(second.storage_mut::<f32>().par_chunks_mut(CHUNK));
+    weights.zip(elements.par_chunks(CHUNK)).zip(moments).for_each(
+        |((weights, elements), (first, second))| {
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for ((w, g), (m, v)) in weights.iter_mut().zip(elements).zip(first.iter_mut().zip(second))
+                    {
+                        *m += (g - *m) * (1.0 - f.beta_1);
+                        *v = f.beta_2 * *v + (1.0 - f.beta_2) * g * g;
+                        *w = f.keep * *w - f.step_size * *m / (v.sqrt() / f.root + f.eps);
+                    }
+                },
+            );
+        },
+    );
     let tensor = |t: FlexTensor| Tensor::from_primitive::<Flex>(t);
     (tensor(weight), tensor(first), tensor(second))
 }

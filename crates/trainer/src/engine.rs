@@ -28,11 +28,11 @@ pub const MODEL_FILE: &str = "model.safetensors";
 pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 
 /// What is being trained for; the loop knows nothing else of model, data or loss.
-pub trait Objective {
+pub trait Objective: Sync {
     /// The network.
     type Model: Module;
     /// What one forward pass takes.
-    type Batch;
+    type Batch: Send;
 
     /// The official name of a parameter, from its path in the module.
     fn parameter_name(&self, path: &str) -> String;
@@ -220,7 +220,7 @@ impl<O: Objective> Trainer<O> {
             let micro = self.next_batches(&mut batches, state.step)?;
             interval.waiting += waiting.elapsed();
             let (loss, grad_norm);
-            (state, loss, grad_norm) = self.step(state, micro)?;
+            (state, loss, grad_norm) = kernels::on_pool(|| self.step(state, micro))?;
             interval.add(loss, grad_norm);
             progress.step(state.step);
 

@@ -4,6 +4,7 @@ use burn::backend::Flex;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 
 use crate::state_dict::StateDict;
 
@@ -32,7 +33,8 @@ impl ModuleVisitor for SumOfSquares<'_> {
 fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> f64 {
     let flex = tensor.clone().try_into_primitive::<Flex>().ok().map(|flex| flex.to_contiguous());
     match flex.as_ref().and_then(|flex| flex.as_slice::<f32>()) {
-        Some(values) => in_lanes(values),
+        // A fixed partition, so that the sum does not depend on the number of threads.
+        Some(values) => values.par_chunks(1 << 16).map(in_lanes).collect::<Vec<f64>>().iter().sum(),
         None => f64::from(tensor.square().sum().into_scalar::<f32>()),
     }
 }

@@ -158,11 +158,13 @@ fn images(batch: usize, model: &ConvNextV2Config, [height, width]: [usize; 2], d
     Tensor::from_data(TensorData::new(values.collect::<Vec<_>>(), shape), device)
 }
 
-fn timed(args: &BenchArgs, mut step: impl FnMut() -> Result<Step>) -> Result<Vec<Step>> {
-    for _ in 0..WARM_UP {
-        step()?;
-    }
-    (0..args.steps).map(|_| step()).collect()
+fn timed(args: &BenchArgs, mut step: impl FnMut() -> Result<Step> + Send) -> Result<Vec<Step>> {
+    kernels::on_pool(|| {
+        for _ in 0..WARM_UP {
+            step()?;
+        }
+        (0..args.steps).map(|_| step()).collect()
+    })
 }
 
 /// Forward by `loss`, backward, AdamW on all parameters.

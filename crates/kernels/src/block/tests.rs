@@ -1,0 +1,236 @@
+//! The block against its definition in double precision.
+
+use super::*;
+use crate::Arch;
+use crate::testing::{arches, assert_close, numbers, wide};
+
+/// Input and weights in double precision.
+type Wide = Vec<Vec<f64>>;
+
+/// The block by its definition, without any layout: `sites[sample][token]` is the position of
+/// a token on its map of `width` columns.
+fn naive(batch: &Batch, sites: &[Vec<[isize; 2]>], v: &Wide) -> Vec<f64> {
+    let [x, dw, dwb, n, nb, w1, b1, gamma, beta, w2, b2] = &v[..] else { unreachable!() };
+    let (c, h, tokens) = (n.len(), gamma.len(), batch.tokens());
+    let square_sums = |hidden: &[f64]| -> Vec<f64> {
+        (0..h).map(|k| hidden.chunks(h).map(|row| row[k] * row[k]).sum()).collect()
+    };
+    let hidden: Vec<Vec<f64>> = (sites.iter().enumerate())
+        .map(|(s, sites)| {
+            let x = &x[s * tokens * c..][..tokens * c];
+            let convolved = naive_convolution(sites, x, dw, dwb);
+            convolved.chunks(c).flat_map(|row| naive_mlp(row, n, nb, w1, b1)).collect()
+        })
+        .collect();
+    let mut out = Vec::new();
+    for (s, activation) in hidden.iter().enumerate() {
+        let sums = match batch.statistics {
+            Statistics::Sample => square_sums(activation),
+            Statistics::Batch => square_sums(&hidden.concat()),
+        };
+        let norms: Vec<f64> = sums.into_iter().map(f64::sqrt).collect();
+        let divisor = norms.iter().sum::<f64>() / h as f64 + 1e-6;
+        let selected: Vec<usize> = match &batch.selected {
+            None => (0..tokens).collect(),
+            Some(all) => {
+                let count = all.len() / batch.samples;
+                let len = batch.patch_len();
+                let patches = all[s * count..][..count].iter().map(|p| *p as usize);
+                patches.flat_map(|p| p * len..(p + 1) * len).collect()
+            }
+        };
+        for t in selected {
+            for i in 0..c {
+                let branch: f64 = (0..h)
+                    .map(|k| {
+                        let a = activation[t * h + k];
+                        (gamma[k] * a * norms[k] / divisor + beta[k] + a) * w2[i * h + k]
+                    })
+                    .sum();
+                let shortcut = x[(s * tokens + t) * c + i];
+                out.push(shortcut + f64::from(batch.branch_scale(s)) * (b2[i] + branch));
+            }
+        }
+    }
+    out
+}
+
+/// Every token sees the tokens at most three sites away.
+fn naive_convolution(sites: &[[isize; 2]], x: &[f64], kernel: &[f64], bias: &[f64]) -> Vec<f64> {
+    let c = bias.len();
+    let mut out = Vec::new();
+    for [ty, tx] in sites {
+        let mut row = bias.to_vec();
+        for (u, [uy, ux]) in sites.iter().enumerate() {
+            let (dy, dx) = (uy - ty + 3, ux - tx + 3);
+            if (0..7).contains(&dy) && (0..7).contains(&dx) {
+                let tap = (dy * 7 + dx) as usize;
+                (0..c).for_each(|i| row[i] += x[u * c + i] * kernel[i * 49 + tap]);
+            }
+        }
+        out.extend(row);
+    }
+    out
+}
+
+/// LayerNorm, linear layer and GELU of one token.
+fn naive_mlp(row: &[f64], norm: &[f64], norm_bias: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
+    let c = row.len();
+    let mean = row.iter().sum::<f64>() / c as f64;
+    let var = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / c as f64;
+    let normed: Vec<f64> =
+        (0..c).map(|i| (row[i] - mean) / (var + 1e-6).sqrt() * norm[i] + norm_bias[i]).collect();
+    let gelu = |z: f64| {
+        // erf by its series: the tanh form would be another function.
+        let x = z / std::f64::consts::SQRT_2;
+        let (mut term, mut sum) = (x, x);
+        for n in 1..60 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        0.5 * z * (1.0 + sum * 2.0 / std::f64::consts::PI.sqrt())
+    };
+    let linear = |k: usize| bias[k] + (0..c).map(|i| weight[k * c + i] * normed[i]).sum::<f64>();
+    (0..bias.len()).map(|k| gelu(linear(k))).collect()
+}
+
+fn sites(batch: &Batch) -> Vec<Vec<[isize; 2]>> {
+    let ([rows, columns], [height, width]) = (batch.grid, batch.patch);
+    let all: Vec<u32> = (0..(rows * columns) as u32).collect();
+    (0..batch.samples)
+        .map(|s| {
+            let layout = batch.layout(s);
+            let patches = layout.visible.unwrap_or(&all).iter().map(|p| *p as usize);
+            let of = |p: usize| {
+                let (top, left) = (p / columns * height, p % columns * width);
+                (0..height * width).map(move |i| [(top + i / width) as isize, (left + i % width) as isize])
+            };
+            patches.flat_map(of).collect()
+        })
+        .collect()
+}
+
+fn weights(v: &[Vec<f32>]) -> Weights<'_> {
+    Weights {
+        dwconv: &v[1],
+        dwconv_bias: &v[2],
+        norm: &v[3],
+        norm_bias: &v[4],
+        pwconv1: &v[5],
+        pwconv1_bias: &v[6],
+        gamma: &v[7],
+        beta: &v[8],
+        pwconv2: &v[9],
+        pwconv2_bias: &v[10],
+    }
+}
+
+/// Input and weights of small magnitude.
+fn values(batch: &Batch, channels: usize) -> Vec<Vec<f32>> {
+    let c = channels;
+    let sizes =
+        [batch.samples * batch.tokens() * c, 49 * c, c, c, c, 4 * c * c, 4 * c, 4 * c, 4 * c, 4 * c * c, c];
+    let scales = [1.0, 0.3, 0.3, 0.5, 0.3, 0.6, 0.3, 0.5, 0.3, 0.6, 0.3];
+    (sizes.into_iter().zip(scales).enumerate())
+        .map(|(i, (size, scale))| numbers(size, i as u32 + 1).into_iter().map(|v| v * scale).collect())
+        .collect()
+}
+
+fn batches() -> Vec<Batch> {
+    let plain = Batch {
+        samples: 1,
+        grid: [1, 1],
+        patch: [3, 4],
+        visible: None,
+        selected: None,
+        branch_scale: None,
+        statistics: Statistics::Sample,
+    };
+    vec![
+        Batch { patch: [1, 1], ..plain.clone() },
+        Batch { samples: 5, branch_scale: Some(vec![1.0, 0.0, 2.0, 1.25, 0.0]), ..plain.clone() },
+        Batch { samples: 2, grid: [2, 3], patch: [2, 2], visible: Some(vec![0, 4, 1, 5]), ..plain.clone() },
+        Batch {
+            samples: 3,
+            grid: [2, 2],
+            patch: [1, 1],
+            selected: Some(vec![0, 3, 1, 2, 2, 3]),
+            ..plain.clone()
+        },
+        Batch { samples: 1, grid: [2, 2], patch: [2, 1], selected: Some(vec![2]), ..plain.clone() },
+        // Large enough to be worked on in parts.
+        Batch { patch: [9, 7], ..plain.clone() },
+        Batch { samples: 5, patch: [3, 2], statistics: Statistics::Batch, ..plain.clone() },
+        Batch {
+            samples: 2,
+            grid: [2, 2],
+            patch: [2, 2],
+            visible: Some(vec![0, 3, 1, 2]),
+            statistics: Statistics::Batch,
+            ..plain
+        },
+    ]
+}
+
+#[test]
+fn forward_and_backward_equal_the_definition() {
+    for batch in batches() {
+        let sites = sites(&batch);
+        for (arch, channels) in arches().into_iter().flat_map(|arch| [(arch, 2), (arch, 5)]) {
+            let v = values(&batch, channels);
+            let (w, wide_values): (_, Wide) = (weights(&v), v.iter().map(|v| wide(v)).collect());
+            let (y, saved) = forward(arch, &batch, &w, &v[0]);
+            assert_close(&y, &naive(&batch, &sites, &wide_values), 1e-5, "y");
+            assert_eq!(infer(arch, &batch, &w, &v[0]), y);
+
+            let dy = numbers(y.len(), 99);
+            let (dx, dw) = backward(arch, &batch, &w, &v[0], &saved, &dy);
+            let found: Vec<Vec<f32>> = std::iter::once(dx).chain(dw.into_array()).collect();
+            let loss = |v: &Wide| -> f64 {
+                naive(&batch, &sites, v).iter().zip(&dy).map(|(y, d)| y * f64::from(*d)).sum()
+            };
+            for (which, found) in found.iter().enumerate() {
+                // A few elements of every parameter, by central differences.
+                for i in (0..found.len()).step_by(found.len().div_ceil(12)) {
+                    let shifted = |h: f64| {
+                        let mut v = wide_values.clone();
+                        v[which][i] += h;
+                        loss(&v)
+                    };
+                    let slope = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+                    let scale = found.iter().fold(0.1f64, |m, g| m.max(f64::from(g.abs())));
+                    let error = (f64::from(found[i]) - slope).abs();
+                    assert!(error < 1e-3 * scale, "tensor {which} element {i}: {} {slope}", found[i]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn results_have_the_same_bits_for_any_number_of_threads() {
+    let many = Batch {
+        samples: 9,
+        grid: [3, 3],
+        patch: [4, 4],
+        visible: Some([0, 4, 8, 1, 5, 7, 2, 3, 6].repeat(3)),
+        selected: None,
+        branch_scale: None,
+        statistics: Statistics::Sample,
+    };
+    let shared = Batch { statistics: Statistics::Batch, ..many.clone() };
+    let single = Batch { samples: 1, grid: [1, 1], patch: [28, 28], visible: None, ..many.clone() };
+    for batch in [many, shared, single] {
+        let v = values(&batch, 20);
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            pool.install(|| {
+                let (y, saved) = forward(Arch::new(), &batch, &weights(&v), &v[0]);
+                let (dx, dw) = backward(Arch::new(), &batch, &weights(&v), &v[0], &saved, &y);
+                (y, dx, dw.into_array())
+            })
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(3));
+    }
+}
