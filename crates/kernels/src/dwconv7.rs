@@ -291,6 +291,7 @@ impl WithSimd for Backward<'_> {
             while x < width {
                 let tile = (simd, layout.row(), map, site + x, dy, token + x, &mut *gradient);
                 x += match width - x {
+                    8.. if S::F32_LANES > 1 => backward_tile::<S, 8>(tile),
                     4.. => backward_tile::<S, 4>(tile),
                     2.. => backward_tile::<S, 2>(tile),
                     _ => backward_tile::<S, 1>(tile),

@@ -185,7 +185,11 @@ impl Batch {
             let count = all.len() / self.samples;
             &all[sample * count..][..count]
         });
-        Layout { grid: self.grid, patch: self.patch, visible }
+        match (visible, self.patch) {
+            // The same order of tokens, in longer rows.
+            (None, [1, 1]) => Layout { grid: [1, 1], patch: self.grid, visible },
+            _ => Layout { grid: self.grid, patch: self.patch, visible },
+        }
     }
 
     /// Tokens of a sample that go in.
@@ -214,7 +218,12 @@ impl Batch {
 
     /// Rows of the patches of a sample.
     fn lines(&self) -> usize {
-        self.tokens() / self.patch[1]
+        self.tokens() / self.line()
+    }
+
+    /// Tokens of a row of a patch.
+    fn line(&self) -> usize {
+        self.layout(0).patch[1]
     }
 
     /// Whether all samples go into the same norms, so that all must have come as far before any
@@ -228,7 +237,7 @@ impl Batch {
         if self.samples > 1 || self.selected.is_some() {
             return self.group() * self.tokens();
         }
-        self.lines().div_ceil(self.parts()) * self.patch[1]
+        self.lines().div_ceil(self.parts()) * self.line()
     }
 
     /// Parts of a single sample: equal ones as far as that goes, two of almost the same size where
@@ -249,8 +258,8 @@ impl Batch {
             let first = index * self.group();
             return Piece { samples: first..first + tokens / self.tokens(), lines: 0..self.lines() };
         }
-        let first = index * self.piece_tokens() / self.patch[1];
-        Piece { samples: 0..1, lines: first..first + tokens / self.patch[1] }
+        let first = index * self.piece_tokens() / self.line();
+        Piece { samples: 0..1, lines: first..first + tokens / self.line() }
     }
 
     /// Calls `f(row out, row in)` for every selected patch of a sample, counted in tokens.
