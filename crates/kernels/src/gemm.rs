@@ -1,6 +1,9 @@
 //! Matrix products.
 
 use ::gemm::Parallelism;
+use rayon::prelude::*;
+
+use crate::buffer::Buffer;
 
 /// A matrix in a slice: element (row, column) is at `row · row_stride + column · column_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -22,11 +25,6 @@ impl<'a> View<'a> {
     /// Rows.
     pub fn rows(&self) -> usize {
         self.rows
-    }
-
-    /// Elements.
-    pub fn elements(&self) -> usize {
-        self.rows * self.columns
     }
 
     /// The same, transposed.
@@ -76,10 +74,81 @@ pub fn gemm(c: &mut [f32], accumulate: bool, a: View, b: View, parallel: bool) {
     }
 }
 
+/// A weight `[out, in]`, ready to be multiplied by from the right as its transpose.
+///
+/// The product packs what does not lie row by row, again in every call and slowly: its columns are
+/// so far apart that they fight for the same lines of the cache. A large weight is therefore turned
+/// once, over all threads, for all calls of a pass.
+pub enum Turned<'a> {
+    /// Small enough to be packed by the product.
+    Small(View<'a>),
+    /// `[in, out]`, with the number of columns.
+    Large(Buffer, usize),
+}
+
+impl<'a> Turned<'a> {
+    /// From a row-major `[outputs, inputs]`.
+    pub fn new(weight: &'a [f32], outputs: usize, inputs: usize) -> Self {
+        const LARGE: usize = 1 << 17;
+        match weight.len() < LARGE {
+            true => Self::Small(View::new(weight, outputs, inputs).transposed()),
+            false => Self::Large(transpose(weight, outputs, inputs), outputs),
+        }
+    }
+
+    /// `[in, out]`.
+    pub fn view(&self) -> View<'_> {
+        match self {
+            Self::Small(view) => *view,
+            Self::Large(values, outputs) => View::new(values, values.len() / outputs, *outputs),
+        }
+    }
+}
+
+/// The transpose of a row-major `rows` × `columns` matrix.
+fn transpose(matrix: &[f32], rows: usize, columns: usize) -> Buffer {
+    const TILE: usize = 8;
+    let mut turned = Buffer::take(matrix.len());
+    turned.par_chunks_mut(TILE * rows).enumerate().for_each(|(index, turned)| {
+        let left = index * TILE;
+        let whole = if turned.len() == TILE * rows { rows - rows % TILE } else { 0 };
+        for top in (0..whole).step_by(TILE) {
+            // Through registers: both sides are read and written in runs.
+            let tile: [[f32; TILE]; TILE] = std::array::from_fn(|r| {
+                let line = &matrix[(top + r) * columns + left..][..TILE];
+                std::array::from_fn(|i| line[i])
+            });
+            for i in 0..TILE {
+                let column: [f32; TILE] = std::array::from_fn(|r| tile[r][i]);
+                turned[i * rows + top..][..TILE].copy_from_slice(&column);
+            }
+        }
+        for (i, turned) in turned.chunks_exact_mut(rows).enumerate() {
+            for (r, value) in turned.iter_mut().enumerate().skip(whole) {
+                *value = matrix[r * columns + left + i];
+            }
+        }
+    });
+    turned
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{assert_close, numbers};
+
+    #[test]
+    fn rows_become_columns() {
+        for (rows, columns) in [(1, 1), (3, 50), (33, 16), (16, 24), (17, 40)] {
+            let matrix = numbers(rows * columns, 1);
+            let turned = transpose(&matrix, rows, columns);
+            for r in 0..rows {
+                for c in 0..columns {
+                    assert_eq!(turned[c * rows + r], matrix[r * columns + c]);
+                }
+            }
+        }
+    }
 
     #[test]
     fn products_of_every_orientation() {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
-use crate::gemm::{View, gemm};
+use crate::gemm::{Turned, View, gemm};
 
 /// Rows of windows that a thread multiplies at a time.
 const ROWS: usize = 256;
@@ -172,12 +172,12 @@ pub fn forward(windows: &Windows, x: &[f32], weight: &[f32], bias: &[f32]) -> Ve
     assert_eq!(x.len(), windows.samples * windows.sample_len());
     let (outputs, values) = (bias.len(), windows.values());
     let reordered = (!windows.is_ordered()).then(|| windows.reorder(weight, false));
-    let weight = View::new(reordered.as_deref().unwrap_or(weight), outputs, values).transposed();
+    let weight = Turned::new(reordered.as_deref().unwrap_or(weight), outputs, values);
     let columns = windows.columns();
     let mut y = vec![0.0; windows.samples * windows.rows() * outputs];
-    if windows.in_place() && weight.elements() >= LARGE_WEIGHT {
+    if windows.in_place() && outputs * values >= LARGE_WEIGHT {
         y.par_chunks_mut(outputs).for_each(|row| row.copy_from_slice(bias));
-        gemm(&mut y, true, View::new(x, x.len() / values, values), weight, true);
+        gemm(&mut y, true, View::new(x, x.len() / values, values), weight.view(), true);
         return y;
     }
     let lines = ROWS.div_ceil(columns.max(1));
@@ -186,7 +186,7 @@ pub fn forward(windows: &Windows, x: &[f32], weight: &[f32], bias: &[f32]) -> Ve
         y.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
         let mut gathered = Buffer::take(rows * values);
         windows.gather(x, first..first + rows / columns, &mut gathered);
-        gemm(y, true, View::new(&gathered, rows, values), weight, false);
+        gemm(y, true, View::new(&gathered, rows, values), weight.view(), false);
     });
     y
 }

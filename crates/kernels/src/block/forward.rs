@@ -4,20 +4,27 @@ use rayon::prelude::*;
 
 use super::{Batch, Piece, Saved, Weights, norms_of};
 use crate::buffer::Buffer;
-use crate::gemm::{View, gemm};
+use crate::gemm::{Turned, View, gemm};
 use crate::{Arch, dwconv7, gelu, grn, layer_norm};
 
 const EPSILON: f32 = 1e-6;
 
-/// Weights, with those of the depthwise convolution in the order in which it reads them.
+/// Weights in the order in which the forward pass reads them.
 struct Prepared<'a> {
     w: &'a Weights<'a>,
     taps: dwconv7::Weights,
+    pwconv1: Turned<'a>,
+    pwconv2: Turned<'a>,
 }
 
 impl<'a> Prepared<'a> {
     fn new(w: &'a Weights<'a>) -> Self {
-        Self { w, taps: dwconv7::Weights::new(w.dwconv, w.dwconv_bias) }
+        Self {
+            w,
+            taps: dwconv7::Weights::new(w.dwconv, w.dwconv_bias),
+            pwconv1: Turned::new(w.pwconv1, w.hidden(), w.channels()),
+            pwconv2: Turned::new(w.pwconv2, w.channels(), w.hidden()),
+        }
     }
 }
 
@@ -119,7 +126,7 @@ pub fn infer(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> Vec<f32> {
 
 /// Depthwise convolution to GELU. `x`: tokens of all samples.
 fn expand(arch: Arch, batch: &Batch, piece: &Piece, p: &Prepared, x: &[f32], out: &mut Expanded) {
-    let (channels, hidden) = (p.w.channels(), p.w.hidden());
+    let channels = p.w.channels();
     let (rows, per_sample) = (out.inverse_std.len(), batch.tokens() * channels);
     let outputs = out.normalized.chunks_exact_mut(out.normalized.len() / piece.samples.len());
     for (sample, y) in piece.samples.clone().zip(outputs) {
@@ -129,8 +136,7 @@ fn expand(arch: Arch, batch: &Batch, piece: &Piece, p: &Prepared, x: &[f32], out
     layer_norm::normalize(arch, out.normalized, out.inverse_std, channels, EPSILON);
     let mut scaled = Buffer::take(rows * channels);
     layer_norm::affine(arch, out.normalized, p.w.norm, p.w.norm_bias, &mut scaled);
-    let weight = View::new(p.w.pwconv1, hidden, channels).transposed();
-    gemm(out.activation, false, View::new(&scaled, rows, channels), weight, false);
+    gemm(out.activation, false, View::new(&scaled, rows, channels), p.pwconv1.view(), false);
     match &mut out.slope {
         Some(slope) => gelu::forward_with_derivative(arch, out.activation, p.w.pwconv1_bias, slope),
         None => gelu::forward(arch, out.activation, p.w.pwconv1_bias),
@@ -202,8 +208,7 @@ fn contract(
 ) {
     let (channels, hidden) = (p.w.channels(), p.w.hidden());
     let z = responses(arch, batch, piece.samples.clone(), p.w, expanded);
-    let weight = View::new(p.w.pwconv2, channels, hidden).transposed();
-    gemm(y, false, View::new(&z, y.len() / channels, hidden), weight, false);
+    gemm(y, false, View::new(&z, y.len() / channels, hidden), p.pwconv2.view(), false);
     let shortcut = batch.select(piece.samples.clone(), x, channels);
     let per_sample = y.len() / piece.samples.len();
     let pairs = y.chunks_exact_mut(per_sample).zip(shortcut.chunks_exact(per_sample));
