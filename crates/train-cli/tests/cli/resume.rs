@@ -142,3 +142,15 @@ fn weights_alone_start_a_new_run() {
     };
     assert_eq!(model("first", "step-00000004"), model("second", "step-00000001"));
 }
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let bench = Bench::new();
+    for threads in ["1", "2", "3"] {
+        let args = pretrain_args(threads, &STEPS);
+        let run = bench.command(&args).env("RAYON_NUM_THREADS", threads).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    }
+    assert_same(&last(&bench, "1"), &last(&bench, "2"));
+    assert_same(&last(&bench, "1"), &last(&bench, "3"));
+}
