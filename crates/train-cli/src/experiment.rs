@@ -158,13 +158,13 @@ impl Objective for Pretraining {
         Ok(model.loss(images, &mask, self.execution, drop_path.as_ref()))
     }
 
-    fn picture(&self, model: &Fcmae) -> Result<RgbImage, TrainError> {
+    fn picture(&self, model: &Fcmae) -> Result<Option<(&'static str, RgbImage)>, TrainError> {
         let (values, shape) = &self.pictures;
         let indices: Vec<u64> = (0..shape[0] as u64).collect();
         let mask = random_mask(&self.shape, self.seed, 0, &indices).map_err(TrainError::objective)?;
         let images = to_device(values.clone(), *shape, &self.device.clone().inner());
         let result = reconstruct(model, images, &mask, &self.normalize).map_err(TrainError::objective)?;
-        Ok(result.picture)
+        Ok(Some(("reconstruction", result.picture)))
     }
 }
 

@@ -3,14 +3,28 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::Position;
 use crate::error::TrainError;
+use crate::evaluation::Best;
 use crate::run_dir::{RunDir, TEMPORARY};
 
 /// Where the run stands; the last file of a checkpoint to be written.
 pub const STATE_FILE: &str = "state.json";
 /// The run's configuration, copied into each checkpoint so that one can be used by itself.
 const CONFIG_FILE: &str = "config.toml";
+
+/// What a checkpoint says of its run, beside weights and moments.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    /// Where it stands.
+    #[serde(flatten)]
+    pub position: Position,
+    /// The best network so far, if any was evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<Best>,
+}
 
 /// Writes the checkpoint of a step: `fill` puts its files into a temporary folder beside the
 /// others, which is renamed when all is on the disk.
@@ -19,23 +33,44 @@ const CONFIG_FILE: &str = "config.toml";
 /// Something cannot be written. Nothing half-written stays, earlier checkpoints are untouched.
 pub fn write_checkpoint(
     run: &RunDir,
-    position: &Position,
+    state: &RunState,
     fill: impl FnOnce(&Path) -> Result<(), TrainError>,
 ) -> Result<PathBuf, TrainError> {
-    let path = run.checkpoint(position.step);
-    let temporary = run.checkpoints_folder().join(format!("{TEMPORARY}{}", position.step));
-    write_and_rename(run, position, fill, &temporary, &path).map_err(|reason| {
+    write_folder(run, state, fill, run.checkpoint(state.position.step))
+}
+
+/// Writes the best network of a run in the same way.
+///
+/// # Errors
+/// As [`write_checkpoint`].
+pub(crate) fn write_best(
+    run: &RunDir,
+    state: &RunState,
+    fill: impl FnOnce(&Path) -> Result<(), TrainError>,
+) -> Result<PathBuf, TrainError> {
+    write_folder(run, state, fill, run.best())
+}
+
+fn write_folder(
+    run: &RunDir,
+    state: &RunState,
+    fill: impl FnOnce(&Path) -> Result<(), TrainError>,
+    path: PathBuf,
+) -> Result<PathBuf, TrainError> {
+    let step = state.position.step;
+    let temporary = run.checkpoints_folder().join(format!("{TEMPORARY}{step}"));
+    write_and_rename(run, state, fill, &temporary, &path).map_err(|reason| {
         // Best effort: the reason of the failure matters more than that of a failed clean-up.
         let _ = fs::remove_dir_all(&temporary);
         let reason = Box::new(reason);
-        TrainError::Checkpoint { step: position.step, reason, checkpoint: run.latest_checkpoint() }
+        TrainError::Checkpoint { step, reason, checkpoint: run.latest_checkpoint() }
     })?;
     Ok(path)
 }
 
 fn write_and_rename(
     run: &RunDir,
-    position: &Position,
+    run_state: &RunState,
     fill: impl FnOnce(&Path) -> Result<(), TrainError>,
     temporary: &Path,
     path: &Path,
@@ -53,7 +88,7 @@ fn write_and_rename(
     }
     let state = temporary.join(STATE_FILE);
     let json =
-        serde_json::to_string(position).map_err(|error| TrainError::io("write", &state)(error.into()))?;
+        serde_json::to_string(run_state).map_err(|error| TrainError::io("write", &state)(error.into()))?;
     fs::write(&state, json + "\n").map_err(TrainError::io("write", &state))?;
     sync(&state)?;
     sync(temporary)?;
@@ -91,7 +126,7 @@ fn sync(path: &Path) -> Result<(), TrainError> {
 ///
 /// # Errors
 /// The file is missing or damaged.
-pub fn read_state(checkpoint: &Path) -> Result<Position, TrainError> {
+pub fn read_state(checkpoint: &Path) -> Result<RunState, TrainError> {
     let path = checkpoint.join(STATE_FILE);
     let text = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
     serde_json::from_str(&text).map_err(|error| TrainError::Damaged { path, reason: error.to_string() })
@@ -101,13 +136,13 @@ pub fn read_state(checkpoint: &Path) -> Result<Position, TrainError> {
 mod tests {
     use super::*;
 
-    const POSITION: Position = Position { step: 7, epoch: 1, batch: 2 };
+    const STATE: RunState = RunState { position: Position { step: 7, epoch: 1, batch: 2 }, best: None };
 
     #[test]
     fn a_failed_write_leaves_nothing_and_names_the_last_good_one() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(&dir.path().join("run")).unwrap();
-        let good = write_checkpoint(&run, &POSITION, |_| Ok(())).unwrap();
+        let good = write_checkpoint(&run, &STATE, |_| Ok(())).unwrap();
         assert_eq!(read_state(&good).unwrap(), POSITION);
         let full = |_: &Path| Err(TrainError::io("write", "model")(std::io::ErrorKind::StorageFull.into()));
         let error = write_checkpoint(&run, &Position { step: 8, ..POSITION }, full).unwrap_err().to_string();
@@ -123,7 +158,7 @@ mod tests {
         for content in ["a", "b"] {
             let fill =
                 |folder: &Path| fs::write(folder.join("x"), content).map_err(TrainError::io("write", folder));
-            let path = write_checkpoint(&run, &POSITION, fill).unwrap();
+            let path = write_checkpoint(&run, &STATE, fill).unwrap();
             assert_eq!(fs::read_to_string(path.join("x")).unwrap(), content);
             assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
         }
@@ -133,7 +168,7 @@ mod tests {
     fn a_replacement_that_fails_gives_the_old_checkpoint_back() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(&dir.path().join("run")).unwrap();
-        let good = write_checkpoint(&run, &POSITION, |_| Ok(())).unwrap();
+        let good = write_checkpoint(&run, &STATE, |_| Ok(())).unwrap();
         let error = replace(&good, &dir.path().join("nothing"), &run.checkpoints_folder()).unwrap_err();
         assert!(error.to_string().contains("cannot rename"), "{error}");
         assert_eq!(read_state(&good).unwrap(), POSITION);

@@ -10,9 +10,11 @@ use burn::train::Interrupter;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{read_state, write_checkpoint};
+use crate::checkpoint::{RunState, read_state, write_best, write_checkpoint};
 use crate::config::{LogConfig, OptimConfig, TrainConfig};
+use crate::ema::Ema;
 use crate::error::TrainError;
+use crate::evaluation::{Best, Evaluation, EvaluationPlan};
 use crate::gradients::{clip, first_non_finite, global_norm};
 use crate::groups::{ParameterGroup, build_optimizer, learning_rates};
 use crate::log::{RunLog, peak_rss_mib};
@@ -24,6 +26,8 @@ use crate::state_dict::StateDict;
 
 /// Weights within a checkpoint.
 pub const MODEL_FILE: &str = "model.safetensors";
+/// Averaged weights within a checkpoint.
+pub const EMA_FILE: &str = "ema.safetensors";
 /// Moments within a checkpoint.
 pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 
@@ -43,11 +47,20 @@ pub trait Objective: Sync {
     /// A batch that cannot be used.
     fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Result<Tensor<1>, TrainError>;
 
-    /// A picture of what the network (without autodiff) does now.
+    /// A picture of what the network (without autodiff) does now, with its tag in the logs; none
+    /// where there is nothing to see.
     ///
     /// # Errors
     /// A device that does not give its data back.
-    fn picture(&self, model: &Self::Model) -> Result<RgbImage, TrainError>;
+    fn picture(&self, model: &Self::Model) -> Result<Option<(&'static str, RgbImage)>, TrainError>;
+
+    /// How well the network (without autodiff) does on data held out; none without such data.
+    ///
+    /// # Errors
+    /// Data that cannot be used.
+    fn evaluate(&self, _model: &Self::Model) -> Result<Option<Evaluation>, TrainError> {
+        Ok(None)
+    }
 }
 
 /// How long a run is and how its steps relate to data.
@@ -119,6 +132,10 @@ pub struct Outcome {
     pub interrupted: Option<String>,
     /// Mean loss of the first and of the last logged interval.
     pub losses: Option<(f64, f64)>,
+    /// The best network, if any was evaluated.
+    pub best: Option<Best>,
+    /// Whether the run ended because its score no longer rose.
+    pub stopped_early: bool,
 }
 
 /// What changes in a step.
@@ -127,6 +144,10 @@ pub struct State<M: Module> {
     pub model: M,
     /// Its moments.
     pub optimizer: ModuleOptimizer,
+    /// The moving average of its weights, if one is kept.
+    pub ema: Option<Ema<M>>,
+    /// The best network so far.
+    pub best: Option<Best>,
     /// Updates done.
     pub step: u64,
 }
@@ -145,6 +166,10 @@ pub struct Trainer<O: Objective> {
     pub log: LogConfig,
     /// Length in steps.
     pub plan: Plan,
+    /// Decay of the moving average of the weights; none without one.
+    pub ema_decay: Option<f64>,
+    /// When to evaluate.
+    pub evaluation: Option<EvaluationPlan>,
     /// Where everything is written.
     pub run_dir: RunDir,
 }
@@ -174,7 +199,9 @@ impl Interval {
 impl<O: Objective> Trainer<O> {
     /// The state that a run starts from.
     pub fn start(&self, model: O::Model) -> State<O::Model> {
-        State { model, optimizer: build_optimizer(&self.groups, &self.optim.adamw()), step: 0 }
+        let ema = self.ema_decay.map(|decay| Ema::new(decay, model.valid()));
+        let optimizer = build_optimizer(&self.groups, &self.optim.adamw());
+        State { model, optimizer, ema, best: None, step: 0 }
     }
 
     /// The state of a checkpoint: weights, moments, step. `model` gives the shapes.
@@ -183,7 +210,7 @@ impl<O: Objective> Trainer<O> {
     /// A checkpoint that is unreadable or belongs to another model or other data.
     pub fn resume(&self, model: O::Model, checkpoint: &Path) -> Result<State<O::Model>, TrainError> {
         let name = |path: &str| self.objective.parameter_name(path);
-        let found: Position = read_state(checkpoint)?;
+        let RunState { position: found, best } = read_state(checkpoint)?;
         if self.plan.position(found.step) != found {
             let checkpoint = checkpoint.to_owned();
             return Err(TrainError::OtherData { checkpoint, found, plan: self.plan });
@@ -193,11 +220,20 @@ impl<O: Objective> Trainer<O> {
         let optimizer = build_optimizer(&self.groups, &self.optim.adamw());
         let moments = StateDict::load(&checkpoint.join(OPTIMIZER_FILE))?;
         let optimizer = load_optimizer(optimizer, &model, &moments, &name)?;
-        Ok(State { model, optimizer, step: found.step })
+        let ema = match self.ema_decay {
+            None => None,
+            Some(decay) => {
+                let averaged = StateDict::load(&checkpoint.join(EMA_FILE))?;
+                let (averaged, report) = averaged.apply_to(model.valid(), &name);
+                report.require_complete()?;
+                Some(Ema::new(decay, averaged))
+            }
+        };
+        Ok(State { model, optimizer, ema, best, step: found.step })
     }
 
     /// Trains to the end of the plan, or until the interrupter says stop; then writes a last
-    /// picture and checkpoint. `batches` start at the position of the state and never end.
+    /// evaluation, picture and checkpoint. `batches` start at the position of the state and never end.
     ///
     /// # Errors
     /// Unusable data, a loss or gradient that is not finite (nothing is updated with it), or a
@@ -212,10 +248,17 @@ impl<O: Objective> Trainer<O> {
         self.run_dir.remove_leftovers()?;
         let mut log = RunLog::open(&self.run_dir, state.step)?;
         let mut interval = Interval::start();
-        let mut outcome =
-            Outcome { step: state.step, checkpoint: None, picture: None, interrupted: None, losses: None };
+        let mut outcome = Outcome {
+            step: state.step,
+            checkpoint: None,
+            picture: None,
+            interrupted: None,
+            losses: None,
+            best: state.best,
+            stopped_early: false,
+        };
         progress.start(self.plan.total_steps, state.step);
-        while state.step < self.plan.total_steps && outcome.interrupted.is_none() {
+        while state.step < self.plan.total_steps && outcome.interrupted.is_none() && !outcome.stopped_early {
             let waiting = Instant::now();
             let micro = self.next_batches(&mut batches, state.step)?;
             interval.waiting += waiting.elapsed();
@@ -228,7 +271,15 @@ impl<O: Objective> Trainer<O> {
             if interrupter.should_stop() {
                 outcome.interrupted = Some(interrupter.get_message().unwrap_or_default());
             }
-            let last = state.step == self.plan.total_steps || outcome.interrupted.is_some();
+            let ended = state.step == self.plan.total_steps;
+            if outcome.interrupted.is_none() && self.evaluation_is_due(state.step, ended) {
+                let pause = Instant::now();
+                self.evaluate(&mut state, &mut log, progress)?;
+                interval.since += pause.elapsed();
+                outcome.best = state.best;
+                outcome.stopped_early = !ended && self.has_seen_enough(&state);
+            }
+            let last = ended || outcome.interrupted.is_some() || outcome.stopped_early;
             if last || state.step.is_multiple_of(self.log.every_steps) {
                 let report = self.report(state.step, &interval);
                 let first = outcome.losses.map_or(report.loss, |(first, _)| first);
@@ -238,7 +289,7 @@ impl<O: Objective> Trainer<O> {
                 interval = Interval::start();
             }
             if due(state.step, self.log.pictures_every_steps, last) {
-                outcome.picture = Some(self.draw(&state, &mut log)?);
+                outcome.picture = self.draw(&state, &mut log)?;
             }
             if due(state.step, self.train.checkpoint_every_steps, last) {
                 outcome.checkpoint = Some(self.save(&state)?);
@@ -267,7 +318,7 @@ impl<O: Objective> Trainer<O> {
         state: State<O::Model>,
         micro: Vec<O::Batch>,
     ) -> Result<(State<O::Model>, f64, f64), TrainError> {
-        let State { model, mut optimizer, step } = state;
+        let State { model, mut optimizer, ema, best, step } = state;
         let mut gradients = GradientsAccumulator::new();
         let mut loss_sum = 0.0;
         let share = 1.0 / micro.len() as f32;
@@ -291,7 +342,8 @@ impl<O: Objective> Trainer<O> {
             clip(&model, &mut gradients, norm, max_norm);
         }
         let model = optimizer.step(learning_rates(self.lr_at(step), &self.groups), model, gradients);
-        Ok((State { model, optimizer, step: step + 1 }, loss_sum, norm))
+        let ema = ema.map(|ema| ema.update(&model.valid()));
+        Ok((State { model, optimizer, ema, best, step: step + 1 }, loss_sum, norm))
     }
 
     /// The learning rate of update number `step`.
@@ -320,18 +372,79 @@ impl<O: Objective> Trainer<O> {
         }
     }
 
-    fn draw(&self, state: &State<O::Model>, log: &mut RunLog) -> Result<PathBuf, TrainError> {
-        let picture = self.objective.picture(&state.model.valid())?;
+    fn evaluation_is_due(&self, step: u64, ended: bool) -> bool {
+        self.evaluation
+            .is_some_and(|plan| due(step, plan.every_epochs * self.plan.steps_per_epoch(), ended))
+    }
+
+    fn has_seen_enough(&self, state: &State<O::Model>) -> bool {
+        let patience = self.evaluation.and_then(|plan| plan.patience);
+        patience.zip(state.best).is_some_and(|(patience, best)| best.since >= patience)
+    }
+
+    /// Evaluates the network and its moving average, and keeps the better one if it is the best so
+    /// far.
+    fn evaluate(
+        &self,
+        state: &mut State<O::Model>,
+        log: &mut RunLog,
+        progress: &mut dyn Progress,
+    ) -> Result<(), TrainError> {
+        let model = state.model.valid();
+        let Some(plain) = self.objective.evaluate(&model)? else { return Ok(()) };
+        let averaged = match &state.ema {
+            Some(ema) => self.objective.evaluate(ema.model())?,
+            None => None,
+        };
+        let named = |prefix: &str, evaluation: &Evaluation| {
+            let metrics = evaluation.metrics.iter().map(|(name, value)| (format!("{prefix}{name}"), *value));
+            metrics.collect::<Vec<_>>()
+        };
+        let mut metrics = named("val_", &plain);
+        metrics.extend(averaged.iter().flat_map(|evaluation| named("ema_val_", evaluation)));
+        log.evaluation(state.step, self.plan.epoch(state.step), &metrics)?;
+        progress.evaluation(state.step, &metrics);
+
+        let ema = averaged.as_ref().is_some_and(|averaged| averaged.score > plain.score);
+        let score = averaged.map_or(plain.score, |averaged| averaged.score.max(plain.score));
+        match &mut state.best {
+            Some(best) if score <= best.score => best.since += 1,
+            best => {
+                *best = Some(Best { score, step: state.step, ema, since: 0 });
+                let winner = state.ema.as_ref().filter(|_| ema).map_or(&model, Ema::model);
+                self.save_best(state, winner)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn save_best(&self, state: &State<O::Model>, winner: &O::Model) -> Result<(), TrainError> {
+        let name = |path: &str| self.objective.parameter_name(path);
+        write_best(&self.run_dir, &self.run_state(state), |folder| {
+            Ok(StateDict::of_module(winner, &name).save(&folder.join(MODEL_FILE))?)
+        })?;
+        Ok(())
+    }
+
+    fn run_state(&self, state: &State<O::Model>) -> RunState {
+        RunState { position: self.plan.position(state.step), best: state.best }
+    }
+
+    fn draw(&self, state: &State<O::Model>, log: &mut RunLog) -> Result<Option<PathBuf>, TrainError> {
+        let Some((tag, picture)) = self.objective.picture(&state.model.valid())? else { return Ok(None) };
         let path = self.run_dir.samples().join(format!("step-{:08}.png", state.step));
         picture.save(&path).map_err(|error| TrainError::Picture { path: path.clone(), error })?;
-        log.picture(&picture, state.step)?;
-        Ok(path)
+        log.picture(tag, &picture, state.step)?;
+        Ok(Some(path))
     }
 
     fn save(&self, state: &State<O::Model>) -> Result<PathBuf, TrainError> {
         let name = |path: &str| self.objective.parameter_name(path);
-        let path = write_checkpoint(&self.run_dir, &self.plan.position(state.step), |folder| {
+        let path = write_checkpoint(&self.run_dir, &self.run_state(state), |folder| {
             StateDict::of_module(&state.model, &name).save(&folder.join(MODEL_FILE))?;
+            if let Some(ema) = &state.ema {
+                StateDict::of_module(ema.model(), &name).save(&folder.join(EMA_FILE))?;
+            }
             let moments = save_optimizer(&state.optimizer, &state.model, &name)?;
             Ok(moments.save(&folder.join(OPTIMIZER_FILE))?)
         })?;

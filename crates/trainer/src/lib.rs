@@ -7,8 +7,10 @@
 mod adamw;
 mod checkpoint;
 mod config;
+mod ema;
 mod engine;
 mod error;
+mod evaluation;
 mod gradients;
 mod groups;
 mod log;
@@ -21,10 +23,12 @@ mod state_dict;
 mod testing;
 
 pub use adamw::{AdamW, AdamWConfig, Moments};
-pub use checkpoint::{STATE_FILE, read_state, write_checkpoint};
+pub use checkpoint::{RunState, STATE_FILE, read_state, write_checkpoint};
 pub use config::{LogConfig, OptimConfig, RangeError, TrainConfig};
-pub use engine::{MODEL_FILE, OPTIMIZER_FILE, Objective, Outcome, Plan, Position, State, Trainer};
+pub use ema::Ema;
+pub use engine::{EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, Objective, Outcome, Plan, Position, State, Trainer};
 pub use error::TrainError;
+pub use evaluation::{Best, Evaluation, EvaluationPlan};
 pub use gradients::{clip, first_non_finite, global_norm};
 pub use groups::{ParameterGroup, ParameterRule, build_optimizer, decays, learning_rates, parameter_groups};
 pub use log::{RunLog, peak_rss_mib};

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use image::{ImageFormat, RgbImage};
 use protobuf::Message;
+use serde::Serialize;
 use serde_json::Value;
 use tensorboard_proto::event::Event;
 use tensorboard_proto::summary::{Summary, Summary_Image, Summary_Value};
@@ -48,20 +49,33 @@ impl RunLog {
             ("perf/img_per_s", report.img_per_s),
             ("perf/data_wait", report.data_wait),
         ];
-        let values = scalars.into_iter().map(|(tag, value)| {
-            let mut entry = Summary_Value::new();
-            entry.set_tag(tag.to_owned());
-            entry.set_simple_value(value as f32);
-            entry
-        });
-        self.tensorboard.write(values.collect(), report.step)
+        self.tensorboard.scalars(scalars.map(|(tag, value)| (tag.to_owned(), value)), report.step)
+    }
+
+    /// Adds what an evaluation found, as a line of its own.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn evaluation(
+        &mut self,
+        step: u64,
+        epoch: f64,
+        metrics: &[(String, f64)],
+    ) -> Result<(), TrainError> {
+        let mut line = serde_json::Map::new();
+        line.insert("step".to_owned(), step.into());
+        line.insert("epoch".to_owned(), epoch.into());
+        line.extend(metrics.iter().map(|(name, value)| (name.clone(), (*value).into())));
+        self.jsonl.write(&line)?;
+        let scalars = metrics.iter().map(|(name, value)| (format!("eval/{name}"), *value));
+        self.tensorboard.scalars(scalars, step)
     }
 
     /// Adds a picture.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn picture(&mut self, picture: &RgbImage, step: u64) -> Result<(), TrainError> {
+    pub fn picture(&mut self, tag: &str, picture: &RgbImage, step: u64) -> Result<(), TrainError> {
         let mut png = Cursor::new(Vec::new());
         picture
             .write_to(&mut png, ImageFormat::Png)
@@ -72,7 +86,7 @@ impl RunLog {
         image.set_colorspace(3);
         image.set_encoded_image_string(png.into_inner());
         let mut entry = Summary_Value::new();
-        entry.set_tag("reconstruction".to_owned());
+        entry.set_tag(tag.to_owned());
         entry.set_image(image);
         self.tensorboard.write(vec![entry], step)
     }
@@ -102,9 +116,9 @@ impl Jsonl {
         Ok(Self { file: file.map_err(TrainError::io("write", path))?, path: path.to_owned() })
     }
 
-    fn write(&mut self, report: &StepReport) -> Result<(), TrainError> {
+    fn write(&mut self, entry: &impl Serialize) -> Result<(), TrainError> {
         let error = TrainError::io("write", &self.path);
-        let line = serde_json::to_string(report).map_err(std::io::Error::from);
+        let line = serde_json::to_string(entry).map_err(std::io::Error::from);
         line.and_then(|line| writeln!(self.file, "{line}")).map_err(error)
     }
 }
@@ -133,6 +147,20 @@ impl TensorBoard {
         event.set_file_version("brain.Event:2".to_owned());
         this.event(event)?;
         Ok(this)
+    }
+
+    fn scalars(
+        &mut self,
+        scalars: impl IntoIterator<Item = (String, f64)>,
+        step: u64,
+    ) -> Result<(), TrainError> {
+        let values = scalars.into_iter().map(|(tag, value)| {
+            let mut entry = Summary_Value::new();
+            entry.set_tag(tag);
+            entry.set_simple_value(value as f32);
+            entry
+        });
+        self.write(values.collect(), step)
     }
 
     fn write(&mut self, values: Vec<Summary_Value>, step: u64) -> Result<(), TrainError> {
@@ -197,7 +225,7 @@ mod tests {
         let run = RunDir::create(&dir.path().join("run")).unwrap();
         let mut log = RunLog::open(&run, 0).unwrap();
         log.write(&report(7)).unwrap();
-        log.picture(&RgbImage::new(5, 3), 7).unwrap();
+        log.picture("reconstruction", &RgbImage::new(5, 3), 7).unwrap();
         let bytes = fs::read(&log.tensorboard.path).unwrap();
         let (mut rest, mut events) = (&bytes[..], Vec::new());
         while !rest.is_empty() {

@@ -31,7 +31,7 @@ fn record_error(error: impl std::fmt::Display) -> OptimizerStateError {
     OptimizerStateError::Record(error.to_string())
 }
 
-/// One parameter as Burn identifies it.
+/// One parameter that is trained, as Burn identifies it.
 struct Known {
     id: u64,
     name: String,
@@ -54,6 +54,9 @@ impl ModuleVisitor for Identify<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !param.is_require_grad() {
+            return; // frozen: the optimizer never sees it
+        }
         self.found.push(Known {
             id: param.id.val(),
             name: self.names.name(),

@@ -1,5 +1,6 @@
 //! How a run shows itself while it works.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub trait Progress {
     fn start(&mut self, total: u64, step: u64);
     /// An interval is over.
     fn report(&mut self, report: &StepReport);
+    /// An evaluation is done.
+    fn evaluation(&mut self, step: u64, metrics: &[(String, f64)]);
     /// An update is done.
     fn step(&mut self, step: u64);
     /// The run is over.
@@ -98,6 +101,12 @@ fn line(r: &StepReport, total: u64) -> String {
     )
 }
 
+/// An evaluation as a line of text.
+fn evaluation_line(step: u64, metrics: &[(String, f64)]) -> String {
+    let metrics: Vec<_> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+    format!("step {step}  {}", metrics.join("  "))
+}
+
 struct Plain {
     total: u64,
 }
@@ -110,6 +119,10 @@ impl Progress for Plain {
     fn report(&mut self, r: &StepReport) {
         // Not eprintln!, which panics when the reader of a pipe has gone: the run matters more.
         let _ = writeln!(stderr(), "{}", line(r, self.total));
+    }
+
+    fn evaluation(&mut self, step: u64, metrics: &[(String, f64)]) {
+        let _ = writeln!(stderr(), "{}", evaluation_line(step, metrics));
     }
 
     fn step(&mut self, _step: u64) {}
@@ -141,6 +154,10 @@ impl Progress for Bar {
         ));
     }
 
+    fn evaluation(&mut self, step: u64, metrics: &[(String, f64)]) {
+        self.0.println(evaluation_line(step, metrics));
+    }
+
     fn step(&mut self, step: u64) {
         self.0.set_position(step);
     }
@@ -154,6 +171,8 @@ impl Progress for Bar {
 struct Tui {
     renderer: TuiMetricsRendererWrapper,
     metrics: Vec<MetricId>,
+    /// By name, as they first come.
+    evaluations: BTreeMap<String, MetricId>,
 }
 
 /// Name, unit, whether more is better.
@@ -164,31 +183,38 @@ const METRICS: [(&str, Option<&str>, bool); 4] = [
     ("Images per second", Some("img/s"), true),
 ];
 
+fn register(
+    renderer: &mut TuiMetricsRendererWrapper,
+    name: &str,
+    unit: Option<&str>,
+    higher_is_better: bool,
+) -> MetricId {
+    let name = Arc::new(name.to_owned());
+    let metric_id = MetricId::new(name.clone());
+    let attributes = NumericAttributes { unit: unit.map(str::to_owned), higher_is_better };
+    renderer.register_metric(MetricDefinition {
+        metric_id: metric_id.clone(),
+        name,
+        description: None,
+        attributes: attributes.into(),
+    });
+    metric_id
+}
+
 impl Tui {
     fn new(interrupter: Interrupter) -> Self {
         let mut renderer = TuiMetricsRendererWrapper::new(interrupter, None);
         let metrics = METRICS
             .into_iter()
-            .map(|(name, unit, higher_is_better)| {
-                let name = Arc::new(name.to_owned());
-                let metric_id = MetricId::new(name.clone());
-                let attributes = NumericAttributes { unit: unit.map(str::to_owned), higher_is_better };
-                renderer.register_metric(MetricDefinition {
-                    metric_id: metric_id.clone(),
-                    name,
-                    description: None,
-                    attributes: attributes.into(),
-                });
-                metric_id
-            })
+            .map(|(name, unit, higher_is_better)| register(&mut renderer, name, unit, higher_is_better))
             .collect();
-        Self { renderer, metrics }
+        Self { renderer, metrics, evaluations: BTreeMap::new() }
     }
 }
 
 impl Progress for Tui {
     fn start(&mut self, total: u64, step: u64) {
-        self.renderer.start(1, 1, Some(total as usize), Some("pretraining"));
+        self.renderer.start(1, 1, Some(total as usize), Some("training"));
         self.renderer.start_split("train", total as usize);
         self.renderer.update_split(step as usize);
     }
@@ -199,6 +225,17 @@ impl Progress for Tui {
             let text = format!("{value:.4e}");
             let entry = MetricEntry::new(id.clone(), SerializedEntry::new(text.clone(), text));
             self.renderer.update_train(MetricState::Numeric(entry, Some(NumericEntry::Value(value))));
+        }
+    }
+
+    fn evaluation(&mut self, _step: u64, metrics: &[(String, f64)]) {
+        for (name, value) in metrics {
+            let id = self.evaluations.entry(name.clone()).or_insert_with(|| {
+                register(&mut self.renderer, name, None, !name.ends_with("loss"))
+            });
+            let text = format!("{value:.4}");
+            let entry = MetricEntry::new(id.clone(), SerializedEntry::new(text.clone(), text));
+            self.renderer.update_valid(MetricState::Numeric(entry, Some(NumericEntry::Value(*value))));
         }
     }
 

@@ -100,6 +100,11 @@ impl RunDir {
         self.checkpoints_folder().join(format!("{STEP}{step:08}"))
     }
 
+    /// Where the best network goes.
+    pub fn best(&self) -> PathBuf {
+        self.checkpoints_folder().join("best")
+    }
+
     /// Complete checkpoints, oldest first.
     pub fn checkpoints(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.checkpoints_folder()) else { return Vec::new() };

@@ -55,6 +55,8 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<()> {
         train: config.train.clone(),
         log: config.log.clone(),
         plan,
+        ema_decay: None,
+        evaluation: None,
         run_dir,
     };
     let state = match &checkpoint {
@@ -120,9 +122,9 @@ fn open_run(args: &PretrainArgs, config: &PretrainConfig) -> Result<(RunDir, Opt
 /// A run that went on from an older checkpoint would leave newer ones of another history beside
 /// its own, and `--resume auto` would take one of those.
 fn refuse_to_branch(run_dir: &RunDir, checkpoint: &Path) -> Result<()> {
-    let step = read_state(checkpoint)?.step;
+    let step = read_state(checkpoint)?.position.step;
     match run_dir.latest_checkpoint() {
-        Some(latest) if read_state(&latest)?.step > step => bail!(
+        Some(latest) if read_state(&latest)?.position.step > step => bail!(
             "{} is newer than {}; move it away, or go on from the older one in another --run-dir",
             latest.display(),
             checkpoint.display()
