@@ -138,14 +138,18 @@ mod tests {
 
     const STATE: RunState = RunState { position: Position { step: 7, epoch: 1, batch: 2 }, best: None };
 
+    fn at(step: u64) -> RunState {
+        RunState { position: Position { step, ..STATE.position }, ..STATE }
+    }
+
     #[test]
     fn a_failed_write_leaves_nothing_and_names_the_last_good_one() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(&dir.path().join("run")).unwrap();
         let good = write_checkpoint(&run, &STATE, |_| Ok(())).unwrap();
-        assert_eq!(read_state(&good).unwrap(), POSITION);
+        assert_eq!(read_state(&good).unwrap(), STATE);
         let full = |_: &Path| Err(TrainError::io("write", "model")(std::io::ErrorKind::StorageFull.into()));
-        let error = write_checkpoint(&run, &Position { step: 8, ..POSITION }, full).unwrap_err().to_string();
+        let error = write_checkpoint(&run, &at(8), full).unwrap_err().to_string();
         assert!(error.contains("step 8") && error.contains("step-00000007"), "{error}");
         assert_eq!(run.checkpoints(), [good]);
         assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
@@ -171,7 +175,7 @@ mod tests {
         let good = write_checkpoint(&run, &STATE, |_| Ok(())).unwrap();
         let error = replace(&good, &dir.path().join("nothing"), &run.checkpoints_folder()).unwrap_err();
         assert!(error.to_string().contains("cannot rename"), "{error}");
-        assert_eq!(read_state(&good).unwrap(), POSITION);
+        assert_eq!(read_state(&good).unwrap(), STATE);
         assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
     }
 
