@@ -7,6 +7,7 @@
 mod decode;
 mod error;
 mod loader;
+pub mod mixup;
 pub mod rng;
 pub mod source;
 pub mod transform;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 use crate::rng::{Stream, rng};
 use crate::source::ImageSource;
-use crate::transform::{Normalize, Transform};
+use crate::transform::{Normalize, RandomErasing, Transform};
 
 /// Images of one forward pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +56,8 @@ pub struct LoaderConfig {
     pub max_corrupt: usize,
     /// Pixels → numbers.
     pub normalize: Normalize,
+    /// What is done to the numbers of an image afterwards, in training.
+    pub erase: Option<RandomErasing>,
 }
 
 /// Makes batches of a source.
@@ -323,7 +325,11 @@ impl Shared {
                 Ok(sample) => {
                     let mut rng = rng(self.config.seed, Stream::Augment, batch.epoch, index as u64);
                     let image = self.transform.apply(&sample.image, &mut rng);
+                    let start = batch.images.len();
                     self.config.normalize.apply(&image, &mut batch.images);
+                    if let Some(erase) = self.config.erase {
+                        erase.apply(&mut batch.images[start..], self.transform.size(), &mut rng);
+                    }
                     batch.labels.extend(sample.label);
                     batch.indices.push(index as u64);
                     return Ok(());
@@ -419,9 +425,11 @@ mod tests {
             workers,
             max_corrupt,
             normalize: Normalize { mean: vec![0.5; 3], std: vec![0.5; 3] },
+            erase: None,
         };
         let source = Arc::new(Numbered { count: 22, broken: broken.to_vec() });
-        Loader::new(source, Arc::new(TrainTransform { crop, hflip: true }), config).unwrap()
+        Loader::new(source, Arc::new(TrainTransform { crop, hflip: true, rand_augment: None }), config)
+            .unwrap()
     }
 
     const START: Position = Position { epoch: 0, batch: 0 };

@@ -40,6 +40,7 @@ pub(crate) fn open_data(config: &PretrainConfig, channels: usize) -> Result<Data
             ratio: section.crop_ratio,
         },
         hflip: section.hflip,
+        rand_augment: None,
     };
     let loader = Loader::new(
         Arc::clone(&source),
@@ -51,6 +52,7 @@ pub(crate) fn open_data(config: &PretrainConfig, channels: usize) -> Result<Data
             workers: section.workers,
             max_corrupt: section.max_corrupt,
             normalize: normalize(section, channels)?,
+            erase: None,
         },
     )?;
     Ok(Data { source, loader })

@@ -97,9 +97,11 @@ mod tests {
                     .iter()
                     .map(|(name, entry)| {
                         let weights = &now.get(name).unwrap().values;
-                        let values = entry.values.iter().zip(weights).map(|(e, w)| {
-                            (decay * f64::from(*e) + (1.0 - decay) * f64::from(*w)) as f32
-                        });
+                        let values = entry
+                            .values
+                            .iter()
+                            .zip(weights)
+                            .map(|(e, w)| (decay * f64::from(*e) + (1.0 - decay) * f64::from(*w)) as f32);
                         let values = values.collect();
                         (name.to_owned(), crate::Entry { shape: entry.shape.clone(), values })
                     })

@@ -373,8 +373,7 @@ impl<O: Objective> Trainer<O> {
     }
 
     fn evaluation_is_due(&self, step: u64, ended: bool) -> bool {
-        self.evaluation
-            .is_some_and(|plan| due(step, plan.every_epochs * self.plan.steps_per_epoch(), ended))
+        self.evaluation.is_some_and(|plan| due(step, plan.every_epochs * self.plan.steps_per_epoch(), ended))
     }
 
     fn has_seen_enough(&self, state: &State<O::Model>) -> bool {

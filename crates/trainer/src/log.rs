@@ -56,12 +56,7 @@ impl RunLog {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn evaluation(
-        &mut self,
-        step: u64,
-        epoch: f64,
-        metrics: &[(String, f64)],
-    ) -> Result<(), TrainError> {
+    pub fn evaluation(&mut self, step: u64, epoch: f64, metrics: &[(String, f64)]) -> Result<(), TrainError> {
         let mut line = serde_json::Map::new();
         line.insert("step".to_owned(), step.into());
         line.insert("epoch".to_owned(), epoch.into());

@@ -230,9 +230,10 @@ impl Progress for Tui {
 
     fn evaluation(&mut self, _step: u64, metrics: &[(String, f64)]) {
         for (name, value) in metrics {
-            let id = self.evaluations.entry(name.clone()).or_insert_with(|| {
-                register(&mut self.renderer, name, None, !name.ends_with("loss"))
-            });
+            let id = self
+                .evaluations
+                .entry(name.clone())
+                .or_insert_with(|| register(&mut self.renderer, name, None, !name.ends_with("loss")));
             let text = format!("{value:.4}");
             let entry = MetricEntry::new(id.clone(), SerializedEntry::new(text.clone(), text));
             self.renderer.update_valid(MetricState::Numeric(entry, Some(NumericEntry::Value(*value))));

@@ -2,6 +2,9 @@
 
 mod eval;
 pub mod normalize;
+pub mod pillow;
+mod rand_augment;
+mod random_erasing;
 mod random_resized_crop;
 mod resize;
 
@@ -11,6 +14,8 @@ use rand_chacha::ChaCha8Rng;
 
 pub use eval::EvalTransform;
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
+pub use rand_augment::{Operation, RandAugment};
+pub use random_erasing::RandomErasing;
 pub use random_resized_crop::{CropBox, RandomResizedCrop};
 pub use resize::{crop, resize};
 
@@ -23,13 +28,16 @@ pub trait Transform: Send + Sync {
     fn apply(&self, image: &RgbImage, rng: &mut ChaCha8Rng) -> RgbImage;
 }
 
-/// Augmentation of pretraining: random resized crop, then mirrored every other time.
+/// Augmentation in training: random resized crop, then mirrored every other time, then
+/// RandAugment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainTransform {
     /// The crop.
     pub crop: RandomResizedCrop,
     /// Whether to mirror.
     pub hflip: bool,
+    /// For fine-tuning: what else is done, and the colour that comes in from outside the image.
+    pub rand_augment: Option<(RandAugment, [u8; 3])>,
 }
 
 impl Transform for TrainTransform {
@@ -42,6 +50,9 @@ impl Transform for TrainTransform {
         if self.hflip && rng.random::<bool>() {
             image::imageops::flip_horizontal_in_place(&mut cropped);
         }
-        cropped
+        match self.rand_augment {
+            Some((augment, fill)) => augment.apply(cropped, fill, rng),
+            None => cropped,
+        }
     }
 }

@@ -1,0 +1,194 @@
+//! Pixel operations with Pillow's arithmetic, which timm's augmentations are made of.
+
+use image::{Rgb, RgbImage};
+
+/// Applies a function of the intensity to every channel.
+pub fn point(image: &RgbImage, f: impl Fn(u8) -> u8) -> RgbImage {
+    let table: [u8; 256] = std::array::from_fn(|v| f(v as u8));
+    let mut out = image.clone();
+    out.iter_mut().for_each(|v| *v = table[usize::from(*v)]);
+    out
+}
+
+/// Applies a table of its own to every channel, made from the channel's histogram.
+fn point_by_histogram(image: &RgbImage, table: impl Fn(&[u32; 256]) -> [u8; 256]) -> RgbImage {
+    let tables: [[u8; 256]; 3] = std::array::from_fn(|channel| {
+        let mut histogram = [0u32; 256];
+        image.pixels().for_each(|pixel| histogram[usize::from(pixel[channel])] += 1);
+        table(&histogram)
+    });
+    let mut out = image.clone();
+    for pixel in out.pixels_mut() {
+        (0..3).for_each(|channel| pixel[channel] = tables[channel][usize::from(pixel[channel])]);
+    }
+    out
+}
+
+const IDENTITY: fn(usize) -> u8 = |v| v as u8;
+
+/// Stretches every channel to the whole range (`ImageOps.autocontrast`).
+pub fn auto_contrast(image: &RgbImage) -> RgbImage {
+    point_by_histogram(image, |histogram| {
+        let low = histogram.iter().position(|count| *count > 0).unwrap_or(0);
+        let high = histogram.iter().rposition(|count| *count > 0).unwrap_or(0);
+        if high <= low {
+            return std::array::from_fn(IDENTITY);
+        }
+        let scale = 255.0 / (high - low) as f64;
+        let offset = -(low as f64) * scale;
+        std::array::from_fn(|v| (v as f64 * scale + offset) as u8) // saturates, as Pillow clips
+    })
+}
+
+/// Spreads every channel evenly over the range (`ImageOps.equalize`).
+pub fn equalize(image: &RgbImage) -> RgbImage {
+    point_by_histogram(image, |histogram| {
+        let present: Vec<u32> = histogram.iter().copied().filter(|count| *count > 0).collect();
+        let step = match present.last() {
+            Some(last) if present.len() > 1 => (present.iter().sum::<u32>() - last) / 255,
+            _ => 0,
+        };
+        if step == 0 {
+            return std::array::from_fn(IDENTITY);
+        }
+        let mut sum = step / 2;
+        std::array::from_fn(|v| {
+            let level = (sum / step).min(255) as u8;
+            sum += histogram[v];
+            level
+        })
+    })
+}
+
+/// Intensities from `threshold` on, inverted (`ImageOps.solarize`).
+pub fn solarize(image: &RgbImage, threshold: u32) -> RgbImage {
+    point(image, |v| if u32::from(v) < threshold { v } else { 255 - v })
+}
+
+/// Adds to intensities below 128 (timm's `solarize_add`).
+pub fn solarize_add(image: &RgbImage, add: u32) -> RgbImage {
+    point(image, |v| if v < 128 { (u32::from(v) + add).min(255) as u8 } else { v })
+}
+
+/// Keeps the highest bits (`ImageOps.posterize`).
+pub fn posterize(image: &RgbImage, bits: u32) -> RgbImage {
+    let mask = if bits >= 8 { 0xff } else { !(0xff_u8 >> bits) };
+    point(image, |v| v & mask)
+}
+
+/// The luma of a pixel (`convert("L")`).
+fn luma(pixel: &Rgb<u8>) -> u8 {
+    let [r, g, b] = pixel.0.map(u32::from);
+    ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
+}
+
+/// `from` + factor · (image − from), `from` pixel by pixel (`Image.blend`).
+fn blend(image: &RgbImage, factor: f64, from: impl Fn(u32, u32, &Rgb<u8>) -> [u8; 3]) -> RgbImage {
+    let factor = factor as f32;
+    let mut out = image.clone();
+    for (x, y, pixel) in out.enumerate_pixels_mut() {
+        let start = from(x, y, pixel);
+        for (v, start) in pixel.0.iter_mut().zip(start) {
+            let start = f32::from(start);
+            *v = (start + factor * (f32::from(*v) - start)) as u8; // truncates and saturates
+        }
+    }
+    out
+}
+
+/// 0: grey, 1: as it is (`ImageEnhance.Color`).
+pub fn color(image: &RgbImage, factor: f64) -> RgbImage {
+    blend(image, factor, |_, _, pixel| [luma(pixel); 3])
+}
+
+/// 0: uniform in the mean luma, 1: as it is (`ImageEnhance.Contrast`).
+pub fn contrast(image: &RgbImage, factor: f64) -> RgbImage {
+    let sum: u64 = image.pixels().map(|pixel| u64::from(luma(pixel))).sum();
+    let mean = (sum as f64 / f64::from(image.width() * image.height()) + 0.5) as u8;
+    blend(image, factor, |_, _, _| [mean; 3])
+}
+
+/// 0: black, 1: as it is (`ImageEnhance.Brightness`).
+pub fn brightness(image: &RgbImage, factor: f64) -> RgbImage {
+    blend(image, factor, |_, _, _| [0; 3])
+}
+
+/// 0: smoothed, 1: as it is (`ImageEnhance.Sharpness`).
+pub fn sharpness(image: &RgbImage, factor: f64) -> RgbImage {
+    let smooth = smooth(image);
+    blend(image, factor, |x, y, _| smooth.get_pixel(x, y).0)
+}
+
+/// The 3×3 filter `SMOOTH`; the border stays as it is.
+fn smooth(image: &RgbImage) -> RgbImage {
+    let (width, height) = image.dimensions();
+    let mut out = image.clone();
+    for y in 1..height.saturating_sub(1) {
+        for x in 1..width.saturating_sub(1) {
+            for channel in 0..3 {
+                let at = |x, y| u32::from(image.get_pixel(x, y)[channel]);
+                let around: u32 = (y - 1..=y + 1).flat_map(|y| (x - 1..=x + 1).map(move |x| at(x, y))).sum();
+                let sum = around + 4 * at(x, y);
+                out.get_pixel_mut(x, y)[channel] = ((f64::from(sum) / 13.0) + 0.5) as u8;
+            }
+        }
+    }
+    out
+}
+
+/// The pixel at (x, y) is taken from (a·x + b·y + c, d·x + e·y + f), counted from the upper left
+/// corner, bicubically; `fill` where that lies outside (`Image.transform` with `AFFINE`).
+pub fn affine(image: &RgbImage, [a, b, c, d, e, f]: [f64; 6], fill: [u8; 3]) -> RgbImage {
+    let (width, height) = image.dimensions();
+    RgbImage::from_fn(width, height, |x, y| {
+        let (x, y) = (f64::from(x) + 0.5, f64::from(y) + 0.5);
+        let (x, y) = (a * x + b * y + c, d * x + e * y + f);
+        if (0.0..f64::from(width)).contains(&x) && (0.0..f64::from(height)).contains(&y) {
+            bicubic(image, x - 0.5, y - 0.5)
+        } else {
+            Rgb(fill)
+        }
+    })
+}
+
+/// Turned by degrees, counterclockwise, about the centre (`Image.rotate`).
+pub fn rotate(image: &RgbImage, degrees: f64, fill: [u8; 3]) -> RgbImage {
+    if degrees == 0.0 {
+        return image.clone();
+    }
+    let (sin, cos) = (-degrees.rem_euclid(360.0).to_radians()).sin_cos();
+    let round = |v: f64| (v * 1e15).round_ties_even() / 1e15;
+    let (sin, cos) = (round(sin), round(cos));
+    let (x, y) = (f64::from(image.width()) / 2.0, f64::from(image.height()) / 2.0);
+    affine(image, [cos, sin, cos * -x + sin * -y + x, -sin, cos, -sin * -x + cos * -y + y], fill)
+}
+
+/// Pillow's bicubic (a = −1) at a position counted between pixel centres; columns beyond the image
+/// repeat its border, rows beyond it the last value.
+fn bicubic(image: &RgbImage, x: f64, y: f64) -> Rgb<u8> {
+    let (left, top) = (x.floor(), y.floor());
+    let (dx, dy) = (x - left, y - top);
+    let (left, top) = (left as i64 - 1, top as i64 - 1);
+    let (width, height) = (i64::from(image.width()), i64::from(image.height()));
+    let columns: [u32; 4] = std::array::from_fn(|i| (left + i as i64).clamp(0, width - 1) as u32);
+    let mut out = [0; 3];
+    for (channel, out) in out.iter_mut().enumerate() {
+        let mut rows = [0.0; 4];
+        for i in 0..4 {
+            let row = top + i as i64;
+            rows[i] = if i == 0 || (0..height).contains(&row) {
+                let row = row.clamp(0, height - 1) as u32;
+                cubic(columns.map(|column| f64::from(image.get_pixel(column, row)[channel])), dx)
+            } else {
+                rows[i - 1]
+            };
+        }
+        *out = cubic(rows, dy) as u8; // truncates and saturates
+    }
+    Rgb(out)
+}
+
+fn cubic([v1, v2, v3, v4]: [f64; 4], d: f64) -> f64 {
+    let (p2, p3, p4) = (-v1 + v3, 2.0 * (v1 - v2) + v3 - v4, -v1 + v2 - v3 + v4);
+    v2 + d * (p2 + d * (p3 + d * p4))
+}
