@@ -411,6 +411,10 @@ mod tests {
             &[]
         }
 
+        fn label(&self, index: usize) -> Option<u32> {
+            Some(index as u32)
+        }
+
         fn name(&self, index: usize) -> String {
             format!("image {index}")
         }

@@ -17,6 +17,8 @@ pub enum Stream {
     DropPath = 4,
     /// Mixing of two samples.
     Mixup = 5,
+    /// Division into training and validation images.
+    Split = 6,
 }
 
 /// The generator for one purpose, epoch and sample.

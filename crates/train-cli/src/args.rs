@@ -7,7 +7,7 @@ use clap_complete::Shell;
 use model::Execution;
 use serde::Serialize;
 
-/// Masked-autoencoder pretraining of ConvNeXt V2 (FCMAE).
+/// Masked-autoencoder pretraining (FCMAE) and fine-tuning of ConvNeXt V2.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -24,7 +24,24 @@ pub(crate) enum Command {
   train-cli pretrain --config configs/fcmae_atto.toml --data ~/photos --dry-run
   train-cli pretrain --config configs/fcmae_atto.toml --run-dir runs/photos --resume auto
   train-cli pretrain --config configs/fcmae_atto.toml --set train.batch_size=16 --set optim.blr=3e-4")]
-    Pretrain(PretrainArgs),
+    Pretrain(RunArgs),
+    /// Fine-tune a pretrained encoder (or train from scratch) on images with classes.
+    #[command(after_help = "Examples:
+  train-cli finetune --config configs/finetune_quickstart.toml
+  train-cli finetune --config configs/finetune_custom.toml --data ~/photos --init runs/photos
+  train-cli finetune --config configs/finetune_atto.toml --data /path/to/imagenet --init none --dry-run")]
+    Finetune(RunArgs),
+    /// Accuracy of a classifier on images with classes.
+    #[command(after_help = "Examples:
+  train-cli eval --checkpoint runs/finetune_quickstart --data data/sample
+  train-cli eval --checkpoint runs/mine --data ~/photos --json")]
+    Eval(EvalArgs),
+    /// Classes of images, and how sure the network is.
+    #[command(after_help = "Examples:
+  train-cli predict --checkpoint runs/finetune_quickstart data/sample/val/cat/000.png
+  train-cli predict --checkpoint runs/mine ~/photos --top-k 3 --csv > predictions.csv
+  train-cli predict --checkpoint runs/mine photo.jpg --heatmap why.png")]
+    Predict(PredictArgs),
     /// Show how a pretrained network completes masked images.
     #[command(after_help = "Examples:
   train-cli reconstruct --checkpoint runs/quickstart --out grid.png photo.jpg
@@ -51,7 +68,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct PretrainArgs {
+pub(crate) struct RunArgs {
     /// The experiment.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
@@ -64,8 +81,9 @@ pub(crate) struct PretrainArgs {
     /// Continue a run: `auto` for the newest checkpoint of the run directory, or a checkpoint.
     #[arg(long, value_name = "auto|CHECKPOINT", conflicts_with = "init")]
     pub(crate) resume: Option<String>,
-    /// Start from the weights of a checkpoint, with a fresh optimizer and at step 0.
-    #[arg(long, value_name = "CHECKPOINT")]
+    /// Start from the weights of a checkpoint, with a fresh optimizer and at step 0; `none` for
+    /// fresh weights.
+    #[arg(long, value_name = "CHECKPOINT|none")]
     pub(crate) init: Option<PathBuf>,
     /// Override a setting, as in the configuration file.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
@@ -85,6 +103,57 @@ pub(crate) struct PretrainArgs {
     /// Full-screen dashboard instead of a progress bar.
     #[arg(long)]
     pub(crate) tui: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// A fine-tuning run (its best network), a checkpoint, or its model.safetensors.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: PathBuf,
+    /// Images with classes: their validation part, or all if they are not divided [default: those
+    /// of the run].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Images of a forward pass.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub(crate) batch: usize,
+    /// Write the counts (true class × predicted class) and every class's accuracy as JSON.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) confusion: Option<PathBuf>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) device: DeviceName,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PredictArgs {
+    /// A fine-tuning run (its best network), a checkpoint, or its model.safetensors.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: PathBuf,
+    /// Images, or folders of them; `-` reads names from standard input, one a line.
+    #[arg(required = true, value_name = "IMAGE|DIR|-")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Classes shown for an image.
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = positive)]
+    pub(crate) top_k: usize,
+    /// Images of a forward pass.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub(crate) batch: usize,
+    /// Show where the score of the first class comes from, for a single image.
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) heatmap: Option<PathBuf>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) device: DeviceName,
+    /// Print a line of JSON for each image.
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print a table: image, rank, label, score.
+    #[arg(long)]
+    pub(crate) csv: bool,
 }
 
 #[derive(Debug, Args)]

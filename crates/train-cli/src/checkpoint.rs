@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use fcmae::Fcmae;
-use model::official_name;
+use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 use trainer::{LoadReport, MODEL_FILE, RunDir, StateDict};
 
-use crate::config::{self, PretrainConfig};
+use crate::config::{self, Experiment, FinetuneExperiment, PretrainConfig};
 
 /// Name of the resolved configuration in a run and in each of its checkpoints.
 pub(crate) const CONFIG_FILE: &str = "config.toml";
@@ -43,6 +43,73 @@ impl Checkpoint {
             .with_context(|| format!("{} does not fit its own {CONFIG_FILE}", self.folder.display()))?;
         Ok(network)
     }
+}
+
+/// A classifier from a fine-tuning run.
+pub(crate) struct Classifier {
+    pub(crate) folder: PathBuf,
+    pub(crate) config: FinetuneExperiment,
+    pub(crate) model: ConvNextV2Config,
+    pub(crate) network: ConvNextV2ForImageClassification,
+}
+
+impl Classifier {
+    /// From a run directory (its best network, or its newest checkpoint if none was evaluated), a
+    /// checkpoint folder or its weight file.
+    pub(crate) fn open(path: &Path, device: &Device) -> Result<Self> {
+        let best = path.join("checkpoints").join("best");
+        let folder = if best.join(MODEL_FILE).is_file() { best } else { folder_of(path)? };
+        let file = folder.join(CONFIG_FILE);
+        if config::load::<PretrainConfig>(&file, &[]).is_ok() {
+            bail!(
+                "{} is a pretraining checkpoint and knows no classes; fine-tune it first: \
+                 train-cli finetune --config configs/finetune_custom.toml --data DIR --init {}",
+                path.display(),
+                path.display()
+            );
+        }
+        let config: FinetuneExperiment = config::load(&file, &[])?;
+        let model = ConvNextV2Config {
+            num_labels: config.finetune.classes.len(),
+            ..config.model.resolve(config.data.image_size)?
+        };
+        let fresh =
+            ConvNextV2ForImageClassification::new(&model, 0, device)?.with_kernels(config.model.kernels);
+        let weights = StateDict::load(&folder.join(MODEL_FILE))?;
+        let (network, report) = weights.apply_to(fresh, &official_name);
+        report
+            .require_complete()
+            .with_context(|| format!("{} does not fit its own {CONFIG_FILE}", folder.display()))?;
+        Ok(Self { folder, config, model, network })
+    }
+}
+
+/// Puts the weights of a pretraining or fine-tuning checkpoint into a fresh classifier. A decoder is
+/// left out; norm and head stay fresh where the checkpoint has none, or a head for other classes.
+/// Returns the names of what stays fresh.
+pub(crate) fn initialize_classifier(
+    path: &Path,
+    fresh: ConvNextV2ForImageClassification,
+) -> Result<(ConvNextV2ForImageClassification, Vec<String>)> {
+    let file = if path.is_file() { path.to_owned() } else { folder_of(path)?.join(MODEL_FILE) };
+    let weights = StateDict::load(&file)?;
+    let wanted = StateDict::of_module(&fresh, &official_name);
+    let is_top = |name: &str| name.starts_with("head.") || name.starts_with("norm.");
+    let other_classes = ["head.weight", "head.bias"].iter().any(|name| {
+        weights.get(name).zip(wanted.get(name)).is_some_and(|(found, wanted)| found.shape != wanted.shape)
+    });
+    let mut kept = StateDict::default();
+    for (name, entry) in weights.iter() {
+        if !is_decoder(name) && !(other_classes && name.starts_with("head.")) {
+            kept.insert(name.to_owned(), entry.clone());
+        }
+    }
+    let (network, mut report) = kept.apply_to(fresh, &official_name);
+    let missing = std::mem::take(&mut report.missing);
+    let (fresh, missing): (Vec<_>, Vec<_>) = missing.into_iter().partition(|name| is_top(name));
+    report.missing = missing;
+    report.require_complete().with_context(|| format!("cannot start from {}", file.display()))?;
+    Ok((network, fresh))
 }
 
 /// The checkpoint folder that `path` means.
@@ -87,7 +154,7 @@ fn is_decoder(name: &str) -> bool {
 }
 
 /// Writes the resolved configuration of a run.
-pub(crate) fn write_config(config: &PretrainConfig, folder: &Path) -> Result<()> {
+pub(crate) fn write_config<C: Experiment>(config: &C, folder: &Path) -> Result<()> {
     let (path, temporary) = (folder.join(CONFIG_FILE), folder.join(".config.toml.tmp"));
     let text = toml::to_string_pretty(config)?;
     // Renamed into place, so that a kill leaves the old one or the new one.

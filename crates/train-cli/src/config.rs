@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use data::Format;
+use data::transform::RandAugment;
 use fcmae::FcmaeConfig;
+use finetune::FinetuneConfig;
 use model::activation::Activation;
 use model::{ConvNextV2Config, Execution, Kernels, Size};
 use serde::de::DeserializeOwned;
@@ -26,6 +28,93 @@ pub(crate) struct PretrainConfig {
     pub(crate) optim: OptimConfig,
     pub(crate) train: TrainConfig,
     pub(crate) log: LogConfig,
+}
+
+/// A fine-tuning experiment.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FinetuneExperiment {
+    /// Of head, order, augmentation, mixing and dropped paths.
+    pub(crate) seed: u64,
+    pub(crate) model: ModelSection,
+    pub(crate) finetune: FinetuneConfig,
+    pub(crate) data: DataSection,
+    pub(crate) augment: AugmentSection,
+    pub(crate) optim: OptimConfig,
+    pub(crate) train: TrainConfig,
+    pub(crate) log: LogConfig,
+}
+
+/// What one TOML file describes.
+pub(crate) trait Experiment: Serialize + DeserializeOwned + PartialEq {
+    /// Defaults that differ from those of the sections, as TOML.
+    const DEFAULTS: &'static str;
+}
+
+impl Experiment for PretrainConfig {
+    const DEFAULTS: &'static str = "";
+}
+
+impl Experiment for FinetuneExperiment {
+    /// Those of the official fine-tuning code.
+    const DEFAULTS: &'static str = r"
+        [data]
+        crop_scale = [0.08, 1.0]
+        [optim]
+        blr = 5e-4
+        min_lr = 1e-6
+        warmup_epochs = 20
+        betas = [0.9, 0.999]
+        decay_grn = false
+        [train]
+        epochs = 100
+    ";
+}
+
+/// What is done to training images beside crop and mirror.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AugmentSection {
+    /// In timm's notation; none without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rand_augment: Option<RandAugment>,
+    /// Share of images that lose a box.
+    pub(crate) random_erasing: f64,
+    /// Parameter of mixup's Beta distribution; 0 for none.
+    pub(crate) mixup: f64,
+    /// The same of CutMix.
+    pub(crate) cutmix: f64,
+    /// Share of batches that are mixed.
+    pub(crate) mixup_prob: f64,
+    /// Share of CutMix among them, where both are on.
+    pub(crate) mixup_switch_prob: f64,
+}
+
+impl Default for AugmentSection {
+    fn default() -> Self {
+        let [random_erasing, mixup, cutmix] = [0.0; 3];
+        let (mixup_prob, mixup_switch_prob) = (1.0, 0.5);
+        Self { rand_augment: None, random_erasing, mixup, cutmix, mixup_prob, mixup_switch_prob }
+    }
+}
+
+impl AugmentSection {
+    /// Checks every number.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let shares = [
+            ("random_erasing", self.random_erasing),
+            ("mixup_prob", self.mixup_prob),
+            ("mixup_switch_prob", self.mixup_switch_prob),
+        ];
+        if let Some((key, value)) = shares.into_iter().find(|(_, v)| !(0.0..=1.0).contains(v)) {
+            bail!("augment.{key} must be in [0, 1], found {value}");
+        }
+        let alphas = [("mixup", self.mixup), ("cutmix", self.cutmix)];
+        if let Some((key, value)) = alphas.into_iter().find(|(_, v)| !(*v >= 0.0 && v.is_finite())) {
+            bail!("augment.{key} must be 0 or more, found {value}");
+        }
+        Ok(())
+    }
 }
 
 /// The encoder: a size by name, and what differs from it.
@@ -48,7 +137,9 @@ pub(crate) struct ModelSection {
     pub(crate) drop_path_rate: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) initializer_range: Option<f64>,
-    pub(crate) execution: Execution,
+    /// Of pretraining; a classifier sees every patch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) execution: Option<Execution>,
     pub(crate) kernels: Kernels,
 }
 
@@ -71,6 +162,10 @@ pub(crate) struct DataSection {
     /// Per channel, of intensities from 0 to 1.
     pub(crate) mean: Vec<f32>,
     pub(crate) std: Vec<f32>,
+    /// Share of the training images held out for validation; for fine-tuning on data without a
+    /// validation folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) val_fraction: Option<f64>,
     /// Threads that decode and augment; 0 does it between steps.
     pub(crate) workers: usize,
     /// Unreadable files that are skipped before the run stops.
@@ -86,6 +181,7 @@ impl Default for DataSection {
             crop_scale: [0.2, 1.0],
             crop_ratio: [3.0 / 4.0, 4.0 / 3.0],
             hflip: true,
+            val_fraction: None,
             mean: data::transform::IMAGENET_MEAN.to_vec(),
             std: data::transform::IMAGENET_STD.to_vec(),
             workers: 2,
@@ -95,7 +191,7 @@ impl Default for DataSection {
 }
 
 impl DataSection {
-    /// Checks the random crop.
+    /// Checks the random crop and the division.
     pub(crate) fn validate(&self) -> Result<()> {
         let ordered = |[low, high]: [f64; 2]| 0.0 < low && low <= high && high.is_finite();
         if !ordered(self.crop_scale) || self.crop_scale[1] > 1.0 {
@@ -103,6 +199,9 @@ impl DataSection {
         }
         if !ordered(self.crop_ratio) {
             bail!("data.crop_ratio must be two rising positive numbers, found {:?}", self.crop_ratio);
+        }
+        if let Some(fraction) = self.val_fraction.filter(|f| !(*f > 0.0 && *f < 1.0)) {
+            bail!("data.val_fraction must be between 0 and 1, found {fraction}");
         }
         Ok(())
     }
@@ -127,6 +226,11 @@ impl ImageSize {
 }
 
 impl ModelSection {
+    /// How a masked image is run.
+    pub(crate) fn execution(&self) -> Execution {
+        self.execution.unwrap_or_default()
+    }
+
     /// The network that the section describes.
     pub(crate) fn resolve(&self, image: ImageSize) -> Result<ConvNextV2Config> {
         let base = match (self.size, &self.depths, &self.hidden_sizes) {
@@ -156,7 +260,7 @@ impl ModelSection {
 }
 
 /// Reads a configuration file and applies `key=value` overrides to it.
-pub(crate) fn load<C: DeserializeOwned>(path: &Path, overrides: &[String]) -> Result<C> {
+pub(crate) fn load<C: Experiment>(path: &Path, overrides: &[String]) -> Result<C> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration {}", path.display()))?;
     // Parsed by itself first: the file's own mistakes are shown with their lines.
@@ -165,12 +269,12 @@ pub(crate) fn load<C: DeserializeOwned>(path: &Path, overrides: &[String]) -> Re
 }
 
 /// Parses a configuration and applies `key=value` overrides to it.
-pub(crate) fn parse_with<C: DeserializeOwned>(text: &str, overrides: &[String]) -> Result<C> {
+pub(crate) fn parse_with<C: Experiment>(text: &str, overrides: &[String]) -> Result<C> {
     let config = parse(text)?;
     if overrides.is_empty() {
         return Ok(config);
     }
-    let mut table: toml::Table = text.parse()?;
+    let mut table = with_defaults::<C>(text)?;
     for entry in overrides {
         apply_override(&mut table, entry).with_context(|| format!("in --set {entry}"))?;
         // Checked one by one, so that the message names the override at fault.
@@ -182,14 +286,30 @@ pub(crate) fn parse_with<C: DeserializeOwned>(text: &str, overrides: &[String]) 
 }
 
 /// Parses a configuration; an unknown key is answered with the nearest known one.
-pub(crate) fn parse<C: DeserializeOwned>(text: &str) -> Result<C> {
-    toml::from_str(text).map_err(|error| {
+pub(crate) fn parse<C: Experiment>(text: &str) -> Result<C> {
+    let strict: Result<C, _> = toml::from_str(text);
+    strict.map_err(|error| {
         let place = error.to_string();
         match nearest_key(error.message()) {
             Some(key) => anyhow!("{}\nhint: did you mean `{key}`?", place.trim_end()),
             None => anyhow!("{}", place.trim_end()),
         }
-    })
+    })?;
+    Ok(C::deserialize(with_defaults::<C>(text)?)?)
+}
+
+/// The table of a text, over the defaults of its kind.
+fn with_defaults<C: Experiment>(text: &str) -> Result<toml::Table> {
+    let (mut table, given): (toml::Table, toml::Table) = (C::DEFAULTS.parse()?, text.parse()?);
+    for (key, value) in given {
+        match (table.get_mut(&key).and_then(toml::Value::as_table_mut), value) {
+            (Some(defaults), toml::Value::Table(section)) => defaults.extend(section),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+    Ok(table)
 }
 
 fn with_suggestion(message: &str) -> anyhow::Error {
@@ -269,6 +389,21 @@ mod tests {
         let error = format!("{:#}", set(&["seed=2", "train.epoch=3"]).unwrap_err());
         assert!(error.contains("--set train.epoch=3") && error.contains("`epochs`"), "{error}");
         assert!(set(&["seed"]).is_err());
+    }
+
+    #[test]
+    fn fine_tuning_has_defaults_of_its_own() {
+        let config = parse::<FinetuneExperiment>("[optim]\nblr = 1e-3\n").unwrap();
+        assert_eq!(
+            (config.optim.blr, config.optim.betas, config.optim.decay_grn),
+            (1e-3, [0.9, 0.999], false)
+        );
+        assert_eq!(parse::<PretrainConfig>("").unwrap(), PretrainConfig::default());
+        let augment = parse::<FinetuneExperiment>("[augment]\nrand_augment = \"rand-m9\"\n");
+        let error = augment.unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("inc1"), "{error}");
+        let text = toml::to_string_pretty(&config).unwrap();
+        assert_eq!(parse::<FinetuneExperiment>(&text).unwrap(), config);
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! A pretraining experiment put together: data, objective, groups, length.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use data::rng::{Stream, rng};
 use data::transform::{EvalTransform, Normalize, RandomResizedCrop, TrainTransform};
@@ -114,7 +113,7 @@ impl Pretraining {
         }
         Ok(Self {
             seed: config.seed,
-            execution: config.model.execution,
+            execution: config.model.execution(),
             shape: config.fcmae.mask_shape(model, config.data.image_size.pixels())?,
             drop_path_rates: model.drop_path_rates(),
             device: device.clone(),
@@ -193,10 +192,4 @@ pub(crate) fn plan(config: &PretrainConfig, data: &Data) -> Result<Plan> {
         );
     }
     Ok(plan)
-}
-
-/// The name of a run after its configuration file.
-pub(crate) fn run_name(config: &Path) -> Result<String> {
-    let stem = config.file_stem().context("the configuration has no file name")?;
-    Ok(stem.to_string_lossy().into_owned())
 }

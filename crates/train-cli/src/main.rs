@@ -2,10 +2,12 @@
 
 mod args;
 mod checkpoint;
+mod classification;
 mod commands;
 mod config;
 mod experiment;
 mod plan;
+mod run;
 
 use std::process::ExitCode;
 
@@ -17,6 +19,9 @@ fn main() -> ExitCode {
     kernels::memory::keep_freed_memory();
     let result = match Cli::parse().command {
         Command::Pretrain(args) => commands::pretrain::run(&args),
+        Command::Finetune(args) => commands::finetune::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Predict(args) => commands::predict::run(&args),
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Bench(args) => commands::bench::run(&args),

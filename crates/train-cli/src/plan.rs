@@ -69,7 +69,7 @@ impl RunPlan {
         device: &Device,
     ) -> anyhow::Result<Self> {
         let cost = NetworkCost::of(config, model)?;
-        let macs = match config.model.execution {
+        let macs = match config.model.execution() {
             Execution::Compact => cost.compact_macs,
             Execution::Masked => cost.dense_macs,
         };
@@ -174,7 +174,7 @@ impl NetworkCost {
         let encoder = EncoderCost::of(model, image);
         let decoder_parameters = mask.decoder_parameters(model);
         let parameters = encoder.parameters() + decoder_parameters;
-        let visible = match config.model.execution {
+        let visible = match config.model.execution() {
             Execution::Compact => mask.visible_share(encoder.activations()),
             Execution::Masked => encoder.activations(),
         };

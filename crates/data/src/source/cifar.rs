@@ -127,6 +127,10 @@ impl ImageSource for Cifar10 {
         &self.classes
     }
 
+    fn label(&self, index: usize) -> Option<u32> {
+        Some(u32::from(self.labels[index]))
+    }
+
     fn name(&self, index: usize) -> String {
         format!("{}[{index}]", self.split)
     }

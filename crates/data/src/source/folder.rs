@@ -82,6 +82,10 @@ impl ImageSource for ImageFolder {
         &self.classes
     }
 
+    fn label(&self, index: usize) -> Option<u32> {
+        self.files[index].1
+    }
+
     fn name(&self, index: usize) -> String {
         self.files[index].0.display().to_string()
     }

@@ -106,6 +106,10 @@ impl ImageSource for Idx {
         &self.classes
     }
 
+    fn label(&self, index: usize) -> Option<u32> {
+        Some(u32::from(self.labels[index]))
+    }
+
     fn name(&self, index: usize) -> String {
         format!("{}[{index}]", self.split)
     }

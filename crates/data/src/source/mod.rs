@@ -3,6 +3,7 @@
 mod cifar;
 mod folder;
 mod idx;
+mod subset;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::error::DataError;
 pub use cifar::Cifar10;
 pub use folder::ImageFolder;
 pub use idx::Idx;
+pub use subset::{Subset, stratified_split};
 
 /// One image, decoded, and its class if there is one.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +35,9 @@ pub trait ImageSource: Dataset<Sample, DataError> {
 
     /// What to call a sample in a message.
     fn name(&self, index: usize) -> String;
+
+    /// Class of a sample, without reading its image.
+    fn label(&self, index: usize) -> Option<u32>;
 }
 
 /// How images are stored.

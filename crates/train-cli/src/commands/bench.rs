@@ -73,7 +73,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         None => config::parse_with("[model]\nsize = \"atto\"\n", &args.set)?,
     };
     if let Some(execution) = args.execution {
-        config.model.execution = execution;
+        config.model.execution = Some(execution);
     }
     let model = config.model.resolve(config.data.image_size)?;
     let device = args.device.device();
@@ -100,7 +100,7 @@ fn report(args: &BenchArgs, config: &PretrainConfig, mut steps: Vec<Step>, macs:
     Report {
         bench: args.kind,
         model: config.model.size.map_or("custom".to_owned(), |size| size.to_string()),
-        execution: (args.kind == BenchKind::Pretrain).then_some(config.model.execution),
+        execution: (args.kind == BenchKind::Pretrain).then_some(config.model.execution()),
         kernels: config.model.kernels,
         image_size: config.data.image_size.pixels(),
         batch: args.batch,
@@ -214,7 +214,7 @@ fn pretrain(
         epoch += 1;
         train_step(&mut network, &mut optimizer, |network| {
             let mask = random_mask(&shape, 0, epoch, &indices)?;
-            Ok(network.loss(images.clone(), &mask, config.model.execution, None))
+            Ok(network.loss(images.clone(), &mask, config.model.execution(), None))
         })
     })?;
     Ok((steps, 3 * cost.compact_macs))

@@ -1,7 +1,10 @@
 //! One file a subcommand.
 
 pub(crate) mod bench;
+pub(crate) mod eval;
+pub(crate) mod finetune;
 pub(crate) mod info;
+pub(crate) mod predict;
 pub(crate) mod pretrain;
 pub(crate) mod reconstruct;
 

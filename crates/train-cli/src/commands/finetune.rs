@@ -1,0 +1,189 @@
+//! `train-cli finetune`: from a pretrained encoder to a classifier.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use burn::module::Module;
+use burn::tensor::Device;
+use finetune::{Freeze, scale_head};
+use model::cost::EncoderCost;
+use model::{ConvNextV2Config, ConvNextV2ForImageClassification};
+use serde::Serialize;
+use trainer::{EvaluationPlan, ParameterGroup, Plan, Trainer};
+
+use crate::args::RunArgs;
+use crate::checkpoint::initialize_classifier;
+use crate::classification::{self, Classification, Data};
+use crate::config::{self, FinetuneExperiment};
+use crate::plan::{giga, millions};
+use crate::run::{open_run, tell, train};
+
+/// What `--json` prints before a run.
+#[derive(Serialize)]
+struct Summary {
+    model: String,
+    parameters: u64,
+    macs: u64,
+    classes: usize,
+    training_images: usize,
+    validation_images: usize,
+    effective_batch: usize,
+    peak_lr: f64,
+    /// Learning-rate factors of the parameter groups, smallest and largest.
+    lr_scales: [f64; 2],
+    total_steps: u64,
+    epochs: u64,
+    seed: u64,
+}
+
+pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    let mut config = resolve(args)?;
+    let data = Data::open(&config)?;
+    config.finetune.classes = data.training.classes().to_vec();
+    let model = ConvNextV2Config {
+        num_labels: config.finetune.classes.len(),
+        ..config.model.resolve(config.data.image_size)?
+    };
+    let loader = data.loader(&config, model.num_channels)?;
+    let plan = Plan::new(&config.train, loader.batches_per_epoch());
+    if plan.steps_per_epoch() == 0 {
+        bail!(
+            "one update takes {} images, the data have {}; lower train.batch_size or train.accumulate",
+            plan.effective_batch,
+            data.training.len()
+        );
+    }
+    let device = args.device.device().autodiff();
+    let network = network(args, &config, &model, &device)?;
+    let groups = classification::groups(&config, &model, &network);
+    let summary = summary(&config, &model, &data, &plan, &groups);
+    match args.json {
+        true => println!("{}", serde_json::to_string(&summary)?),
+        false => show(&summary),
+    }
+    if args.dry_run {
+        return Ok(());
+    }
+
+    let objective = Classification::new(&config, &model, &data, &device)?;
+    let (run_dir, checkpoint) = open_run(args, &config)?;
+    let trainer = Trainer {
+        objective,
+        groups,
+        optim: config.optim.clone(),
+        train: config.train.clone(),
+        log: config.log.clone(),
+        plan,
+        ema_decay: config.finetune.ema_decay,
+        evaluation: Some(EvaluationPlan {
+            every_epochs: config.finetune.eval_every_epochs,
+            patience: config.finetune.patience,
+        }),
+        run_dir,
+    };
+    let state = match &checkpoint {
+        Some(checkpoint) => {
+            println!("resuming from {}", checkpoint.display());
+            trainer.resume(network, checkpoint)?
+        }
+        None => trainer.start(network),
+    };
+    let outcome = train(args, &trainer, state, &loader)?;
+    tell(&outcome, &trainer, &loader);
+    Ok(())
+}
+
+/// The configuration with everything that the command line changes.
+fn resolve(args: &RunArgs) -> Result<FinetuneExperiment> {
+    let mut config: FinetuneExperiment = config::load(&args.config, &args.set)?;
+    if let Some(path) = &args.data {
+        config.data.path = Some(path.clone());
+    }
+    if let Some(epochs) = args.epochs {
+        config.train.epochs = epochs;
+    }
+    config.optim.validate()?;
+    config.train.validate()?;
+    config.log.validate()?;
+    config.data.validate()?;
+    config.augment.validate()?;
+    config.finetune.validate()?;
+    if config.model.execution.is_some() {
+        bail!("model.execution is for pretraining; a classifier sees every patch");
+    }
+    Ok(config)
+}
+
+/// The classifier that training starts from: `--init`, then `finetune.init`, or fresh weights.
+fn network(
+    args: &RunArgs,
+    config: &FinetuneExperiment,
+    model: &ConvNextV2Config,
+    device: &Device,
+) -> Result<ConvNextV2ForImageClassification> {
+    let fresh = ConvNextV2ForImageClassification::new(model, config.seed, device)?;
+    let fresh = scale_head(fresh.with_kernels(config.model.kernels), config.finetune.head_init_scale);
+    let init = args.init.as_deref().or(config.finetune.init.as_deref());
+    let network = match init.filter(|path| *path != Path::new("none")) {
+        // A run that goes on finds its weights in its checkpoint.
+        None => fresh,
+        Some(_) if args.resume.is_some() => fresh,
+        Some(path) => {
+            let (network, top) = initialize_classifier(path, fresh)?;
+            println!("starting from {}", path.display());
+            if !top.is_empty() {
+                println!("fresh        {}", top.join(", "));
+            }
+            network
+        }
+    };
+    Ok(match config.finetune.freeze {
+        Freeze::None => network,
+        Freeze::Encoder => freeze_encoder(network),
+    })
+}
+
+fn freeze_encoder(mut network: ConvNextV2ForImageClassification) -> ConvNextV2ForImageClassification {
+    network.convnextv2.encoder = network.convnextv2.encoder.no_grad();
+    network
+}
+
+fn summary(
+    config: &FinetuneExperiment,
+    model: &ConvNextV2Config,
+    data: &Data,
+    plan: &Plan,
+    groups: &[ParameterGroup],
+) -> Summary {
+    let cost = EncoderCost::of(model, config.data.image_size.pixels());
+    let size = config.model.size.map_or("ConvNeXt V2".to_owned(), |size| format!("ConvNeXt V2-{size}"));
+    let scales = || groups.iter().map(|group| group.rule.lr_scale);
+    Summary {
+        model: format!("{size}, depths {:?}, channels {:?}", model.depths, model.hidden_sizes),
+        parameters: groups.iter().map(|group| group.elements as u64).sum(),
+        macs: cost.macs() + (model.last_hidden_size() * model.num_labels) as u64,
+        classes: model.num_labels,
+        training_images: data.training.len(),
+        validation_images: data.validation.len(),
+        effective_batch: plan.effective_batch,
+        peak_lr: config.optim.peak_lr(plan.effective_batch),
+        lr_scales: [scales().fold(f64::INFINITY, f64::min), scales().fold(0.0, f64::max)],
+        total_steps: plan.total_steps,
+        epochs: config.train.epochs,
+        seed: config.seed,
+    }
+}
+
+fn show(s: &Summary) {
+    println!("model        {}", s.model);
+    println!("parameters   {}, {} multiply-adds per image", millions(s.parameters), giga(s.macs));
+    println!(
+        "data         {} images in {} classes, {} to validate",
+        s.training_images, s.classes, s.validation_images
+    );
+    println!(
+        "batch        {}, peak learning rate {:.3e}, by layer × {:.3} to {:.3}",
+        s.effective_batch, s.peak_lr, s.lr_scales[0], s.lr_scales[1]
+    );
+    println!("steps        {} in {} epochs, seed {}", s.total_steps, s.epochs, s.seed);
+}

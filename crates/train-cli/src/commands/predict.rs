@@ -1,0 +1,184 @@
+//! `train-cli predict`: classes of images.
+
+use std::io::{IsTerminal, stdin};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use burn::module::Module;
+use data::transform::{EvalTransform, Normalize};
+use data::{Format, Labels, Split};
+use image::imageops::{self, FilterType};
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use crate::args::PredictArgs;
+use crate::checkpoint::Classifier;
+use crate::classification::logits;
+use crate::experiment::{normalize, prepare, to_device};
+
+/// A class and its probability, as transformers' image-classification pipeline has them.
+#[derive(Serialize)]
+struct Prediction<'a> {
+    label: &'a str,
+    score: f32,
+}
+
+/// What `--json` prints for an image.
+#[derive(Serialize)]
+struct Row<'a> {
+    image: String,
+    predictions: Vec<Prediction<'a>>,
+}
+
+pub(crate) fn run(args: &PredictArgs) -> Result<()> {
+    let device = args.device.device();
+    let classifier = Classifier::open(&args.checkpoint, &device)?;
+    let files = files(&args.inputs)?;
+    if args.heatmap.is_some() && files.len() != 1 {
+        bail!("--heatmap explains one image, found {}", files.len());
+    }
+    let transform = EvalTransform { size: classifier.config.data.image_size.pixels() };
+    let normalize = normalize(&classifier.config.data, classifier.model.num_channels)?;
+    let bar = match std::io::stderr().is_terminal() && files.len() > args.batch {
+        true => ProgressBar::new(files.len() as u64),
+        false => ProgressBar::hidden(),
+    };
+    if args.csv {
+        println!("image,rank,label,score");
+    }
+    let mut unreadable = 0;
+    for files in files.chunks(args.batch) {
+        let mut images = Vec::new();
+        for file in files {
+            match data::decode_file(file) {
+                Ok(image) => images.push((file, image)),
+                Err(error) => {
+                    unreadable += 1;
+                    bar.suspend(|| eprintln!("skipped: {error}"));
+                }
+            }
+        }
+        predict(args, &classifier, &transform, &normalize, images, &bar)?;
+        bar.inc(files.len() as u64);
+    }
+    bar.finish_and_clear();
+    match unreadable {
+        0 => Ok(()),
+        count if count == files.len() => bail!("none of the {count} images can be read"),
+        count => {
+            eprintln!("{count} of {} images cannot be read", files.len());
+            Ok(())
+        }
+    }
+}
+
+/// Classes of one batch of images.
+fn predict(
+    args: &PredictArgs,
+    classifier: &Classifier,
+    transform: &EvalTransform,
+    normalize: &Normalize,
+    images: Vec<(&PathBuf, RgbImage)>,
+    bar: &ProgressBar,
+) -> Result<()> {
+    if images.is_empty() {
+        return Ok(());
+    }
+    let (names, images): (Vec<_>, Vec<_>) = images.into_iter().unzip();
+    let picture = images[0].clone();
+    let (values, shape) = prepare(images, transform, normalize);
+    let all = logits(&classifier.network, values.clone(), shape, &args.device.device());
+    let classes = &classifier.config.finetune.classes;
+    for (name, logits) in names.into_iter().zip(all.chunks_exact(classes.len())) {
+        let ranked = ranked(logits);
+        if let Some(path) = &args.heatmap {
+            let picture = explain(args, classifier, (values.clone(), shape), ranked[0].0, &picture)?;
+            picture.save(path).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        let top = ranked.into_iter().take(args.top_k);
+        let predictions = top.map(|(class, score)| Prediction { label: &classes[class], score });
+        let row = Row { image: name.display().to_string(), predictions: predictions.collect() };
+        let text = if args.json { serde_json::to_string(&row)? } else { table(&row, args.csv) };
+        bar.suspend(|| println!("{}", text.trim_end()));
+    }
+    Ok(())
+}
+
+/// Classes by falling probability; of equal ones the lower first.
+fn ranked(logits: &[f32]) -> Vec<(usize, f32)> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|v| f64::from(v - largest).exp()).sum();
+    let score = |v: f32| (f64::from(v - largest).exp() / sum) as f32;
+    let mut ranked: Vec<_> = logits.iter().map(|v| score(*v)).enumerate().collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranked
+}
+
+fn table(row: &Row, csv: bool) -> String {
+    let mut text = if csv { String::new() } else { format!("{}\n", row.image) };
+    for (rank, Prediction { label, score }) in row.predictions.iter().enumerate() {
+        text += &match csv {
+            true => format!("{},{},{},{score:.6}\n", quoted(&row.image), rank + 1, quoted(label)),
+            false => format!("  {:>6.2}%  {label}\n", 100.0 * score),
+        };
+    }
+    text
+}
+
+/// A field of a CSV file (RFC 4180).
+fn quoted(field: &str) -> String {
+    match field.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.to_owned(),
+    }
+}
+
+/// The image under a map of where the score of a class comes from: red where most.
+fn explain(
+    args: &PredictArgs,
+    classifier: &Classifier,
+    (values, shape): (Vec<f32>, [usize; 4]),
+    class: usize,
+    picture: &RgbImage,
+) -> Result<RgbImage> {
+    let device = args.device.device().autodiff();
+    let image = to_device(values, shape, &device);
+    let network = classifier.network.clone().train();
+    let found = finetune::heatmap(&network, image, class);
+    let ([rows, columns], map) = found.context("the network has no head to explain")?;
+    let largest = map.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    let map = GrayImage::from_fn(columns as u32, rows as u32, |x, y| {
+        Luma([(255.0 * map[y as usize * columns + x as usize] / largest) as u8])
+    });
+    let (width, height) = picture.dimensions();
+    let map = imageops::resize(&map, width, height, FilterType::CatmullRom);
+    Ok(RgbImage::from_fn(width, height, |x, y| {
+        let (heat, Rgb(pixel)) = (f32::from(map.get_pixel(x, y)[0]) / 255.0, picture.get_pixel(x, y));
+        // From blue over green to red.
+        let colour = [2.0 * heat - 1.0, 1.0 - (2.0 * heat - 1.0).abs(), 1.0 - 2.0 * heat];
+        let blend = |i: usize| 0.5 * f32::from(pixel[i]) + 127.5 * colour[i].max(0.0);
+        Rgb([blend(0) as u8, blend(1) as u8, blend(2) as u8])
+    }))
+}
+
+/// Files named on the command line, in folders, and on standard input.
+fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for input in inputs {
+        if input == Path::new("-") {
+            for line in stdin().lines() {
+                files.push(PathBuf::from(line.context("cannot read standard input")?));
+            }
+        } else if input.is_dir() {
+            let source = data::open(input, Format::Flat, Split::Train, Labels::Ignored)?;
+            files.extend((0..source.len()).map(|index| PathBuf::from(source.name(index))));
+        } else {
+            files.push(input.clone());
+        }
+    }
+    if files.is_empty() {
+        bail!("no images named");
+    }
+    Ok(files)
+}

@@ -1,0 +1,169 @@
+//! What pretraining and fine-tuning share: opening a run, training, saying how it went.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use burn::train::Interrupter;
+use data::Loader;
+use trainer::{
+    Objective, Outcome, Plan, ProgressKind, RunDir, State, TrainError, Trainer, progress, read_state,
+};
+
+use crate::args::RunArgs;
+use crate::checkpoint::{CONFIG_FILE, folder_of, write_config};
+use crate::config::{self, Experiment};
+
+/// A new run directory, or the one to continue, and the checkpoint to continue from.
+pub(crate) fn open_run<C: Experiment>(args: &RunArgs, config: &C) -> Result<(RunDir, Option<PathBuf>)> {
+    let path = match &args.run_dir {
+        Some(path) => path.clone(),
+        None => Path::new("runs").join(run_name(&args.config)?),
+    };
+    let checkpoint = match args.resume.as_deref() {
+        None => None,
+        Some("auto") if path.exists() => RunDir::open(&path)?.latest_checkpoint(),
+        Some("auto") => None,
+        Some(checkpoint) => Some(folder_of(Path::new(checkpoint))?),
+    };
+    if let Some(checkpoint) = &checkpoint {
+        refuse_changes(&config::load::<C>(&checkpoint.join(CONFIG_FILE), &[])?, config)?;
+    } else if args.resume.is_some() {
+        println!("{} has no checkpoint yet: starting from the beginning", path.display());
+    }
+    let run_dir = match args.resume.is_some() && path.exists() {
+        true => RunDir::open(&path)?,
+        false => RunDir::create(&path)?,
+    };
+    if let Some(checkpoint) = &checkpoint {
+        refuse_to_branch(&run_dir, checkpoint)?;
+    }
+    write_config(config, &path)?;
+    Ok((run_dir, checkpoint))
+}
+
+/// A run that went on from an older checkpoint would leave newer ones of another history beside
+/// its own, and `--resume auto` would take one of those.
+fn refuse_to_branch(run_dir: &RunDir, checkpoint: &Path) -> Result<()> {
+    let step = read_state(checkpoint)?.position.step;
+    match run_dir.latest_checkpoint() {
+        Some(latest) if read_state(&latest)?.position.step > step => bail!(
+            "{} is newer than {}; move it away, or go on from the older one in another --run-dir",
+            latest.display(),
+            checkpoint.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// What may differ between a run and its continuation: nothing that a step's result depends on,
+/// apart from the length of the schedule.
+const MAY_CHANGE: [&str; 9] = [
+    "data.max_corrupt",
+    "data.path",
+    "data.workers",
+    "log.every_steps",
+    "log.pictures_every_steps",
+    "train.checkpoint_every_steps",
+    "train.epochs",
+    "train.keep_last",
+    "train.max_steps",
+];
+
+fn refuse_changes<C: Experiment>(before: &C, now: &C) -> Result<()> {
+    let (before, now) = (toml::Table::try_from(before)?, toml::Table::try_from(now)?);
+    let mut sections: Vec<_> = before.keys().chain(now.keys()).collect();
+    sections.sort_unstable();
+    sections.dedup();
+    for section in sections {
+        let (old, new) = (before.get(section), now.get(section));
+        let keys = [old, new].into_iter().flatten().filter_map(toml::Value::as_table);
+        let mut keys: Vec<_> = keys.flat_map(|table| table.keys()).collect();
+        keys.push(section); // a key outside of any section
+        for key in keys {
+            let value = |section: Option<&toml::Value>| match section {
+                Some(toml::Value::Table(table)) => table.get(key).cloned(),
+                other => other.cloned(),
+            };
+            let name = if key == section { key.clone() } else { format!("{section}.{key}") };
+            let (old, new) = (value(old), value(new));
+            if old != new && !MAY_CHANGE.contains(&name.as_str()) {
+                let show = |value: Option<toml::Value>| value.map_or("unset".to_owned(), |v| v.to_string());
+                bail!(
+                    "{name} was {} in this run and is {} now; a run continues as it began. \
+                     For a new run with these weights use --init",
+                    show(old),
+                    show(new)
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Trains with a display that suits where the output goes; signals end the run in good order.
+pub(crate) fn train<O: Objective<Batch = data::Batch>>(
+    args: &RunArgs,
+    trainer: &Trainer<O>,
+    state: State<O::Model>,
+    loader: &Loader,
+) -> Result<Outcome> {
+    let interrupter = Interrupter::new();
+    let signalled = interrupter.clone();
+    ctrlc::set_handler(move || signalled.stop(Some("interrupted by a signal")))
+        .context("cannot install the signal handler")?;
+    let kind = match (args.tui, std::io::stderr().is_terminal()) {
+        (true, _) => ProgressKind::Tui,
+        (false, true) => ProgressKind::Bar,
+        (false, false) => ProgressKind::Plain,
+    };
+    let mut progress = progress(kind, &interrupter)?;
+    let position = trainer.plan.position(state.step);
+    let batches = loader
+        .batches(data::Position { epoch: position.epoch, batch: position.batch })
+        .map(|batch| batch.map_err(TrainError::data));
+    Ok(trainer.run(state, batches, progress.as_mut(), &interrupter)?)
+}
+
+/// What came out, and what to do next.
+pub(crate) fn tell<O: Objective>(outcome: &Outcome, trainer: &Trainer<O>, loader: &Loader) {
+    let corrupt = loader.corrupt();
+    if !corrupt.is_empty() {
+        println!("skipped {} unreadable image{}:", corrupt.len(), if corrupt.len() == 1 { "" } else { "s" });
+        for (name, reason) in corrupt {
+            println!("  {name}: {reason}");
+        }
+    }
+    let Plan { total_steps, .. } = trainer.plan;
+    match &outcome.interrupted {
+        Some(reason) => println!("stopped at step {} of {total_steps}: {reason}", outcome.step),
+        None if outcome.stopped_early => {
+            println!("stopped at step {} of {total_steps}: no better score any more", outcome.step);
+        }
+        None => println!("finished at step {} of {total_steps}", outcome.step),
+    }
+    if let Some((first, last)) = outcome.losses {
+        println!("loss         {first:.4} → {last:.4}");
+    }
+    if let Some(path) = &outcome.checkpoint {
+        println!("checkpoint   {}", path.display());
+    }
+    if let Some(path) = &outcome.picture {
+        println!("picture      {}", path.display());
+    }
+    if let Some(best) = &outcome.best {
+        let which = if best.ema { "moving average" } else { "weights" };
+        let folder = trainer.run_dir.best();
+        println!("best         {:.4} at step {} ({which}): {}", best.score, best.step, folder.display());
+    }
+    println!("logs         {}", trainer.run_dir.path().display());
+    if outcome.interrupted.is_some() {
+        println!("continue with the same command and --resume auto");
+    }
+}
+
+/// The name of a run after its configuration file.
+fn run_name(config: &Path) -> Result<String> {
+    let stem = config.file_stem().context("the configuration has no file name")?;
+    Ok(stem.to_string_lossy().into_owned())
+}
