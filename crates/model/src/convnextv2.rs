@@ -39,17 +39,21 @@ impl ConvNextV2Model {
     /// # Errors
     /// A configuration that describes no network.
     pub fn new(config: &ConvNextV2Config, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        let init = Init::TruncNormal { std: config.initializer_range };
+        Ok(initialize(Self::zeros(config, device)?, init, seed))
+    }
+
+    /// A model of zeros, for weights that come from elsewhere or to be counted.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn zeros(config: &ConvNextV2Config, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
-        let model = Self {
-            encoder: Encoder::zeros(config, GrnStats::Sample, Kernels::default(), device),
-            norm: LayerNorm::new(
-                config.last_hidden_size(),
-                config.layer_norm_eps,
-                Kernels::default(),
-                device,
-            ),
-        };
-        Ok(initialize(model, Init::TruncNormal { std: config.initializer_range }, seed))
+        let (channels, kernels) = (config.last_hidden_size(), Kernels::default());
+        Ok(Self {
+            encoder: Encoder::zeros(config, GrnStats::Sample, kernels, device),
+            norm: LayerNorm::new(channels, config.layer_norm_eps, kernels, device),
+        })
     }
 
     /// `pixel_values`: `[N, C, H, W]`, normalised. `drop_path`: given in training only.
@@ -89,10 +93,18 @@ impl ConvNextV2ForImageClassification {
     /// # Errors
     /// A configuration that describes no network.
     pub fn new(config: &ConvNextV2Config, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        let init = Init::TruncNormal { std: config.initializer_range };
+        Ok(initialize(Self::zeros(config, device)?, init, seed))
+    }
+
+    /// A classifier of zeros, for weights that come from elsewhere or to be counted.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn zeros(config: &ConvNextV2Config, device: &Device) -> Result<Self, ConfigError> {
         let head = (config.num_labels > 0)
             .then(|| Linear::zeros(config.last_hidden_size(), config.num_labels, device));
-        let model = Self { convnextv2: ConvNextV2Model::new(config, seed, device)?, head };
-        Ok(initialize(model, Init::TruncNormal { std: config.initializer_range }, seed))
+        Ok(Self { convnextv2: ConvNextV2Model::zeros(config, device)?, head })
     }
 
     /// Chooses what computes everything but the head.

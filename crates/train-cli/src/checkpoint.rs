@@ -74,7 +74,7 @@ impl Classifier {
             ..config.model.resolve(config.data.image_size)?
         };
         let fresh =
-            ConvNextV2ForImageClassification::new(&model, 0, device)?.with_kernels(config.model.kernels);
+            ConvNextV2ForImageClassification::zeros(&model, device)?.with_kernels(config.model.kernels);
         let weights = StateDict::load(&folder.join(MODEL_FILE))?;
         let (network, report) = weights.apply_to(fresh, &official_name);
         report
@@ -100,7 +100,8 @@ pub(crate) fn initialize_classifier(
     });
     let mut kept = StateDict::default();
     for (name, entry) in weights.iter() {
-        if !is_decoder(name) && !(other_classes && name.starts_with("head.")) {
+        let left_out = is_decoder(name) || other_classes && name.starts_with("head.");
+        if !left_out {
             kept.insert(name.to_owned(), entry.clone());
         }
     }

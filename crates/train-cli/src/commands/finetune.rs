@@ -54,8 +54,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         );
     }
     let device = args.device.device().autodiff();
-    let network = network(args, &config, &model, &device)?;
-    let groups = classification::groups(&config, &model, &network);
+    let zeros = ConvNextV2ForImageClassification::zeros(&model, &device)?;
+    let groups = classification::groups(&config, &model, &zeros);
     let summary = summary(&config, &model, &data, &plan, &groups);
     match args.json {
         true => println!("{}", serde_json::to_string(&summary)?),
@@ -65,6 +65,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         return Ok(());
     }
 
+    let network = network(args, &config, &model, &device)?;
     let objective = Classification::new(&config, &model, &data, &device)?;
     let (run_dir, checkpoint) = open_run(args, &config)?;
     let trainer = Trainer {

@@ -3,12 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::Bench;
+use crate::common::{Bench, json};
 use serde_json::Value;
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
-}
 
 /// Every configuration is parsed, resolved and planned against the bundled sample.
 #[test]
@@ -24,7 +20,9 @@ fn every_configuration_can_be_planned() {
             }
             // The sample has fewer images than the paper's batch.
             let (config, data) = (path.to_str().unwrap(), root.join("data/sample"));
-            let mut args = vec!["pretrain", "--config", config, "--data", data.to_str().unwrap()];
+            let pretrains = fs::read_to_string(&path).unwrap().contains("[fcmae]");
+            let command = if pretrains { "pretrain" } else { "finetune" };
+            let mut args = vec![command, "--config", config, "--data", data.to_str().unwrap()];
             args.extend([
                 "--dry-run",
                 "--json",
@@ -33,13 +31,23 @@ fn every_configuration_can_be_planned() {
                 "--set",
                 "train.accumulate=2",
             ]);
-            let plan = json(&bench.succeed(&args));
-            assert_eq!(plan["images"], 1000, "{config}");
-            assert!(plan["compact_macs"].as_u64() < plan["dense_macs"].as_u64(), "{config}");
+            if pretrains {
+                let plan = json(&bench.succeed(&args));
+                assert_eq!(plan["images"], 1000, "{config}");
+                assert!(plan["compact_macs"].as_u64() < plan["dense_macs"].as_u64(), "{config}");
+            } else {
+                args.extend(["--init", "none"]);
+                let plan = json(&bench.succeed(&args));
+                assert_eq!(
+                    (&plan["training_images"], &plan["validation_images"]),
+                    (&json("1000"), &json("250"))
+                );
+                assert_eq!(plan["classes"], 10, "{config}");
+            }
             planned += 1;
         }
     }
-    assert!(planned >= 10, "{planned}");
+    assert!(planned >= 23, "{planned}");
     assert_eq!(fs::read_dir(bench.dir.path()).unwrap().count(), 2, "a dry run writes nothing");
 }
 

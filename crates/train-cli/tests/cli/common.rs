@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use image::{Rgb, RgbImage};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A network that trains 40 steps in a second.
@@ -112,4 +113,8 @@ pub(crate) fn checkpoints(run: &Path) -> Vec<PathBuf> {
         fs::read_dir(run.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.sort();
     found
+}
+
+pub(crate) fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
 }

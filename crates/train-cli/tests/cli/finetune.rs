@@ -1,0 +1,229 @@
+//! Fine-tuning, evaluation and prediction by the program.
+
+use std::fs;
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::common::{Bench, checkpoints, json};
+
+/// For the two classes and 26 images of the bench, a fifth of them held out.
+const CONFIG: &str = r#"
+seed = 2
+
+[model]
+depths = [1, 1]
+hidden_sizes = [8, 16]
+patch_size = 2
+drop_path_rate = 0.1
+
+[finetune]
+layer_decay = 0.8
+ema_decay = 0.9
+eval_every_epochs = 2
+
+[data]
+path = "data"
+val_fraction = 0.2
+image_size = [16, 24]
+
+[augment]
+rand_augment = "rand-m5-mstd0.5-inc1"
+random_erasing = 0.25
+mixup = 0.8
+cutmix = 1.0
+
+[optim]
+lr = 1e-2
+warmup_epochs = 1
+
+[train]
+batch_size = 4
+epochs = 6
+checkpoint_every_steps = 5
+
+[log]
+every_steps = 2
+"#;
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    fs::write(bench.path("classes.toml"), CONFIG).unwrap();
+    bench
+}
+
+fn finetune<'a>(run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["finetune", "--config", "classes.toml", "--run-dir", run], more].concat()
+}
+
+#[test]
+fn evaluation_and_prediction_agree_with_training() {
+    let bench = bench();
+    let told = bench.succeed(&finetune("run", &[]));
+    assert!(told.contains("21 images in 2 classes") || told.contains("20 images in 2 classes"), "{told}");
+    let log = fs::read_to_string(bench.path("run/log.jsonl")).unwrap();
+    let evaluations: Vec<Value> =
+        log.lines().map(json).filter(|line: &Value| line.get("val_acc1").is_some()).collect();
+    assert_eq!(evaluations.len(), 3);
+    let of = |line: &Value, name: &str| line[name].as_f64().unwrap();
+    let best = evaluations.iter().flat_map(|line| [of(line, "val_acc1"), of(line, "ema_val_acc1")]);
+    let best = best.fold(0.0, f64::max);
+    // The best network reproduces its accuracy exactly.
+    let report = json(&bench.succeed(&["eval", "--checkpoint", "run", "--json", "--confusion", "c.json"]));
+    assert_eq!(report["top1"].as_f64().unwrap(), best);
+    let state = json(&fs::read_to_string(bench.path("run/checkpoints/best/state.json")).unwrap());
+    assert_eq!(state["best"]["score"].as_f64().unwrap(), best);
+
+    // Counting predictions over all images gives the same accuracy as evaluating them.
+    let whole = json(&bench.succeed(&["eval", "--checkpoint", "run", "--data", "data", "--json"]));
+    assert_eq!(whole["images"], 26);
+    let lines = bench.succeed(&["predict", "--checkpoint", "run", "data", "--json", "--batch", "7"]);
+    let right = lines
+        .lines()
+        .map(json)
+        .filter(|row: &Value| {
+            let label = row["predictions"][0]["label"].as_str().unwrap();
+            row["image"].as_str().unwrap().contains(&format!("/{label}/"))
+        })
+        .count();
+    assert_eq!(lines.lines().count(), 26);
+    assert_eq!(right as f64 / 26.0, whole["top1"].as_f64().unwrap());
+    for row in lines.lines().map(json) {
+        let sum: f64 = row["predictions"].as_array().unwrap().iter().map(|p| of(p, "score")).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{row}");
+    }
+    let confusion = json(&fs::read_to_string(bench.path("c.json")).unwrap());
+    let counts = confusion["counts"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
+    assert_eq!(counts.map(|n| n.as_u64().unwrap()).sum::<u64>(), report["images"].as_u64().unwrap());
+
+    // A picture of where the score comes from has the size of the image.
+    let image = "data/class0/00.png";
+    bench.succeed(&["predict", "--checkpoint", "run", image, "--heatmap", "why.png"]);
+    let (picture, original) =
+        (image::open(bench.path("why.png")).unwrap(), image::open(bench.path(image)).unwrap());
+    assert_eq!((picture.width(), picture.height()), (original.width(), original.height()));
+    assert_ne!(picture.into_rgb8(), original.into_rgb8());
+}
+
+#[test]
+fn a_resumed_run_equals_one_without_interruption() {
+    let bench = bench();
+    bench.succeed(&finetune("straight", &[]));
+    bench.succeed(&finetune("parts", &["--set", "train.max_steps=10"]));
+    bench.succeed(&finetune("parts", &["--resume", "auto", "--set", "data.workers=0"]));
+    let last = |run: &str| checkpoints(&bench.path(run)).pop().unwrap();
+    assert_eq!(last("straight").file_name(), last("parts").file_name());
+    for (folder, files) in [
+        (None, &["model.safetensors", "ema.safetensors", "optimizer.safetensors"][..]),
+        (Some("checkpoints/best"), &["model.safetensors"][..]),
+    ] {
+        for file in files {
+            let read = |run: &str| {
+                let folder = folder.map_or_else(|| last(run), |f| bench.path(run).join(f));
+                fs::read(folder.join(file)).unwrap()
+            };
+            let (straight, parts) = (read("straight"), read("parts"));
+            let tensors = SafeTensors::deserialize(&straight).unwrap();
+            assert!(tensors.len() > 20, "{file}");
+            assert!(straight == parts, "{folder:?} {file} differs");
+        }
+    }
+    let state = |run: &str| fs::read_to_string(last(run).join("state.json")).unwrap();
+    assert_eq!(state("straight"), state("parts"));
+}
+
+#[test]
+fn a_frozen_encoder_stays_as_it_was_pretrained() {
+    let bench = bench();
+    assert!(bench.pretrain("pretrained", &["--set", "train.max_steps=3"]).status.success());
+    let set = ["--init", "pretrained", "--set", "finetune.freeze=encoder", "--set", "train.max_steps=4"];
+    let told = bench.succeed(&finetune("frozen", &set));
+    assert!(told.contains("fresh        norm.weight, norm.bias, head.weight, head.bias"), "{told}");
+    let read = |run: &str| {
+        let folder = checkpoints(&bench.path(run)).pop().unwrap();
+        fs::read(folder.join("model.safetensors")).unwrap()
+    };
+    let (before, after) = (read("pretrained"), read("frozen"));
+    let (before, after) =
+        (SafeTensors::deserialize(&before).unwrap(), SafeTensors::deserialize(&after).unwrap());
+    let mut compared = 0;
+    for (name, tensor) in after.iter() {
+        if let Ok(old) = before.tensor(name) {
+            assert_eq!(old.data(), tensor.data(), "{name}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 20, "{compared}");
+    // It goes on from a checkpoint whose optimizer knows the head alone.
+    bench.succeed(&finetune("frozen", &[&set[2..4], &["--resume", "auto"]].concat()));
+}
+
+#[test]
+fn early_stopping_ends_a_run_that_no_longer_improves() {
+    let bench = bench();
+    let set =
+        ["--set", "optim.lr=0", "--set", "finetune.patience=1", "--set", "finetune.eval_every_epochs=1"];
+    let told = bench.succeed(&finetune("run", &set));
+    assert!(told.contains("no better score any more"), "{told}");
+    let steps: Value =
+        json(&fs::read_to_string(checkpoints(&bench.path("run")).pop().unwrap().join("state.json")).unwrap());
+    assert_eq!(steps["epoch"], 2);
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let bench = bench();
+    assert!(bench.pretrain("pretrained", &["--set", "train.max_steps=1"]).status.success());
+    let error = bench.fail(&["predict", "--checkpoint", "pretrained", "data/class0/00.png"]);
+    assert!(error.contains("pretraining checkpoint") && error.contains("train-cli finetune"), "{error}");
+
+    let other = ["--init", "pretrained", "--set", "model.hidden_sizes=[8, 24]"];
+    let error = bench.fail(&finetune("a", &other));
+    assert!(
+        error.contains("downsample_layers.1.1") && error.contains("24") && error.contains("16"),
+        "{error}"
+    );
+
+    let error = bench.fail(&finetune("b", &["--set", "finetune.layer_decay=0"]));
+    assert!(error.contains("finetune.layer_decay must be in (0, 1]"), "{error}");
+    let error = bench.fail(&finetune("c", &["--set", "augment.rand_augment=rand-m9"]));
+    assert!(error.contains("rand-m9-mstd0.5-inc1"), "{error}");
+    let error = bench.fail(&finetune("d", &["--set", "model.execution=masked"]));
+    assert!(error.contains("sees every patch"), "{error}");
+
+    // A data set without validation images, an empty class, a class that is not trained.
+    let undivided = CONFIG.replace("val_fraction = 0.2", "");
+    fs::write(bench.path("undivided.toml"), undivided).unwrap();
+    let args = ["finetune", "--config", "undivided.toml", "--run-dir", "e"];
+    assert!(bench.fail(&args).contains("data.val_fraction"));
+    for (split, class) in [("train", "a"), ("train", "b"), ("val", "a"), ("val", "c")] {
+        let folder = bench.path(&format!("divided/{split}/{class}"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(bench.path("data/class0/00.png"), folder.join("x.png")).unwrap();
+    }
+    let args = [&args[..], &["--data", "divided"]].concat();
+    let error = bench.fail(&args);
+    assert!(error.contains("class c has validation images but no training images"), "{error}");
+    fs::remove_file(bench.path("divided/train/b/x.png")).unwrap();
+    let error = bench.fail(&args);
+    assert!(error.contains("train/b") && error.contains("holds no image"), "{error}");
+
+    let error = bench.fail(&["predict", "--checkpoint", "nowhere", "x.png"]);
+    assert!(error.contains("nowhere does not exist"), "{error}");
+    assert!(!bench.path("a").exists() && !bench.path("e").exists(), "a refused run leaves a directory");
+}
+
+#[test]
+fn unreadable_images_do_not_stop_the_others() {
+    let bench = bench();
+    bench.succeed(&finetune("run", &["--set", "train.max_steps=1"]));
+    fs::write(bench.path("data/class0/broken.png"), b"no picture").unwrap();
+    let output = bench.run(&["predict", "--checkpoint", "run", "data/class0", "--csv", "--top-k", "1"]);
+    assert!(output.status.success());
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(out.lines().count(), 1 + 13);
+    assert_eq!(out.lines().next(), Some("image,rank,label,score"));
+    assert!(err.contains("broken.png") && err.contains("1 of 14"), "{err}");
+    let output = bench.run(&["predict", "--checkpoint", "run", "data/class0/broken.png"]);
+    assert!(!output.status.success());
+}
