@@ -204,7 +204,7 @@ impl Sites {
     }
 
     /// The non-overlapping k×k windows of the map: tokens `[N, T, C]` → `[N, T / k², k·k·C]` in
-    /// the order row, column, channel, with the [coarser](Self::coarser) sites that they form.
+    /// the order row, column, channel, with the coarser sites that they form.
     pub fn windows(&self, tokens: Tensor<3>, k: usize) -> (Tensor<3>, Self) {
         let channels = tokens.dims()[2];
         let [height, width] = self.patch;

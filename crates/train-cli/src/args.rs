@@ -42,6 +42,16 @@ pub(crate) enum Command {
   train-cli predict --checkpoint runs/mine ~/photos --top-k 3 --csv > predictions.csv
   train-cli predict --checkpoint runs/mine photo.jpg --heatmap why.png")]
     Predict(PredictArgs),
+    /// Features of images, from a pretrained encoder or a classifier.
+    #[command(after_help = "Examples:
+  train-cli embed --checkpoint runs/quickstart --data data/sample --out features.safetensors
+  train-cli embed --checkpoint runs/mine --data ~/photos --out features.safetensors")]
+    Embed(EmbedArgs),
+    /// How good the features of an encoder are, without fine-tuning it: weighted nearest neighbours.
+    #[command(after_help = "Examples:
+  train-cli probe --checkpoint runs/quickstart --data data/sample
+  train-cli probe --checkpoint runs/quickstart --data data/sample --k 10 --json")]
+    Probe(ProbeArgs),
     /// Show how a pretrained network completes masked images.
     #[command(after_help = "Examples:
   train-cli reconstruct --checkpoint runs/quickstart --out grid.png photo.jpg
@@ -154,6 +164,47 @@ pub(crate) struct PredictArgs {
     /// Print a table: image, rank, label, score.
     #[arg(long)]
     pub(crate) csv: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EmbedArgs {
+    /// A run directory, a checkpoint, or its model.safetensors.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: PathBuf,
+    /// Images: every one of a folder, or the training part of a data set.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// `features` [N, C] and, where there are classes, `labels` [N]; names in the metadata.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) out: PathBuf,
+    /// Images of a forward pass.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub(crate) batch: usize,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// A run directory, a checkpoint, or its model.safetensors.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: PathBuf,
+    /// Images with classes, divided into train and val.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Neighbours that vote.
+    #[arg(long, value_name = "K", default_value_t = 20, value_parser = positive)]
+    pub(crate) k: usize,
+    /// Images of a forward pass.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub(crate) batch: usize,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) device: DeviceName,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use fcmae::Fcmae;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 use trainer::{LoadReport, MODEL_FILE, RunDir, StateDict};
 
-use crate::config::{self, Experiment, FinetuneExperiment, PretrainConfig};
+use crate::config::{self, DataSection, Experiment, FinetuneExperiment, PretrainConfig};
 
 /// Name of the resolved configuration in a run and in each of its checkpoints.
 pub(crate) const CONFIG_FILE: &str = "config.toml";
@@ -84,6 +84,35 @@ impl Classifier {
     }
 }
 
+/// The encoder of any run, ended by global pooling and norm: images → features. The norm of a
+/// pretrained encoder, which has none, only brings every image's features to mean 0 and variance 1.
+pub(crate) struct FeatureExtractor {
+    pub(crate) data: DataSection,
+    pub(crate) model: ConvNextV2Config,
+    pub(crate) network: ConvNextV2ForImageClassification,
+}
+
+impl FeatureExtractor {
+    /// From a run directory, a checkpoint folder or its weight file.
+    pub(crate) fn open(path: &Path, device: &Device) -> Result<Self> {
+        let best = path.join("checkpoints").join("best");
+        let folder = if best.join(MODEL_FILE).is_file() { best } else { folder_of(path)? };
+        let file = folder.join(CONFIG_FILE);
+        let (model, data) = match config::load::<PretrainConfig>(&file, &[]) {
+            Ok(config) => (config.model, config.data),
+            Err(_) => {
+                let config: FinetuneExperiment = config::load(&file, &[])?;
+                (config.model, config.data)
+            }
+        };
+        let kernels = model.kernels;
+        let model = ConvNextV2Config { num_labels: 0, ..model.resolve(data.image_size)? };
+        let zeros = ConvNextV2ForImageClassification::zeros(&model, device)?.with_kernels(kernels);
+        let (network, _) = initialize_classifier(&folder, zeros)?;
+        Ok(Self { data, model, network })
+    }
+}
+
 /// Puts the weights of a pretraining or fine-tuning checkpoint into a fresh classifier. A decoder is
 /// left out; norm and head stay fresh where the checkpoint has none, or a head for other classes.
 /// Returns the names of what stays fresh.
@@ -96,7 +125,7 @@ pub(crate) fn initialize_classifier(
     let wanted = StateDict::of_module(&fresh, &official_name);
     let is_top = |name: &str| name.starts_with("head.") || name.starts_with("norm.");
     let other_classes = ["head.weight", "head.bias"].iter().any(|name| {
-        weights.get(name).zip(wanted.get(name)).is_some_and(|(found, wanted)| found.shape != wanted.shape)
+        weights.get(name).is_some_and(|found| wanted.get(name).is_none_or(|w| w.shape != found.shape))
     });
     let mut kept = StateDict::default();
     for (name, entry) in weights.iter() {

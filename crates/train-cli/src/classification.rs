@@ -14,7 +14,7 @@ use model::drop_path::DropPath;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 use trainer::{Evaluation, Objective, ParameterGroup, ParameterRule, TrainError, decays, parameter_groups};
 
-use crate::config::FinetuneExperiment;
+use crate::config::{DataSection, FinetuneExperiment};
 use crate::experiment::{normalize, to_device};
 
 /// Training and validation images.
@@ -103,18 +103,18 @@ fn same_classes(training: &[String], validation: &[String]) -> Result<()> {
 /// an accuracy over other images than asked for would not be that accuracy.
 pub(crate) fn evaluation_loader(
     source: &Arc<dyn ImageSource>,
-    config: &FinetuneExperiment,
+    section: &DataSection,
     channels: usize,
     batch_size: usize,
 ) -> Result<Loader> {
-    let transform = EvalTransform { size: config.data.image_size.pixels() };
+    let transform = EvalTransform { size: section.image_size.pixels() };
     let loader_config = LoaderConfig {
         seed: 0,
         batch_size,
         accumulate: 1,
-        workers: config.data.workers,
+        workers: section.workers,
         max_corrupt: 0,
-        normalize: normalize(&config.data, channels)?,
+        normalize: normalize(section, channels)?,
         erase: None,
     };
     Ok(Loader::evaluation(Arc::clone(source), Arc::new(transform), loader_config)?)
@@ -179,7 +179,7 @@ impl Classification {
             },
             drop_path_rates: model.drop_path_rates(),
             device: device.clone(),
-            validation: evaluation_loader(&data.validation, config, model.num_channels, batch)?,
+            validation: evaluation_loader(&data.validation, &config.data, model.num_channels, batch)?,
         })
     }
 }

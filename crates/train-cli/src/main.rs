@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Command::Finetune(args) => commands::finetune::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
+        Command::Embed(args) => commands::embed::run(&args),
+        Command::Probe(args) => commands::embed::probe(&args),
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Bench(args) => commands::bench::run(&args),

@@ -151,6 +151,9 @@ pub(crate) fn tell<O: Objective>(outcome: &Outcome, trainer: &Trainer<O>, loader
     if let Some(path) = &outcome.picture {
         println!("picture      {}", path.display());
     }
+    if let Some(path) = &outcome.curves {
+        println!("curves       {}", path.display());
+    }
     if let Some(best) = &outcome.best {
         let which = if best.ema { "moving average" } else { "weights" };
         let folder = trainer.run_dir.best();

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{RunState, read_state, write_best, write_checkpoint};
 use crate::config::{LogConfig, OptimConfig, TrainConfig};
+use crate::curves::draw_curves;
 use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::evaluation::{Best, Evaluation, EvaluationPlan};
@@ -128,6 +129,8 @@ pub struct Outcome {
     pub checkpoint: Option<PathBuf>,
     /// The last picture.
     pub picture: Option<PathBuf>,
+    /// Loss, accuracy and learning rate over the run.
+    pub curves: Option<PathBuf>,
     /// Why the run stopped before its end, if it did.
     pub interrupted: Option<String>,
     /// Mean loss of the first and of the last logged interval.
@@ -252,6 +255,7 @@ impl<O: Objective> Trainer<O> {
             step: state.step,
             checkpoint: None,
             picture: None,
+            curves: None,
             interrupted: None,
             losses: None,
             best: state.best,
@@ -296,6 +300,9 @@ impl<O: Objective> Trainer<O> {
             }
         }
         progress.finish();
+        if outcome.checkpoint.is_some() {
+            outcome.curves = Some(draw_curves(&self.run_dir)?);
+        }
         Ok(outcome)
     }
 

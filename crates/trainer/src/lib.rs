@@ -7,6 +7,7 @@
 mod adamw;
 mod checkpoint;
 mod config;
+mod curves;
 mod ema;
 mod engine;
 mod error;
@@ -25,6 +26,7 @@ mod testing;
 pub use adamw::{AdamW, AdamWConfig, Moments};
 pub use checkpoint::{RunState, STATE_FILE, read_state, write_checkpoint};
 pub use config::{LogConfig, OptimConfig, RangeError, TrainConfig};
+pub use curves::draw_curves;
 pub use ema::Ema;
 pub use engine::{EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, Objective, Outcome, Plan, Position, State, Trainer};
 pub use error::TrainError;

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
             ),
         }
     }
-    let loader = evaluation_loader(&source, &config, classifier.model.num_channels, args.batch)?;
+    let loader = evaluation_loader(&source, &config.data, classifier.model.num_channels, args.batch)?;
     let start = Instant::now();
     let tally = evaluate(&classifier.network, &loader, classes.len(), &device)?;
     let report = Report {

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub(crate) mod bench;
+pub(crate) mod embed;
 pub(crate) mod eval;
 pub(crate) mod finetune;
 pub(crate) mod info;

@@ -1,0 +1,175 @@
+//! `curves.png`: a run at a glance, drawn from its log.
+
+use std::path::Path;
+use std::sync::Once;
+
+use image::RgbImage;
+use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+use serde_json::Value;
+
+use crate::error::TrainError;
+use crate::run_dir::RunDir;
+
+const WIDTH: u32 = 900;
+const PANEL_HEIGHT: u32 = 260;
+/// Okabe and Ito's palette, which the colour-blind can tell apart.
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
+
+/// Panels from top to bottom: title, and keys of the log with what to call them.
+const PANELS: [(&str, &[(&str, &str)]); 3] = [
+    ("loss", &[("loss", "training"), ("val_loss", "validation"), ("ema_val_loss", "validation, average")]),
+    (
+        "accuracy",
+        &[
+            ("val_acc1", "top-1"),
+            ("ema_val_acc1", "top-1, average"),
+            ("val_acc5", "top-5"),
+            ("ema_val_acc5", "top-5, average"),
+        ],
+    ),
+    ("learning rate", &[("lr", "peak over layers")]),
+];
+
+/// A line: name, points (epoch, value).
+type Series = (&'static str, Vec<(f64, f64)>);
+
+/// Draws the log of a run into `curves.png` beside it.
+///
+/// # Errors
+/// The log cannot be read or the picture not be written.
+pub fn draw_curves(run: &RunDir) -> Result<std::path::PathBuf, TrainError> {
+    let log = std::fs::read_to_string(run.log()).map_err(TrainError::io("read", &run.log()))?;
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let path = run.path().join("curves.png");
+    let picture = draw(&lines).map_err(|reason| failed(&path, reason))?;
+    picture.save(&path).map_err(|error| TrainError::Picture { path: path.clone(), error })?;
+    Ok(path)
+}
+
+fn failed(path: &Path, reason: String) -> TrainError {
+    let error = image::ImageError::IoError(std::io::Error::other(reason));
+    TrainError::Picture { path: path.to_owned(), error }
+}
+
+/// The finite values of a key, by epoch.
+fn points(lines: &[Value], key: &str) -> Vec<(f64, f64)> {
+    let pair = |line: &Value| Some((line["epoch"].as_f64()?, line[key].as_f64()?));
+    lines.iter().filter_map(pair).filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
+}
+
+fn draw(lines: &[Value]) -> Result<RgbImage, String> {
+    static FONT: Once = Once::new();
+    FONT.call_once(|| {
+        // Fails for fonts that are none, which this one is not.
+        let _ =
+            register_font("sans-serif", FontStyle::Normal, include_bytes!("../assets/DejaVuSans-ascii.ttf"));
+    });
+    let panels: Vec<(&str, Vec<Series>)> = PANELS
+        .iter()
+        .map(|(title, keys)| {
+            let series = keys.iter().map(|(key, name)| (*name, points(lines, key)));
+            (*title, series.filter(|(_, points)| !points.is_empty()).collect())
+        })
+        .filter(|(_, series): &(_, Vec<Series>)| !series.is_empty())
+        .collect();
+    let (width, height) = (WIDTH, PANEL_HEIGHT * panels.len().max(1) as u32);
+    let mut pixels = vec![0; (3 * width * height) as usize];
+    {
+        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+        area.fill(&WHITE).map_err(|error| error.to_string())?;
+        for (area, (title, series)) in area.split_evenly((panels.len().max(1), 1)).iter().zip(&panels) {
+            panel(area, title, series).map_err(|error| error.to_string())?;
+        }
+        area.present().map_err(|error| error.to_string())?;
+    }
+    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "the picture has another size".to_owned())
+}
+
+fn panel<'a>(
+    area: &DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>,
+    title: &str,
+    series: &[Series],
+) -> Result<(), DrawingAreaErrorKind<<BitMapBackend<'a> as DrawingBackend>::ErrorType>> {
+    let all = || series.iter().flat_map(|(_, points)| points);
+    let range = |value: fn(&(f64, f64)) -> f64| {
+        let (low, high) =
+            all().map(value).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        // Something to see around a single point or a flat line.
+        let margin = if high > low { 0.04 * (high - low) } else { high.abs().max(1e-9) * 0.5 };
+        low - margin..high + margin
+    };
+    let text = ("sans-serif", 15).into_font().color(&BLACK.mix(0.8));
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 18))
+        .margin(10)
+        .x_label_area_size(32)
+        .y_label_area_size(70)
+        .build_cartesian_2d(range(|p| p.0), range(|p| p.1))?;
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .bold_line_style(BLACK.mix(0.12))
+        .axis_style(BLACK.mix(0.5))
+        .x_desc("epoch")
+        .y_labels(6)
+        .label_style(text.clone())
+        .y_label_formatter(&|value| tick(*value))
+        .draw()?;
+    for ((name, points), colour) in series.iter().zip(COLOURS) {
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?
+            .label(*name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+    }
+    chart
+        .configure_series_labels()
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.2))
+        .label_font(text)
+        .draw()
+}
+
+/// `0.25`, or `1.5e-4` for what would be all zeros.
+fn tick(value: f64) -> String {
+    match value.abs() {
+        v if v > 0.0 && v < 0.01 => format!("{value:.1e}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<Value> {
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn count(picture: &RgbImage, colour: RGBColor) -> usize {
+        picture.pixels().filter(|pixel| pixel.0 == [colour.0, colour.1, colour.2]).count()
+    }
+
+    #[test]
+    fn a_panel_for_what_the_log_has_and_a_colour_a_line() {
+        let training =
+            "{\"epoch\": 1.0, \"loss\": 2.0, \"lr\": 1e-3}\n{\"epoch\": 2.0, \"loss\": 1.0, \"lr\": 1e-4}";
+        let picture = draw(&lines(training)).unwrap();
+        assert_eq!(picture.dimensions(), (WIDTH, 2 * PANEL_HEIGHT));
+        // A line from one end to the other is longer than the legend's.
+        assert!(count(&picture, COLOURS[0]) > 500 && count(&picture, COLOURS[1]) == 0);
+        let evaluated = format!("{training}\n{{\"epoch\": 2.0, \"val_loss\": 1.5, \"val_acc1\": 0.5}}");
+        let picture = draw(&lines(&evaluated)).unwrap();
+        assert_eq!(picture.height(), 3 * PANEL_HEIGHT);
+        assert!(count(&picture, COLOURS[1]) > 0);
+        assert_eq!(draw(&lines(&evaluated)).unwrap(), picture);
+    }
+
+    #[test]
+    fn a_log_with_nothing_to_draw_gives_an_empty_picture() {
+        for text in ["", "{\"epoch\": 1.0, \"loss\": null}", "{\"epoch\": 1.0, \"loss\": 3.0}"] {
+            assert_eq!(draw(&lines(text)).unwrap().width(), WIDTH, "{text}");
+        }
+    }
+}
