@@ -261,6 +261,8 @@ impl<O: Objective> Trainer<O> {
             best: state.best,
             stopped_early: false,
         };
+        // A run that had stopped because it no longer improved does not go on.
+        outcome.stopped_early = self.has_seen_enough(&state);
         progress.start(self.plan.total_steps, state.step);
         while state.step < self.plan.total_steps && outcome.interrupted.is_none() && !outcome.stopped_early {
             let waiting = Instant::now();
@@ -276,9 +278,13 @@ impl<O: Objective> Trainer<O> {
                 outcome.interrupted = Some(interrupter.get_message().unwrap_or_default());
             }
             let ended = state.step == self.plan.total_steps;
-            if outcome.interrupted.is_none() && self.evaluation_is_due(state.step, ended) {
+            // Also when interrupted: the run that goes on begins after this step.
+            if self.evaluation_is_due(state.step, ended) {
                 let pause = Instant::now();
-                self.evaluate(&mut state, &mut log, progress)?;
+                if let Err(error) = self.evaluate(&mut state, &mut log, progress) {
+                    self.save(&state)?;
+                    return Err(error);
+                }
                 interval.since += pause.elapsed();
                 outcome.best = state.best;
                 outcome.stopped_early = !ended && self.has_seen_enough(&state);
