@@ -57,6 +57,10 @@ pub(crate) enum Command {
   train-cli reconstruct --checkpoint runs/quickstart --out grid.png photo.jpg
   train-cli reconstruct --checkpoint runs/quickstart/checkpoints/step-00000120 --mask-ratio 0.75 --out grid.png *.jpg")]
     Reconstruct(ReconstructArgs),
+    /// Write a network in a format of other programs.
+    #[command(after_help = "Example:
+  train-cli export --format onnx --checkpoint runs/mine --out exported")]
+    Export(ExportArgs),
     /// Parameters, multiply-adds, tokens and memory of a configuration or checkpoint.
     #[command(after_help = "Examples:
   train-cli info configs/fcmae_base.toml
@@ -227,6 +231,26 @@ pub(crate) struct ReconstructArgs {
     /// Where to compute.
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The format.
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+    /// A run directory, a checkpoint, or its model.safetensors.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: PathBuf,
+    /// The folder to write; created if missing.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// What `export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// model.onnx, for onnxruntime and the like.
+    Onnx,
 }
 
 #[derive(Debug, Args)]

@@ -142,6 +142,13 @@ pub(crate) fn initialize_classifier(
     Ok((network, fresh))
 }
 
+/// Whether `path` is a pretraining run or checkpoint, which knows no classes.
+pub(crate) fn is_pretraining(path: &Path) -> Result<bool> {
+    let best = path.join("checkpoints").join("best");
+    let folder = if best.join(MODEL_FILE).is_file() { best } else { folder_of(path)? };
+    Ok(config::load::<PretrainConfig>(&folder.join(CONFIG_FILE), &[]).is_ok())
+}
+
 /// The checkpoint folder that `path` means.
 pub(crate) fn folder_of(path: &Path) -> Result<PathBuf> {
     if path.is_file() && path.file_name().is_some_and(|name| name == MODEL_FILE) {

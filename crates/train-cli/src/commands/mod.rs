@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod embed;
 pub(crate) mod eval;
+pub(crate) mod export;
 pub(crate) mod finetune;
 pub(crate) mod info;
 pub(crate) mod predict;

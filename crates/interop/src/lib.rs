@@ -1,0 +1,3 @@
+//! Checkpoints of the outside world.
+
+pub mod onnx;
