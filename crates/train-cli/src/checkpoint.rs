@@ -149,8 +149,9 @@ pub(crate) fn is_pretraining(path: &Path) -> Result<bool> {
     Ok(config::load::<PretrainConfig>(&folder.join(CONFIG_FILE), &[]).is_ok())
 }
 
-/// The checkpoint folder that `path` means.
+/// The checkpoint folder that `path` means; `hf:user/name` is downloaded.
 pub(crate) fn folder_of(path: &Path) -> Result<PathBuf> {
+    let path = &*crate::hub::local(path)?;
     if path.is_file() && path.file_name().is_some_and(|name| name == MODEL_FILE) {
         return Ok(path.parent().unwrap_or(Path::new(".")).to_owned());
     }

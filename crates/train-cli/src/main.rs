@@ -6,6 +6,7 @@ mod classification;
 mod commands;
 mod config;
 mod experiment;
+mod hub;
 mod plan;
 mod run;
 
@@ -26,6 +27,10 @@ fn main() -> ExitCode {
         Command::Probe(args) => commands::embed::probe(&args),
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        #[cfg(feature = "hub")]
+        Command::Push(args) => commands::push::run(&args),
+        #[cfg(feature = "hub")]
+        Command::Pull(args) => commands::pull::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Completions { shell } => commands::completions(shell),

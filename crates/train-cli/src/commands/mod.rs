@@ -8,6 +8,10 @@ pub(crate) mod finetune;
 pub(crate) mod info;
 pub(crate) mod predict;
 pub(crate) mod pretrain;
+#[cfg(feature = "hub")]
+pub(crate) mod pull;
+#[cfg(feature = "hub")]
+pub(crate) mod push;
 pub(crate) mod reconstruct;
 
 use anyhow::Result;
