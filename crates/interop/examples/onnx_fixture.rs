@@ -2,8 +2,10 @@
 //! of it, for `scripts/interop/onnx_check.py` to compare with onnxruntime:
 //!
 //! ```sh
-//! cargo run --release -p interop --example onnx_fixture -- DIR
+//! cargo run --release -p interop --example onnx_fixture -- DIR [SIZE]
 //! ```
+//!
+//! With a size, that network alone: `huge`, which takes 8 GB of memory, has its weights outside.
 
 use std::error::Error;
 use std::path::Path;
@@ -18,9 +20,12 @@ use trainer::{Entry, StateDict};
 const BATCH: usize = 3;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = std::env::args().nth(1).ok_or("usage: onnx_fixture DIR")?;
+    let folder = std::env::args().nth(1).ok_or("usage: onnx_fixture DIR [SIZE]")?;
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
+    if let Some(name) = std::env::args().nth(2) {
+        return write(&ConvNextV2Config::from_size(name.parse()?), [64, 64], &folder.join(name));
+    }
     let small = ConvNextV2Config {
         num_stages: 2,
         hidden_sizes: vec![8, 16],
@@ -43,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn write(config: &ConvNextV2Config, [height, width]: [usize; 2], path: &Path) -> Result<(), Box<dyn Error>> {
     let device = Device::flex();
     let fresh = ConvNextV2ForImageClassification::new(config, 1, &device)?.with_kernels(Kernels::Fused);
-    let weights = disturbed(&StateDict::of_module(&fresh, &official_name));
+    let weights = disturbed(StateDict::of_module(&fresh, &official_name));
     let network = weights.apply_to(fresh, &official_name).0;
     let metadata = Metadata { image_size: Some([height, width]), ..Metadata::default() };
     onnx::write(config, &weights, &metadata, &path.with_extension("onnx"))?;
@@ -72,16 +77,18 @@ fn write(config: &ConvNextV2Config, [height, width]: [usize; 2], path: &Path) ->
 
 /// Weights as a trained network has them: fresh biases are 0, norms 1 and GRN the identity, which
 /// would hide what becomes of them.
-fn disturbed(weights: &StateDict) -> StateDict {
-    let mut disturbed = StateDict::default();
-    for (number, (name, entry)) in weights.iter().enumerate() {
-        let mut entry = entry.clone();
-        if !name.ends_with("weight") || entry.shape.len() == 1 {
-            for (i, value) in entry.values.iter_mut().enumerate() {
-                *value += 0.3 * ((number * 7919 + i * 31) as f32).sin();
-            }
+fn disturbed(mut weights: StateDict) -> StateDict {
+    let names: Vec<_> = weights.names().map(str::to_owned).collect();
+    for (number, name) in names.into_iter().enumerate() {
+        let Some(entry) = weights.get(&name) else { continue };
+        if name.ends_with("weight") && entry.shape.len() > 1 {
+            continue;
         }
-        disturbed.insert(name.to_owned(), entry);
+        let mut entry = entry.clone();
+        for (i, value) in entry.values.iter_mut().enumerate() {
+            *value += 0.3 * ((number * 7919 + i * 31) as f32).sin();
+        }
+        weights.insert(name, entry);
     }
-    disturbed
+    weights
 }
