@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// An access token. Neither printed by `Debug` nor left in texts that pass [`Token::redact`].
+/// An access token, which neither `Debug` nor any error prints.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
