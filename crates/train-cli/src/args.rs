@@ -58,6 +58,23 @@ pub(crate) enum Command {
   train-cli reconstruct --checkpoint runs/quickstart --out grid.png photo.jpg
   train-cli reconstruct --checkpoint runs/quickstart/checkpoints/step-00000120 --mask-ratio 0.75 --out grid.png *.jpg")]
     Reconstruct(ReconstructArgs),
+    /// Write a network in a format of other programs.
+    #[command(after_help = "Example:
+  train-cli export --format onnx --checkpoint runs/mine --out exported")]
+    Export(ExportArgs),
+    /// Upload a folder to the Hugging Face Hub.
+    #[cfg(feature = "hub")]
+    #[command(after_help = "Examples:
+  train-cli push exported --repo user/name
+  train-cli push exported --repo user/name --private --revision trial --message 'Longer training'
+The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
+    Push(PushArgs),
+    /// Download a repository of the Hugging Face Hub.
+    #[cfg(feature = "hub")]
+    #[command(after_help = "Examples:
+  train-cli pull user/name --out model
+  train-cli pull user/name@trial --out model")]
+    Pull(PullArgs),
     /// Parameters, multiply-adds, tokens and memory of a configuration or checkpoint.
     #[command(after_help = "Examples:
   train-cli info configs/fcmae_base.toml
@@ -256,6 +273,57 @@ pub(crate) struct ReconstructArgs {
     /// Where to compute.
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The format.
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+    /// A run directory, a checkpoint, or its model.safetensors.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: PathBuf,
+    /// The folder to write; created if missing.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// What `export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// model.onnx, for onnxruntime and the like.
+    Onnx,
+}
+
+#[cfg(feature = "hub")]
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// A checkpoint, or what `export` wrote; all files but hidden ones are uploaded.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Where to; created unless it exists.
+    #[arg(long, value_name = "USER/NAME")]
+    pub(crate) repo: interop::hub::RepoId,
+    /// Hide a new repository from others.
+    #[arg(long)]
+    pub(crate) private: bool,
+    /// The branch; created unless it exists.
+    #[arg(long, value_name = "BRANCH", default_value = "main")]
+    pub(crate) revision: String,
+    /// Of the commit.
+    #[arg(long, value_name = "TEXT", default_value = "Upload with train-cli")]
+    pub(crate) message: String,
+}
+
+#[cfg(feature = "hub")]
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// The repository, and a branch, tag or commit.
+    #[arg(value_name = "USER/NAME[@REVISION]")]
+    pub(crate) source: interop::hub::Source,
+    /// The folder to write; new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

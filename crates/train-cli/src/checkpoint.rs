@@ -142,8 +142,16 @@ pub(crate) fn initialize_classifier(
     Ok((network, fresh))
 }
 
-/// The checkpoint folder that `path` means.
+/// Whether `path` is a pretraining run or checkpoint, which knows no classes.
+pub(crate) fn is_pretraining(path: &Path) -> Result<bool> {
+    let best = path.join("checkpoints").join("best");
+    let folder = if best.join(MODEL_FILE).is_file() { best } else { folder_of(path)? };
+    Ok(config::load::<PretrainConfig>(&folder.join(CONFIG_FILE), &[]).is_ok())
+}
+
+/// The checkpoint folder that `path` means; `hf:user/name` is downloaded.
 pub(crate) fn folder_of(path: &Path) -> Result<PathBuf> {
+    let path = &*crate::hub::local(path)?;
     if path.is_file() && path.file_name().is_some_and(|name| name == MODEL_FILE) {
         return Ok(path.parent().unwrap_or(Path::new(".")).to_owned());
     }

@@ -6,6 +6,7 @@ mod classification;
 mod commands;
 mod config;
 mod experiment;
+mod hub;
 mod plan;
 mod run;
 
@@ -25,6 +26,11 @@ fn main() -> ExitCode {
         Command::Embed(args) => commands::embed::run(&args),
         Command::Probe(args) => commands::probe::run(&args),
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
+        Command::Export(args) => commands::export::run(&args),
+        #[cfg(feature = "hub")]
+        Command::Push(args) => commands::push::run(&args),
+        #[cfg(feature = "hub")]
+        Command::Pull(args) => commands::pull::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Completions { shell } => commands::completions(shell),

@@ -3,11 +3,16 @@
 pub(crate) mod bench;
 pub(crate) mod embed;
 pub(crate) mod eval;
+pub(crate) mod export;
 pub(crate) mod finetune;
 pub(crate) mod info;
 pub(crate) mod predict;
 pub(crate) mod pretrain;
 pub(crate) mod probe;
+#[cfg(feature = "hub")]
+pub(crate) mod pull;
+#[cfg(feature = "hub")]
+pub(crate) mod push;
 pub(crate) mod reconstruct;
 
 use anyhow::Result;

@@ -6,4 +6,6 @@ mod bad_input;
 mod commands;
 mod common;
 mod finetune;
+#[cfg(feature = "hub")]
+mod hub;
 mod resume;

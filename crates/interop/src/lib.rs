@@ -1,0 +1,5 @@
+//! Checkpoints of the outside world.
+
+#[cfg(feature = "hub")]
+pub mod hub;
+pub mod onnx;

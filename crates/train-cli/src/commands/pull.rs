@@ -1,0 +1,13 @@
+//! `train-cli pull`: a repository of the Hub to a folder.
+
+use anyhow::Result;
+use interop::hub::{Hub, Settings};
+
+use crate::args::PullArgs;
+use crate::hub::Bar;
+
+pub(crate) fn run(args: &PullArgs) -> Result<()> {
+    Hub::new(Settings::from_env())?.pull(&args.source, &args.out, &Bar::new())?;
+    println!("wrote {}", args.out.display());
+    Ok(())
+}
