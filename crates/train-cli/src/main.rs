@@ -9,6 +9,7 @@ mod device;
 mod experiment;
 mod plan;
 mod run;
+mod upload;
 
 use std::process::ExitCode;
 

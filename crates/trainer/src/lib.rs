@@ -5,6 +5,8 @@
 //! [`Trainer::run`] for the loop.
 
 mod adamw;
+#[cfg(feature = "tch")]
+mod adamw_libtorch;
 mod checkpoint;
 mod config;
 mod curves;
@@ -17,6 +19,7 @@ mod groups;
 mod log;
 mod optimizer_state;
 mod progress;
+mod reading;
 mod run_dir;
 mod schedule;
 mod state_dict;
@@ -36,6 +39,7 @@ pub use groups::{ParameterGroup, ParameterRule, build_optimizer, decays, learnin
 pub use log::{RunLog, peak_rss_mib};
 pub use optimizer_state::{OptimizerStateError, load_optimizer, save_optimizer};
 pub use progress::{Progress, ProgressKind, StepReport, progress};
+pub use reading::Reading;
 pub use run_dir::RunDir;
 pub use schedule::CosineSchedule;
 pub use state_dict::{Entry, LoadReport, StateDict, StateDictError};

@@ -15,6 +15,7 @@ use crate::args::RunArgs;
 use crate::checkpoint::initialize_classifier;
 use crate::classification::{self, Classification, Data};
 use crate::config::{self, FinetuneExperiment};
+use crate::device::kernels_on;
 use crate::plan::{giga, millions};
 use crate::run::{open_run, tell, train};
 
@@ -123,7 +124,8 @@ fn network(
     device: &Device,
 ) -> Result<ConvNextV2ForImageClassification> {
     let fresh = ConvNextV2ForImageClassification::new(model, config.seed, device)?;
-    let fresh = scale_head(fresh.with_kernels(config.model.kernels), config.finetune.head_init_scale);
+    let kernels = kernels_on(device, config.model.kernels, config.train.precision, model)?;
+    let fresh = scale_head(fresh.with_kernels(kernels), config.finetune.head_init_scale);
     let init = args.init.as_deref().or(config.finetune.init.as_deref());
     let network = match init.filter(|path| *path != Path::new("none")) {
         // A run that goes on finds its weights in its checkpoint.

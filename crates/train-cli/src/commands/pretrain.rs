@@ -7,6 +7,7 @@ use trainer::Trainer;
 use crate::args::RunArgs;
 use crate::checkpoint::initialize_from;
 use crate::config::{self, PretrainConfig};
+use crate::device::{kernels_on, normalizes};
 use crate::experiment::{self, Pretraining};
 use crate::plan::RunPlan;
 use crate::run::{open_run, tell, train};
@@ -15,11 +16,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let config = resolve(args)?;
     let model = config.model.resolve(config.data.image_size)?;
     config.fcmae.mask_shape(&model, config.data.image_size.pixels())?;
-    let data = experiment::open_data(&config, model.num_channels)?;
+    let device = args.device.device()?.autodiff();
+    let kernels = kernels_on(&device, config.model.kernels, config.train.precision, &model)?;
+    let data = experiment::open_data(&config, model.num_channels, normalizes(kernels, &device))?;
     let plan = experiment::plan(&config, &data)?;
 
-    let device = args.device.device()?.autodiff();
-    let zeros = Fcmae::zeros(&config.fcmae, &model, config.model.kernels, &device)?;
+    let zeros = Fcmae::zeros(&config.fcmae, &model, kernels, &device)?;
     let groups = experiment::groups(&config, &zeros);
     let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups, &device)?;
     match args.json {
@@ -34,9 +36,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let objective = Pretraining::new(&config, &model, data.source.as_ref(), &device)?;
     let network = match (&args.resume, &args.init) {
         (Some(_), _) => zeros,
-        (None, None) => Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?,
+        (None, None) => Fcmae::new(&config.fcmae, &model, kernels, config.seed, &device)?,
         (None, Some(path)) => {
-            let fresh = Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?;
+            let fresh = Fcmae::new(&config.fcmae, &model, kernels, config.seed, &device)?;
             let (network, report) = initialize_from(path, fresh)?;
             if !report.missing.is_empty() {
                 println!("{} has no decoder: that one starts fresh", path.display());
@@ -63,7 +65,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         }
         // Asked to resume, but there is nothing yet.
         None if args.resume.is_some() => {
-            trainer.start(Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?)
+            trainer.start(Fcmae::new(&config.fcmae, &model, kernels, config.seed, &device)?)
         }
         None => trainer.start(network),
     };
