@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::rng::{Stream, rng};
-use crate::source::ImageSource;
+use crate::source::{ImageSource, Target};
 use crate::transform::{Normalize, RandomErasing, Transform};
 
 /// Images of one forward pass.
@@ -26,8 +26,10 @@ pub struct Batch {
     pub raw: Vec<u8>,
     /// `[N, C, H, W]`.
     pub shape: [usize; 4],
-    /// A class index an image; empty for images without labels.
+    /// A class index an image; empty for images without one.
     pub labels: Vec<u32>,
+    /// The numbers of every image, row by row; empty for images without them.
+    pub values: Vec<f32>,
     /// Index of every image in the source.
     pub indices: Vec<u64>,
     /// The pass over the data that the batch belongs to.
@@ -280,7 +282,8 @@ impl Maker {
             true => (Vec::new(), Vec::with_capacity(count)),
             false => (Vec::with_capacity(count), Vec::new()),
         };
-        let mut batch = Batch { images, raw, shape, labels: Vec::new(), indices: Vec::new(), epoch };
+        let (labels, values, indices) = (Vec::new(), Vec::new(), Vec::new());
+        let mut batch = Batch { images, raw, shape, labels, values, indices, epoch };
         let mut unreadable = BTreeMap::new();
         for &index in wanted {
             if self.stop.load(Relaxed) {
@@ -342,7 +345,11 @@ impl Shared {
                             erase.apply(&mut batch.images[start..], self.transform.size(), &mut rng);
                         }
                     }
-                    batch.labels.extend(sample.label);
+                    match sample.target {
+                        Target::None => {}
+                        Target::Class(class) => batch.labels.push(class),
+                        Target::Values(values) => batch.values.extend(values),
+                    }
                     batch.indices.push(index as u64);
                     return Ok(());
                 }
@@ -410,7 +417,7 @@ mod tests {
                 return Err(DataError::Decode { path: PathBuf::from("x"), reason: "broken".into() });
             }
             let image = RgbImage::from_fn(12, 9, |x, y| Rgb([index as u8, x as u8, y as u8]));
-            Ok(Sample { image, label: Some(index as u32 % 3) })
+            Ok(Sample { image, target: Target::Class(index as u32 % 3) })
         }
 
         fn len(&self) -> usize {
@@ -445,8 +452,12 @@ mod tests {
             erase: None,
         };
         let source = Arc::new(Numbered { count: 22, broken: broken.to_vec() });
-        Loader::new(source, Arc::new(TrainTransform { crop, hflip: true, rand_augment: None }), config)
-            .unwrap()
+        Loader::new(
+            source,
+            Arc::new(TrainTransform { crop, hflip: true, color_jitter: None, rand_augment: None }),
+            config,
+        )
+        .unwrap()
     }
 
     #[test]

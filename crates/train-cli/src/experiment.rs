@@ -42,6 +42,7 @@ pub(crate) fn open_data(config: &PretrainConfig, channels: usize, raw: bool) -> 
             ratio: section.crop_ratio,
         },
         hflip: section.hflip,
+        color_jitter: None,
         rand_augment: None,
     };
     let loader = Loader::new(

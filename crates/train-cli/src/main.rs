@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Embed(args) => commands::embed::run(&args),
-        Command::Probe(args) => commands::embed::probe(&args),
+        Command::Probe(args) => commands::probe::run(&args),
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Bench(args) => commands::bench::run(&args),

@@ -51,8 +51,15 @@ mod tests {
             .collect();
         for device in host::processors() {
             let (shape, indices) = ([2, 3, 4, 5], vec![0, 1]);
-            let batch =
-                Batch { images: Vec::new(), raw: raw.clone(), shape, labels: Vec::new(), indices, epoch: 0 };
+            let batch = Batch {
+                images: Vec::new(),
+                raw: raw.clone(),
+                shape,
+                labels: Vec::new(),
+                values: Vec::new(),
+                indices,
+                epoch: 0,
+            };
             let found: Vec<f32> =
                 batch_to_device(batch, &normalize, &device.autodiff()).into_data().try_into_vec().unwrap();
             for (a, b) in found.iter().zip(&expected) {

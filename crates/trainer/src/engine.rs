@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{RunState, read_state, write_best, write_checkpoint};
 use crate::config::{LogConfig, OptimConfig, TrainConfig};
-use crate::curves::draw_curves;
 use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::evaluation::{Best, Evaluation, EvaluationPlan};
@@ -20,6 +19,7 @@ use crate::gradients::{clip, first_non_finite, global_norm};
 use crate::groups::{ParameterGroup, build_optimizer, learning_rates};
 use crate::log::{RunLog, peak_rss_mib};
 use crate::optimizer_state::{load_optimizer, save_optimizer};
+use crate::plot::draw_curves;
 use crate::progress::{Progress, StepReport};
 use crate::reading::Reading;
 use crate::run_dir::RunDir;

@@ -7,6 +7,7 @@ pub(crate) mod finetune;
 pub(crate) mod info;
 pub(crate) mod predict;
 pub(crate) mod pretrain;
+pub(crate) mod probe;
 pub(crate) mod reconstruct;
 
 use anyhow::Result;
