@@ -19,7 +19,7 @@ pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> TchTensor {
 
 /// The same of indices.
 pub(crate) fn index(tensor: Tensor<1, Int>) -> TchTensor {
-    tensor.try_into_primitive::<LibTorch>().expect("a tensor of libtorch")
+    tensor.without_autodiff().try_into_primitive::<LibTorch>().expect("a tensor of libtorch")
 }
 
 impl MapRows {
