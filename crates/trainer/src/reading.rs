@@ -6,6 +6,7 @@ use host::is_on_host;
 /// A loss or a norm: known at once on the processor, and left on any other device until somebody
 /// wants to know it, so that no step waits for the one before it.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "two of them a step")]
 pub enum Reading {
     /// Read.
     Known(f64),
