@@ -113,6 +113,7 @@ impl Data {
             workers: section.workers,
             max_corrupt: section.max_corrupt,
             normalize: normalize(section, channels)?,
+            raw: false,
             erase: Some(RandomErasing { probability: config.augment.random_erasing }),
         };
         Ok(Loader::new(Arc::clone(&self.training), Arc::new(transform), loader_config)?)
@@ -152,6 +153,7 @@ pub(crate) fn evaluation_loader(
         workers: section.workers,
         max_corrupt: 0,
         normalize: normalize(section, channels)?,
+        raw: false,
         erase: None,
     };
     Ok(Loader::evaluation(Arc::clone(source), Arc::new(transform), loader_config)?)

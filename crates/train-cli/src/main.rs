@@ -5,10 +5,12 @@ mod checkpoint;
 mod classification;
 mod commands;
 mod config;
+mod device;
 mod experiment;
 mod hub;
 mod plan;
 mod run;
+mod upload;
 
 use std::process::ExitCode;
 

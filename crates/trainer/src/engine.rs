@@ -21,6 +21,7 @@ use crate::log::{RunLog, peak_rss_mib};
 use crate::optimizer_state::{load_optimizer, save_optimizer};
 use crate::plot::draw_curves;
 use crate::progress::{Progress, StepReport};
+use crate::reading::Reading;
 use crate::run_dir::RunDir;
 use crate::schedule::CosineSchedule;
 use crate::state_dict::StateDict;
@@ -183,19 +184,38 @@ struct Interval {
     steps: u64,
     loss: f64,
     grad_norm: f64,
+    /// Losses and norms of the last steps that nobody has read yet.
+    unread: Vec<(Reading, Reading)>,
     /// For data.
     waiting: Duration,
 }
 
 impl Interval {
     fn start() -> Self {
-        Self { since: Instant::now(), steps: 0, loss: 0.0, grad_norm: 0.0, waiting: Duration::ZERO }
+        let (since, waiting, unread) = (Instant::now(), Duration::ZERO, Vec::new());
+        Self { since, steps: 0, loss: 0.0, grad_norm: 0.0, unread, waiting }
     }
 
-    fn add(&mut self, loss: f64, grad_norm: f64) {
+    fn add(&mut self, loss: Reading, grad_norm: Reading) {
         self.steps += 1;
-        self.loss += loss;
-        self.grad_norm += grad_norm;
+        self.unread.push((loss, grad_norm));
+    }
+
+    /// Reads what has not been read; on a GPU this waits for it. `steps` are done by now.
+    ///
+    /// # Errors
+    /// The first step whose loss or norm is not finite, and its loss.
+    fn settle(&mut self, steps: u64) -> Result<(), (u64, f64)> {
+        let first = steps + 1 - self.unread.len() as u64;
+        for (step, (loss, grad_norm)) in (first..).zip(self.unread.drain(..)) {
+            let (loss, grad_norm) = (loss.read(), grad_norm.read());
+            if !loss.is_finite() || !grad_norm.is_finite() {
+                return Err((step, loss));
+            }
+            self.loss += loss;
+            self.grad_norm += grad_norm;
+        }
+        Ok(())
     }
 }
 
@@ -280,6 +300,7 @@ impl<O: Objective> Trainer<O> {
             let ended = state.step == self.plan.total_steps;
             // Also when interrupted: the run that goes on begins after this step.
             if self.evaluation_is_due(state.step, ended) {
+                self.settle(&mut interval, state.step)?;
                 let pause = Instant::now();
                 if let Err(error) = self.evaluate(&mut state, &mut log, progress) {
                     self.save(&state)?;
@@ -291,6 +312,7 @@ impl<O: Objective> Trainer<O> {
             }
             let last = ended || outcome.interrupted.is_some() || outcome.stopped_early;
             if last || state.step.is_multiple_of(self.log.every_steps) {
+                self.settle(&mut interval, state.step)?;
                 let report = self.report(state.step, &interval);
                 let first = outcome.losses.map_or(report.loss, |(first, _)| first);
                 outcome.losses = Some((first, report.loss));
@@ -302,6 +324,7 @@ impl<O: Objective> Trainer<O> {
                 outcome.picture = self.draw(&state, &mut log)?;
             }
             if due(state.step, self.train.checkpoint_every_steps, last) {
+                self.settle(&mut interval, state.step)?;
                 outcome.checkpoint = Some(self.save(&state)?);
             }
         }
@@ -322,7 +345,19 @@ impl<O: Objective> Trainer<O> {
             .collect()
     }
 
-    /// One update from the averaged gradients of `micro`; returns loss and gradient norm too.
+    /// Reads losses and norms that are still on the device, before anything is built on them. Updates
+    /// with what is not finite have been made by then, but not kept.
+    fn settle(&self, interval: &mut Interval, steps: u64) -> Result<(), TrainError> {
+        interval.settle(steps).map_err(|(step, loss)| TrainError::NotFinite {
+            step,
+            loss,
+            parameter: None,
+            checkpoint: self.run_dir.latest_checkpoint(),
+        })
+    }
+
+    /// One update from the averaged gradients of `micro`; returns loss and gradient norm too. Where
+    /// these are known at once, nothing is updated with what is not finite.
     ///
     /// The state is moved, not borrowed: the optimizer updates in place only what nobody else
     /// holds.
@@ -330,29 +365,31 @@ impl<O: Objective> Trainer<O> {
         &self,
         state: State<O::Model>,
         micro: Vec<O::Batch>,
-    ) -> Result<(State<O::Model>, f64, f64), TrainError> {
+    ) -> Result<(State<O::Model>, Reading, Reading), TrainError> {
         let State { model, mut optimizer, ema, best, step } = state;
         let mut gradients = GradientsAccumulator::new();
-        let mut loss_sum = 0.0;
+        let mut loss_sum = Reading::Known(0.0);
         let share = 1.0 / micro.len() as f32;
         for batch in micro {
             let loss = self.objective.loss(&model, batch)? * share;
-            loss_sum += f64::from(loss.clone().detach().into_scalar::<f32>());
+            loss_sum = loss_sum.plus(Reading::of(loss.clone()));
             gradients.accumulate(&model, GradientsParams::from_grads(loss.backward(), &model));
         }
         let mut gradients = gradients.grads();
         let norm = global_norm(&model, &gradients);
-        if !loss_sum.is_finite() || !norm.is_finite() {
+        if let (Reading::Known(loss), Reading::Known(norm)) = (&loss_sum, &norm)
+            && !(loss.is_finite() && norm.is_finite())
+        {
             let name = |path: &str| self.objective.parameter_name(path);
             return Err(TrainError::NotFinite {
                 step: step + 1,
-                loss: loss_sum,
+                loss: *loss,
                 parameter: first_non_finite(&model, &gradients, &name),
                 checkpoint: self.run_dir.latest_checkpoint(),
             });
         }
         if let Some(max_norm) = self.optim.clip_grad {
-            clip(&model, &mut gradients, norm, max_norm);
+            clip(&model, &mut gradients, &norm, max_norm);
         }
         let model = optimizer.step(learning_rates(self.lr_at(step), &self.groups), model, gradients);
         let ema = ema.map(|ema| ema.update(&model.valid()));

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
         SplitName::Train => Split::Train,
         SplitName::Val => Split::Val,
     };
-    let device = args.device.device();
+    let device = args.device.device()?;
     let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
     let source = data::open(&args.data, Format::Auto, split, Labels::Ignored)?;
     let embedded = Embedded::of(&extractor, &source, args.batch, &device)?;

@@ -15,6 +15,7 @@ use crate::args::RunArgs;
 use crate::checkpoint::initialize_classifier;
 use crate::classification::{self, Classification, Data};
 use crate::config::{self, FinetuneExperiment};
+use crate::device::kernels_on;
 use crate::plan::{giga, millions};
 use crate::run::{init, open_run, resume_point, tell, train};
 
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             data.training.len()
         );
     }
-    let device = args.device.device().autodiff();
+    let device = args.device.device()?.autodiff();
     let zeros = ConvNextV2ForImageClassification::zeros(&model, &device)?;
     let groups = classification::groups(&config, &model, &zeros);
     let summary = summary(&config, &model, &data, &plan, &groups);
@@ -162,7 +163,8 @@ fn network(
     device: &Device,
 ) -> Result<ConvNextV2ForImageClassification> {
     let fresh = ConvNextV2ForImageClassification::new(model, config.seed, device)?;
-    let fresh = scale_head(fresh.with_kernels(config.model.kernels), config.finetune.head_init_scale);
+    let kernels = kernels_on(device, config.model.kernels, config.train.precision, model)?;
+    let fresh = scale_head(fresh.with_kernels(kernels), config.finetune.head_init_scale);
     let network = match init {
         None => fresh,
         Some(path) => {

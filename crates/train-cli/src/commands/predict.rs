@@ -35,7 +35,7 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
-    let device = args.device.device();
+    let device = args.device.device()?;
     let classifier = Classifier::open(&args.checkpoint, &device)?;
     let files = files(&args.inputs)?;
     if args.heatmap.is_some() && files.len() != 1 {
@@ -92,7 +92,7 @@ fn predict(
     // The part of the image that the network sees; nothing is drawn at random.
     let seen = args.heatmap.as_ref().map(|_| transform.apply(&images[0], &mut rng(0, Stream::Augment, 0, 0)));
     let (values, shape) = prepare(images, transform, normalize);
-    let all = logits(&classifier.network, values.clone(), shape, &args.device.device());
+    let all = logits(&classifier.network, values.clone(), shape, &args.device.device()?);
     let finetune = &classifier.config.finetune;
     let (classes, problem) = (&finetune.classes, finetune.problem_type.unwrap_or_default());
     for (name, logits) in names.into_iter().zip(all.chunks_exact(classes.len())) {
@@ -149,7 +149,7 @@ fn explain(
     class: usize,
     picture: &RgbImage,
 ) -> Result<RgbImage> {
-    let device = args.device.device().autodiff();
+    let device = args.device.device()?.autodiff();
     let image = to_device(values, shape, &device);
     let network = classifier.network.clone().train();
     let found = finetune::heatmap(&network, image, class);

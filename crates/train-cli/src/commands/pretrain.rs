@@ -7,6 +7,7 @@ use trainer::Trainer;
 use crate::args::RunArgs;
 use crate::checkpoint::initialize_from;
 use crate::config::{self, PretrainConfig};
+use crate::device::{kernels_on, normalizes};
 use crate::experiment::{self, Pretraining};
 use crate::plan::RunPlan;
 use crate::run::{init, open_run, resume_point, tell, train};
@@ -15,11 +16,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let config = resolve(args)?;
     let model = config.model.resolve(config.data.image_size)?;
     config.fcmae.mask_shape(&model, config.data.image_size.pixels())?;
-    let data = experiment::open_data(&config, model.num_channels)?;
+    let device = args.device.device()?.autodiff();
+    let kernels = kernels_on(&device, config.model.kernels, config.train.precision, &model)?;
+    let data = experiment::open_data(&config, model.num_channels, normalizes(kernels, &device))?;
     let plan = experiment::plan(&config, &data)?;
 
-    let device = args.device.device().autodiff();
-    let zeros = Fcmae::zeros(&config.fcmae, &model, config.model.kernels, &device)?;
+    let zeros = Fcmae::zeros(&config.fcmae, &model, kernels, &device)?;
     let groups = experiment::groups(&config, &zeros);
     let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups, &device)?;
     match args.json {
@@ -33,7 +35,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
 
     // Everything that can fail comes before the run directory is made.
     let objective = Pretraining::new(&config, &model, data.source.as_ref(), &device)?;
-    let fresh = || Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device);
+    let fresh = || Fcmae::new(&config.fcmae, &model, kernels, config.seed, &device);
     let network = match (&checkpoint, init) {
         (Some(_), _) => zeros,
         (None, None) => fresh()?,

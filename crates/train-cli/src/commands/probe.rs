@@ -25,7 +25,7 @@ struct Report {
 }
 
 pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
-    let device = args.device.device();
+    let device = args.device.device()?;
     let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
     let open = |split| data::open(&args.data, Format::Auto, split, Labels::Required);
     let (training, test) = (open(Split::Train)?, open(Split::Val)?);
