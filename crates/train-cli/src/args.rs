@@ -7,6 +7,8 @@ use clap_complete::Shell;
 use model::Execution;
 use serde::Serialize;
 
+pub(crate) use crate::device::DeviceName;
+
 /// Masked-autoencoder pretraining (FCMAE) and fine-tuning of ConvNeXt V2.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -98,8 +100,8 @@ pub(crate) struct RunArgs {
     /// Override a setting, as in the configuration file.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceName,
     /// Passes over the data [overrides train.epochs].
     #[arg(long, value_name = "N")]
@@ -130,8 +132,8 @@ pub(crate) struct EvalArgs {
     /// Write the counts (true class × predicted class) and every class's accuracy as JSON.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) confusion: Option<PathBuf>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceName,
     /// Print one line of JSON.
     #[arg(long)]
@@ -155,8 +157,8 @@ pub(crate) struct PredictArgs {
     /// Show where the score of the first class comes from, for a single image.
     #[arg(long, value_name = "FILE.png")]
     pub(crate) heatmap: Option<PathBuf>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceName,
     /// Print a line of JSON for each image.
     #[arg(long, conflicts_with = "csv")]
@@ -180,8 +182,8 @@ pub(crate) struct EmbedArgs {
     /// Images of a forward pass.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
     pub(crate) batch: usize,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceName,
 }
 
@@ -199,8 +201,8 @@ pub(crate) struct ProbeArgs {
     /// Images of a forward pass.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
     pub(crate) batch: usize,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceName,
     /// Print one line of JSON.
     #[arg(long)]
@@ -224,8 +226,8 @@ pub(crate) struct ReconstructArgs {
     /// Share of patches to hide [default: that of the run].
     #[arg(long, value_name = "RATIO")]
     pub(crate) mask_ratio: Option<f64>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceName,
 }
 
@@ -261,8 +263,8 @@ pub(crate) struct BenchArgs {
     /// How the encoder runs on masked images.
     #[arg(long, value_parser = execution)]
     pub(crate) execution: Option<Execution>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceName,
     /// Print one line of JSON.
     #[arg(long)]
@@ -293,23 +295,5 @@ fn execution(text: &str) -> Result<Execution, String> {
         "compact" => Ok(Execution::Compact),
         "masked" => Ok(Execution::Masked),
         _ => Err("must be `compact` or `masked`".to_owned()),
-    }
-}
-
-/// Where tensors live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum DeviceName {
-    /// The fastest device of this build.
-    Auto,
-    /// This machine's processor, in pure Rust.
-    Cpu,
-}
-
-impl DeviceName {
-    /// The device, without autodiff.
-    pub(crate) fn device(self) -> burn::tensor::Device {
-        match self {
-            Self::Auto | Self::Cpu => burn::tensor::Device::flex(),
-        }
     }
 }

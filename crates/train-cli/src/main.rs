@@ -5,6 +5,7 @@ mod checkpoint;
 mod classification;
 mod commands;
 mod config;
+mod device;
 mod experiment;
 mod plan;
 mod run;

@@ -76,7 +76,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         config.model.execution = Some(execution);
     }
     let model = config.model.resolve(config.data.image_size)?;
-    let device = args.device.device();
+    let device = args.device.device()?;
     let (steps, macs) = match args.kind {
         BenchKind::Pretrain => pretrain(args, &config, &model, &device)?,
         BenchKind::Finetune => finetune(args, &config, &model, &device)?,

@@ -17,7 +17,7 @@ use crate::checkpoint::FeatureExtractor;
 use crate::classification::{evaluation_loader, logits};
 
 pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
-    let device = args.device.device();
+    let device = args.device.device()?;
     let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
     let source = data::open(&args.data, Format::Auto, Split::Train, Labels::Ignored)?;
     let (features, labels) = extract(&extractor, &source, args.batch, &device)?;
@@ -73,7 +73,7 @@ struct Report {
 }
 
 pub(crate) fn probe(args: &ProbeArgs) -> Result<()> {
-    let device = args.device.device();
+    let device = args.device.device()?;
     let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
     let open = |split| data::open(&args.data, Format::Auto, split, Labels::Required);
     let (training, test) = (open(Split::Train)?, open(Split::Val)?);

@@ -33,7 +33,7 @@ struct Confusion<'a> {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
-    let device = args.device.device();
+    let device = args.device.device()?;
     let classifier = Classifier::open(&args.checkpoint, &device)?;
     let mut config = classifier.config.clone();
     let source = match &args.data {

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             data.training.len()
         );
     }
-    let device = args.device.device().autodiff();
+    let device = args.device.device()?.autodiff();
     let zeros = ConvNextV2ForImageClassification::zeros(&model, &device)?;
     let groups = classification::groups(&config, &model, &zeros);
     let summary = summary(&config, &model, &data, &plan, &groups);

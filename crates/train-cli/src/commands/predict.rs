@@ -32,7 +32,7 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
-    let device = args.device.device();
+    let device = args.device.device()?;
     let classifier = Classifier::open(&args.checkpoint, &device)?;
     let files = files(&args.inputs)?;
     if args.heatmap.is_some() && files.len() != 1 {
@@ -88,7 +88,7 @@ fn predict(
     let (names, images): (Vec<_>, Vec<_>) = images.into_iter().unzip();
     let picture = images[0].clone();
     let (values, shape) = prepare(images, transform, normalize);
-    let all = logits(&classifier.network, values.clone(), shape, &args.device.device());
+    let all = logits(&classifier.network, values.clone(), shape, &args.device.device()?);
     let classes = &classifier.config.finetune.classes;
     for (name, logits) in names.into_iter().zip(all.chunks_exact(classes.len())) {
         let ranked = ranked(logits);
@@ -142,7 +142,7 @@ fn explain(
     class: usize,
     picture: &RgbImage,
 ) -> Result<RgbImage> {
-    let device = args.device.device().autodiff();
+    let device = args.device.device()?.autodiff();
     let image = to_device(values, shape, &device);
     let network = classifier.network.clone().train();
     let found = finetune::heatmap(&network, image, class);

@@ -18,7 +18,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let data = experiment::open_data(&config, model.num_channels)?;
     let plan = experiment::plan(&config, &data)?;
 
-    let device = args.device.device().autodiff();
+    let device = args.device.device()?.autodiff();
     let zeros = Fcmae::zeros(&config.fcmae, &model, config.model.kernels, &device)?;
     let groups = experiment::groups(&config, &zeros);
     let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups, &device)?;

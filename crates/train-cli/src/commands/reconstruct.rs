@@ -44,7 +44,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
     let transform = EvalTransform { size: config.data.image_size.pixels() };
     let (values, dims) = prepare(images, &transform, &normalize);
 
-    let device = args.device.device();
+    let device = args.device.device()?;
     let network = checkpoint.network(&device)?;
     let indices: Vec<u64> = (0..args.images.len() as u64).collect();
     let mask = random_mask(&shape, args.seed, 0, &indices)?;

@@ -1,0 +1,108 @@
+//! The memory and the devices of libtorch.
+
+#![allow(deprecated, reason = "Burn 0.22 is the last release with libtorch, and is pinned")]
+#![allow(unsafe_code, reason = "libtorch gives its memory as a pointer")]
+
+use burn::backend::LibTorch;
+use burn::backend::libtorch::TchTensor;
+use burn::tensor::Shape;
+use tch::{Device, Kind, Tensor};
+
+use crate::backend::HostBackend;
+
+/// Whether the memory behind the data pointer is `numel` values of f32 on the host, one after another.
+fn is_plain(tensor: &Tensor) -> bool {
+    tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous()
+}
+
+impl HostBackend for LibTorch {
+    fn contiguous(tensor: TchTensor) -> TchTensor {
+        match tensor.tensor.is_contiguous() {
+            true => tensor,
+            false => TchTensor::new(tensor.tensor.contiguous()),
+        }
+    }
+
+    fn values(tensor: &TchTensor) -> &[f32] {
+        assert!(is_plain(&tensor.tensor), "a contiguous f32 tensor on the host");
+        let (start, count) = (tensor.tensor.data_ptr().cast::<f32>(), tensor.tensor.numel());
+        if count == 0 {
+            return &[];
+        }
+        // SAFETY: checked above; the tensor keeps its memory for as long as it is borrowed, and
+        // Burn writes only to memory that no other tensor shares.
+        unsafe { std::slice::from_raw_parts(start, count) }
+    }
+
+    fn values_mut(tensor: &mut TchTensor) -> &mut [f32] {
+        assert!(is_plain(&tensor.tensor), "a contiguous f32 tensor on the host");
+        if !tensor.can_mut() {
+            *tensor = TchTensor::new(tensor.tensor.copy());
+        }
+        let (start, count) = (tensor.tensor.data_ptr().cast::<f32>(), tensor.tensor.numel());
+        if count == 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `values`; nobody else holds this memory, or it has just been copied.
+        unsafe { std::slice::from_raw_parts_mut(start, count) }
+    }
+
+    fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> TchTensor {
+        let shape: Vec<i64> = shape.into().iter().map(|size| *size as i64).collect();
+        let mut tensor = TchTensor::new(Tensor::empty(shape, (Kind::Float, Device::Cpu)));
+        Self::values_mut(&mut tensor).copy_from_slice(&values);
+        tensor
+    }
+}
+
+/// NVIDIA GPUs that this libtorch can use.
+pub fn cuda_devices() -> usize {
+    usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
+}
+
+/// Settings for networks whose shapes stay the same: cuDNN measures its algorithms once.
+pub fn prepare_cuda() {
+    tch::Cuda::cudnn_set_benchmark(true);
+}
+
+/// Threads of libtorch's own operations on the CPU.
+pub fn set_threads(threads: usize) {
+    tch::set_num_threads(threads as i32);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_the_memory_of_the_tensor() {
+        let mut tensor = LibTorch::tensor((0..6).map(|i| i as f32).collect(), [2, 3]);
+        assert_eq!(LibTorch::values(&tensor), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let before = tensor.tensor.data_ptr();
+        LibTorch::values_mut(&mut tensor)[4] = 9.0;
+        assert_eq!(tensor.tensor.data_ptr(), before);
+        assert_eq!(tensor.tensor.double_value(&[1, 1]), 9.0);
+    }
+
+    #[test]
+    fn shared_values_are_copied_before_they_are_written() {
+        let mut tensor = LibTorch::tensor(vec![1.0; 4], [4]);
+        let other = tensor.clone();
+        LibTorch::values_mut(&mut tensor)[0] = 2.0;
+        assert_eq!(LibTorch::values(&other), [1.0; 4]);
+        assert_eq!(LibTorch::values(&tensor), [2.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_transposed_tensor_is_put_into_rows() {
+        let tensor = LibTorch::tensor((0..6).map(|i| i as f32).collect(), [2, 3]);
+        let transposed = TchTensor::new(tensor.tensor.tr());
+        assert_eq!(LibTorch::values(&LibTorch::contiguous(transposed)), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    }
+
+    #[test]
+    fn an_empty_tensor_has_no_values() {
+        let mut tensor = LibTorch::tensor(Vec::new(), [0, 3]);
+        assert!(LibTorch::values(&tensor).is_empty() && LibTorch::values_mut(&mut tensor).is_empty());
+    }
+}

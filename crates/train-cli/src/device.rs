@@ -1,0 +1,160 @@
+//! Where to compute, by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::Result;
+use burn::tensor::Device;
+
+/// How the other kind of build is made.
+#[cfg(not(feature = "tch"))]
+const NO_LIBTORCH: &str = "this build has no libtorch; make one that has: scripts/setup_libtorch.sh && \
+                           cargo build --release --features tch";
+
+/// Where tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeviceName {
+    /// The fastest device of this build and machine.
+    Auto,
+    /// This machine's processor, in pure Rust.
+    Cpu,
+    /// This machine's processor, through libtorch.
+    LibTorch,
+    /// An NVIDIA GPU, through libtorch; the first one if no number is given.
+    LibTorchCuda(Option<usize>),
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = match text {
+            "auto" => Self::Auto,
+            "cpu" => Self::Cpu,
+            "libtorch" | "libtorch:cpu" => Self::LibTorch,
+            "libtorch:cuda" => Self::LibTorchCuda(None),
+            _ => match text.strip_prefix("libtorch:cuda:").map(str::parse) {
+                Some(Ok(index)) => Self::LibTorchCuda(Some(index)),
+                Some(Err(_)) => {
+                    return Err("the number of a GPU is a whole number, as in libtorch:cuda:0".into());
+                }
+                None => return Err(unknown(text)),
+            },
+        };
+        #[cfg(not(feature = "tch"))]
+        if matches!(name, Self::LibTorch | Self::LibTorchCuda(_)) {
+            return Err(NO_LIBTORCH.into());
+        }
+        Ok(name)
+    }
+}
+
+fn unknown(text: &str) -> String {
+    let hint = match text.split(':').next() {
+        Some("cuda" | "gpu") => "; an NVIDIA GPU is libtorch:cuda:0",
+        _ => "",
+    };
+    format!("must be auto, cpu, libtorch, libtorch:cuda or libtorch:cuda:NUMBER{hint}")
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::LibTorch => f.write_str("libtorch"),
+            Self::LibTorchCuda(None) => f.write_str("libtorch:cuda"),
+            Self::LibTorchCuda(Some(index)) => write!(f, "libtorch:cuda:{index}"),
+        }
+    }
+}
+
+impl DeviceName {
+    /// The device, without autodiff.
+    ///
+    /// # Errors
+    /// A GPU that this machine or this build does not have.
+    #[cfg(not(feature = "tch"))]
+    pub(crate) fn device(self) -> Result<Device> {
+        match self {
+            Self::Auto | Self::Cpu => Ok(Device::flex()),
+            Self::LibTorch | Self::LibTorchCuda(_) => Err(anyhow::anyhow!(NO_LIBTORCH)),
+        }
+    }
+
+    /// The device, without autodiff.
+    ///
+    /// # Errors
+    /// A GPU that this machine or this build does not have.
+    #[cfg(feature = "tch")]
+    #[allow(deprecated, reason = "Burn 0.22 is the last release with libtorch, and is pinned")]
+    pub(crate) fn device(self) -> Result<Device> {
+        match self {
+            Self::Auto if host::cuda_devices() > 0 => cuda(0),
+            Self::Auto | Self::Cpu => Ok(Device::flex()),
+            Self::LibTorch => {
+                host::set_threads(rayon::current_num_threads());
+                Ok(Device::libtorch())
+            }
+            Self::LibTorchCuda(index) => cuda(index.unwrap_or(0)),
+        }
+    }
+}
+
+#[cfg(feature = "tch")]
+#[allow(deprecated, reason = "Burn 0.22 is the last release with libtorch, and is pinned")]
+fn cuda(index: usize) -> Result<Device> {
+    match host::cuda_devices() {
+        0 => anyhow::bail!(
+            "--device libtorch:cuda:{index}: libtorch sees no GPU. Either the machine has none (nvidia-smi \
+             lists them), its driver is too old for this libtorch, or libtorch was installed without CUDA: \
+             scripts/setup_libtorch.sh --cuda && cargo build --release --features tch"
+        ),
+        count if index >= count => anyhow::bail!(
+            "--device libtorch:cuda:{index}: this machine's GPUs have the numbers 0 to {}",
+            count - 1
+        ),
+        _ => {
+            host::prepare_cuda();
+            Ok(Device::libtorch_cuda(index))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for text in ["auto", "cpu"] {
+            assert_eq!(text.parse::<DeviceName>().unwrap().to_string(), text);
+        }
+        for (text, hint) in
+            [("cuda", "libtorch:cuda:0"), ("gpu:1", "libtorch:cuda:0"), ("tpu", "must be auto")]
+        {
+            let error = text.parse::<DeviceName>().unwrap_err();
+            assert!(error.contains(hint), "{text}: {error}");
+        }
+        assert!("libtorch:cuda:x".parse::<DeviceName>().unwrap_err().contains("whole number"));
+    }
+
+    #[cfg(not(feature = "tch"))]
+    #[test]
+    fn a_build_without_libtorch_says_how_to_get_one() {
+        for text in ["libtorch", "libtorch:cuda:0"] {
+            assert!(text.parse::<DeviceName>().unwrap_err().contains("--features tch"));
+        }
+    }
+
+    #[cfg(feature = "tch")]
+    #[test]
+    fn names_of_libtorch_are_read_as_they_are_written() {
+        for text in ["libtorch", "libtorch:cuda", "libtorch:cuda:3"] {
+            assert_eq!(text.parse::<DeviceName>().unwrap().to_string(), text);
+        }
+        assert!(DeviceName::LibTorch.device().is_ok());
+        let error = DeviceName::LibTorchCuda(Some(99)).device().unwrap_err().to_string();
+        assert!(error.contains("GPU"), "{error}");
+    }
+}
