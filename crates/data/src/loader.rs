@@ -131,6 +131,12 @@ impl Loader {
         self.0.batches_per_epoch() as u64
     }
 
+    /// What every process found for its images in evaluation, one item an image, in the order of the
+    /// source.
+    pub fn in_order<T>(&self, found: Vec<Vec<T>>) -> Vec<T> {
+        Shard::in_order(found, self.0.config.batch_size)
+    }
+
     /// Unreadable images in the batches delivered so far: name and reason.
     pub fn corrupt(&self) -> Vec<(String, String)> {
         self.0.corrupt_images()

@@ -34,7 +34,7 @@ impl Shard {
 
     /// Puts what every process found for its images in evaluation, one item an image, back into the
     /// order of the source.
-    pub fn in_order<T>(found: Vec<Vec<T>>, batch_size: usize) -> Vec<T> {
+    pub(crate) fn in_order<T>(found: Vec<Vec<T>>, batch_size: usize) -> Vec<T> {
         let mut all = Vec::with_capacity(found.iter().map(Vec::len).sum());
         let mut ranks: Vec<_> = found.into_iter().map(Vec::into_iter).collect();
         while ranks.iter().any(|rank| rank.len() > 0) {

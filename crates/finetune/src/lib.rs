@@ -13,4 +13,4 @@ pub use heatmap::heatmap;
 pub use knn::{Features, knn};
 pub use layer_decay::{LayerDecay, LayerIds};
 pub use loss::{binary_cross_entropy, mean_squared_error, scale_head, soft_cross_entropy};
-pub use tally::Tally;
+pub use tally::{Judgement, Tally};

@@ -5,6 +5,8 @@
 //! [`Trainer::run`] for the loop.
 
 mod adamw;
+mod agreement;
+mod average;
 mod checkpoint;
 mod config;
 mod curves;
