@@ -7,8 +7,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use data::mixup::{Mixup, soft_targets};
 use data::rng::{Stream, rng};
 use data::transform::{EvalTransform, RandomErasing, RandomResizedCrop, TrainTransform};
-use data::{Batch, DataError, ImageSource, Labels, Loader, LoaderConfig, Position, Split, stratified_split};
-use finetune::{LayerDecay, Tally, soft_cross_entropy};
+use data::{
+    Batch, DataError, ImageSource, Labels, Loader, LoaderConfig, Position, Shard, Split, stratified_split,
+};
+use distributed::Communicator;
+use finetune::{Judgement, LayerDecay, Tally, soft_cross_entropy};
 use image::RgbImage;
 use model::drop_path::DropPath;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
@@ -16,6 +19,7 @@ use trainer::{Evaluation, Objective, ParameterGroup, ParameterRule, TrainError, 
 
 use crate::config::{DataSection, FinetuneExperiment};
 use crate::experiment::{normalize, to_device};
+use crate::world::World;
 
 /// Training and validation images.
 pub(crate) struct Data {
@@ -60,7 +64,12 @@ impl Data {
     }
 
     /// Augmented batches, for training.
-    pub(crate) fn loader(&self, config: &FinetuneExperiment, channels: usize) -> Result<Loader> {
+    pub(crate) fn loader(
+        &self,
+        config: &FinetuneExperiment,
+        channels: usize,
+        shard: Shard,
+    ) -> Result<Loader> {
         let section = &config.data;
         let fill = |mean: &f32| (255.0 * mean).round().clamp(0.0, 255.0) as u8;
         let fill: Vec<u8> = section.mean.iter().map(fill).cycle().take(3).collect();
@@ -82,6 +91,7 @@ impl Data {
             max_corrupt: section.max_corrupt,
             normalize: normalize(section, channels)?,
             erase: Some(RandomErasing { probability: config.augment.random_erasing }),
+            shard,
         };
         Ok(Loader::new(Arc::clone(&self.training), Arc::new(transform), loader_config)?)
     }
@@ -99,13 +109,15 @@ fn same_classes(training: &[String], validation: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Every image of a source once, as the network sees it in evaluation. Unreadable ones are an error:
+/// Every image of a source once, as the network sees it in evaluation, or those of this process.
+/// Unreadable ones are an error:
 /// an accuracy over other images than asked for would not be that accuracy.
 pub(crate) fn evaluation_loader(
     source: &Arc<dyn ImageSource>,
     section: &DataSection,
     channels: usize,
     batch_size: usize,
+    shard: Shard,
 ) -> Result<Loader> {
     let transform = EvalTransform { size: section.image_size.pixels() };
     let loader_config = LoaderConfig {
@@ -116,22 +128,31 @@ pub(crate) fn evaluation_loader(
         max_corrupt: 0,
         normalize: normalize(section, channels)?,
         erase: None,
+        shard,
     };
     Ok(Loader::evaluation(Arc::clone(source), Arc::new(transform), loader_config)?)
 }
 
-/// Accuracy over all images of a loader.
+/// Accuracy over all images of a loader, those of the other processes included. Counted image by
+/// image in the source's order, so that every number of processes finds the same bits.
 pub(crate) fn evaluate(
     network: &ConvNextV2ForImageClassification,
     loader: &Loader,
     classes: usize,
     device: &Device,
+    world: &dyn Communicator,
 ) -> Result<Tally, TrainError> {
-    let mut tally = Tally::new(classes);
+    let mut own = Vec::new();
     for batch in loader.batches(Position { epoch: 0, batch: 0 }) {
         let batch = batch.map_err(TrainError::data)?;
         let logits = logits(network, batch.images, batch.shape, device);
-        tally.add(&logits, &batch.labels);
+        own.extend(Judgement::of(&logits, &batch.labels, classes).flat_map(Judgement::to_numbers));
+    }
+    let found = world.all_gather_f64(&own)?.into_iter();
+    let found = found.map(|rank| rank.as_chunks().0.to_vec()).collect();
+    let mut tally = Tally::new(classes);
+    for judgement in loader.in_order(found) {
+        tally.count(Judgement::from_numbers(judgement));
     }
     Ok(tally)
 }
@@ -157,6 +178,8 @@ pub(crate) struct Classification {
     /// With autodiff.
     device: Device,
     validation: Loader,
+    /// Evaluates together.
+    world: Arc<dyn Communicator>,
 }
 
 impl Classification {
@@ -165,6 +188,7 @@ impl Classification {
         model: &ConvNextV2Config,
         data: &Data,
         device: &Device,
+        world: &World,
     ) -> Result<Self> {
         let batch = config.train.batch_size;
         Ok(Self {
@@ -179,7 +203,14 @@ impl Classification {
             },
             drop_path_rates: model.drop_path_rates(),
             device: device.clone(),
-            validation: evaluation_loader(&data.validation, &config.data, model.num_channels, batch)?,
+            validation: evaluation_loader(
+                &data.validation,
+                &config.data,
+                model.num_channels,
+                batch,
+                world.shard(),
+            )?,
+            world: world.communicator(),
         })
     }
 }
@@ -214,7 +245,8 @@ impl Objective for Classification {
     }
 
     fn evaluate(&self, model: &Self::Model) -> Result<Option<Evaluation>, TrainError> {
-        let tally = evaluate(model, &self.validation, self.classes, &self.device.clone().inner())?;
+        let device = self.device.clone().inner();
+        let tally = evaluate(model, &self.validation, self.classes, &device, self.world.as_ref())?;
         Ok(Some(Evaluation {
             score: tally.top1_accuracy(),
             metrics: vec![

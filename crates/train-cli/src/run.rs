@@ -1,11 +1,13 @@
 //! What pretraining and fine-tuning share: opening a run, training, saying how it went.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::train::Interrupter;
 use data::Loader;
+use distributed::Communicator;
 use trainer::{
     Objective, Outcome, Plan, ProgressKind, RunDir, State, TrainError, Trainer, progress, read_state,
 };
@@ -13,9 +15,32 @@ use trainer::{
 use crate::args::RunArgs;
 use crate::checkpoint::{CONFIG_FILE, folder_of, write_config};
 use crate::config::{self, Experiment};
+use crate::world::World;
 
-/// A new run directory, or the one to continue, and the checkpoint to continue from.
-pub(crate) fn open_run<C: Experiment>(args: &RunArgs, config: &C) -> Result<(RunDir, Option<PathBuf>)> {
+/// A new run directory, or the one to continue, and the checkpoint to continue from. Rank 0 decides,
+/// and the others hear of it.
+pub(crate) fn open_run<C: Experiment>(
+    args: &RunArgs,
+    config: &C,
+    world: &World,
+) -> Result<(RunDir, Option<PathBuf>)> {
+    let own = if world.is_leader() { Some(open_here(args, config)?) } else { None };
+    let text = |path: Option<&Path>| path.map_or(String::new(), |path| path.display().to_string());
+    let (run_dir, checkpoint) = own
+        .as_ref()
+        .map_or((None, None), |(run_dir, checkpoint)| (Some(run_dir.path()), checkpoint.as_deref()));
+    let run_dir = world.broadcast_text(&text(run_dir))?;
+    let checkpoint = world.broadcast_text(&text(checkpoint))?;
+    Ok(own.unwrap_or_else(|| {
+        let checkpoint = (!checkpoint.is_empty()).then(|| PathBuf::from(checkpoint));
+        (RunDir::of_leader(Path::new(&run_dir)), checkpoint)
+    }))
+}
+
+fn open_here<C: Experiment>(args: &RunArgs, config: &C) -> Result<(RunDir, Option<PathBuf>)> {
+    if let (Some(checkpoint), Some(_)) = (args.resume.as_deref().filter(|from| *from != "auto"), &args.init) {
+        bail!("--init starts a new run and --resume {checkpoint} continues one; give one of them");
+    }
     let path = match &args.run_dir {
         Some(path) => path.clone(),
         None => Path::new("runs").join(run_name(&args.config)?),
@@ -113,6 +138,7 @@ pub(crate) fn train<O: Objective<Batch = data::Batch>>(
     ctrlc::set_handler(move || signalled.stop(Some("interrupted by a signal")))
         .context("cannot install the signal handler")?;
     let kind = match (args.tui, std::io::stderr().is_terminal()) {
+        _ if !trainer.world.is_leader() => ProgressKind::Silent,
         (true, _) => ProgressKind::Tui,
         (false, true) => ProgressKind::Bar,
         (false, false) => ProgressKind::Plain,
@@ -125,9 +151,22 @@ pub(crate) fn train<O: Objective<Batch = data::Batch>>(
     Ok(trainer.run(state, batches, progress.as_mut(), &interrupter)?)
 }
 
+/// Unreadable images that any process met: name and reason.
+fn all_corrupt(loader: &Loader, world: &dyn Communicator) -> Result<BTreeSet<(String, String)>> {
+    let own = serde_json::to_vec(&loader.corrupt())?;
+    let mut all = BTreeSet::new();
+    for found in world.all_gather(&own)? {
+        all.extend(serde_json::from_slice::<Vec<_>>(&found)?);
+    }
+    Ok(all)
+}
+
 /// What came out, and what to do next.
-pub(crate) fn tell<O: Objective>(outcome: &Outcome, trainer: &Trainer<O>, loader: &Loader) {
-    let corrupt = loader.corrupt();
+pub(crate) fn tell<O: Objective>(outcome: &Outcome, trainer: &Trainer<O>, loader: &Loader) -> Result<()> {
+    let corrupt = all_corrupt(loader, trainer.world.as_ref())?;
+    if !trainer.world.is_leader() {
+        return Ok(());
+    }
     if !corrupt.is_empty() {
         println!("skipped {} unreadable image{}:", corrupt.len(), if corrupt.len() == 1 { "" } else { "s" });
         for (name, reason) in corrupt {
@@ -163,6 +202,7 @@ pub(crate) fn tell<O: Objective>(outcome: &Outcome, trainer: &Trainer<O>, loader
     if outcome.interrupted.is_some() {
         println!("continue with the same command and --resume auto");
     }
+    Ok(())
 }
 
 /// The name of a run after its configuration file.

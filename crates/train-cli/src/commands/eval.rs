@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::args::EvalArgs;
 use crate::checkpoint::Classifier;
 use crate::classification::{Data, evaluate, evaluation_loader};
+use crate::world::World;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -33,7 +34,11 @@ struct Confusion<'a> {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
-    let device = args.device.device()?;
+    World::enter(args.device, |world| eval(args, world))
+}
+
+fn eval(args: &EvalArgs, world: &World) -> Result<()> {
+    let device = world.device(args.device)?;
     let classifier = Classifier::open(&args.checkpoint, &device)?;
     let mut config = classifier.config.clone();
     let source = match &args.data {
@@ -60,9 +65,13 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
             ),
         }
     }
-    let loader = evaluation_loader(&source, &config.data, classifier.model.num_channels, args.batch)?;
+    let channels = classifier.model.num_channels;
+    let loader = evaluation_loader(&source, &config.data, channels, args.batch, world.shard())?;
     let start = Instant::now();
-    let tally = evaluate(&classifier.network, &loader, classes.len(), &device)?;
+    let tally = evaluate(&classifier.network, &loader, classes.len(), &device, &**world)?;
+    if !world.is_leader() {
+        return Ok(());
+    }
     let report = Report {
         checkpoint: classifier.folder.display().to_string(),
         images: tally.images,

@@ -17,6 +17,7 @@ use crate::classification::{self, Classification, Data};
 use crate::config::{self, FinetuneExperiment};
 use crate::plan::{giga, millions};
 use crate::run::{open_run, tell, train};
+use crate::world::{World, say};
 
 /// What `--json` prints before a run.
 #[derive(Serialize)]
@@ -37,6 +38,10 @@ struct Summary {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    World::enter(args.device, |world| finetune(args, world))
+}
+
+fn finetune(args: &RunArgs, world: &World) -> Result<()> {
     let mut config = resolve(args)?;
     let data = Data::open(&config)?;
     config.finetune.classes = data.training.classes().to_vec();
@@ -44,8 +49,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         num_labels: config.finetune.classes.len(),
         ..config.model.resolve(config.data.image_size)?
     };
-    let loader = data.loader(&config, model.num_channels)?;
-    let plan = Plan::new(&config.train, loader.batches_per_epoch());
+    let loader = data.loader(&config, model.num_channels, world.shard())?;
+    let plan = Plan::new(&config.train, loader.batches_per_epoch(), world.world_size());
     if plan.steps_per_epoch() == 0 {
         bail!(
             "one update takes {} images, the data have {}; lower train.batch_size or train.accumulate",
@@ -53,21 +58,27 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             data.training.len()
         );
     }
-    let device = args.device.device()?.autodiff();
+    let device = world.device(args.device)?.autodiff();
     let zeros = ConvNextV2ForImageClassification::zeros(&model, &device)?;
     let groups = classification::groups(&config, &model, &zeros);
     let summary = summary(&config, &model, &data, &plan, &groups);
-    match args.json {
-        true => println!("{}", serde_json::to_string(&summary)?),
-        false => show(&summary),
+    match (world.is_leader(), args.json) {
+        (false, _) => {}
+        (true, true) => println!("{}", serde_json::to_string(&summary)?),
+        (true, false) => show(&summary),
     }
     if args.dry_run {
         return Ok(());
     }
 
-    let network = network(args, &config, &model, &device)?;
-    let objective = Classification::new(&config, &model, &data, &device)?;
-    let (run_dir, checkpoint) = open_run(args, &config)?;
+    let begin = || network(args, &config, &model, &device, world);
+    let network = if args.resume.is_some() {
+        freeze(&config, zeros.with_kernels(config.model.kernels))
+    } else {
+        begin()?
+    };
+    let objective = Classification::new(&config, &model, &data, &device, world)?;
+    let (run_dir, checkpoint) = open_run(args, &config, world)?;
     let trainer = Trainer {
         objective,
         groups,
@@ -81,17 +92,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             patience: config.finetune.patience,
         }),
         run_dir,
+        world: world.communicator(),
     };
     let state = match &checkpoint {
         Some(checkpoint) => {
-            println!("resuming from {}", checkpoint.display());
+            say!(world, "resuming from {}", checkpoint.display());
             trainer.resume(network, checkpoint)?
         }
+        // Asked to resume, but there is nothing yet.
+        None if args.resume.is_some() => trainer.start(begin()?),
         None => trainer.start(network),
     };
     let outcome = train(args, &trainer, state, &loader)?;
-    tell(&outcome, &trainer, &loader);
-    Ok(())
+    tell(&outcome, &trainer, &loader)
 }
 
 /// The configuration with everything that the command line changes.
@@ -121,14 +134,15 @@ fn network(
     config: &FinetuneExperiment,
     model: &ConvNextV2Config,
     device: &Device,
+    world: &World,
 ) -> Result<ConvNextV2ForImageClassification> {
     let fresh = ConvNextV2ForImageClassification::new(model, config.seed, device)?;
     let fresh = scale_head(fresh.with_kernels(config.model.kernels), config.finetune.head_init_scale);
     let init = args.init.as_deref().or(config.finetune.init.as_deref());
     let network = match init.filter(|path| *path != Path::new("none")) {
-        // A run that goes on finds its weights in its checkpoint.
         None => fresh,
-        Some(_) if args.resume.is_some() => fresh,
+        // The others get their weights from rank 0.
+        Some(_) if !world.is_leader() => fresh,
         Some(path) => {
             let (network, top) = initialize_classifier(path, fresh)?;
             println!("starting from {}", path.display());
@@ -138,14 +152,16 @@ fn network(
             network
         }
     };
-    Ok(match config.finetune.freeze {
-        Freeze::None => network,
-        Freeze::Encoder => freeze_encoder(network),
-    })
+    Ok(freeze(config, network))
 }
 
-fn freeze_encoder(mut network: ConvNextV2ForImageClassification) -> ConvNextV2ForImageClassification {
-    network.convnextv2.encoder = network.convnextv2.encoder.no_grad();
+fn freeze(
+    config: &FinetuneExperiment,
+    mut network: ConvNextV2ForImageClassification,
+) -> ConvNextV2ForImageClassification {
+    if config.finetune.freeze == Freeze::Encoder {
+        network.convnextv2.encoder = network.convnextv2.encoder.no_grad();
+    }
     network
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod embed;
 pub(crate) mod eval;
 pub(crate) mod finetune;
 pub(crate) mod info;
+pub(crate) mod launch;
 pub(crate) mod predict;
 pub(crate) mod pretrain;
 pub(crate) mod reconstruct;

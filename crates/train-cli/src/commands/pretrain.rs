@@ -10,21 +10,28 @@ use crate::config::{self, PretrainConfig};
 use crate::experiment::{self, Pretraining};
 use crate::plan::RunPlan;
 use crate::run::{open_run, tell, train};
+use crate::world::{World, say};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    World::enter(args.device, |world| pretrain(args, world))
+}
+
+fn pretrain(args: &RunArgs, world: &World) -> Result<()> {
     let config = resolve(args)?;
     let model = config.model.resolve(config.data.image_size)?;
     config.fcmae.mask_shape(&model, config.data.image_size.pixels())?;
-    let data = experiment::open_data(&config, model.num_channels)?;
-    let plan = experiment::plan(&config, &data)?;
+    let data = experiment::open_data(&config, model.num_channels, world.shard())?;
+    let plan = experiment::plan(&config, &data, world.world_size())?;
 
-    let device = args.device.device()?.autodiff();
+    let device = world.device(args.device)?.autodiff();
     let zeros = Fcmae::zeros(&config.fcmae, &model, config.model.kernels, &device)?;
     let groups = experiment::groups(&config, &zeros);
-    let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups, &device)?;
-    match args.json {
-        true => println!("{}", serde_json::to_string(&run_plan)?),
-        false => println!("{run_plan}"),
+    if world.is_leader() {
+        let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups, &device)?;
+        match args.json {
+            true => println!("{}", serde_json::to_string(&run_plan)?),
+            false => println!("{run_plan}"),
+        }
     }
     if args.dry_run {
         return Ok(());
@@ -32,19 +39,18 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
 
     // Everything that can fail comes before the run directory is made.
     let objective = Pretraining::new(&config, &model, data.source.as_ref(), &device)?;
-    let network = match (&args.resume, &args.init) {
-        (Some(_), _) => zeros,
-        (None, None) => Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?,
-        (None, Some(path)) => {
-            let fresh = Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?;
-            let (network, report) = initialize_from(path, fresh)?;
-            if !report.missing.is_empty() {
-                println!("{} has no decoder: that one starts fresh", path.display());
-            }
-            network
+    let begin = || -> Result<Fcmae> {
+        let fresh = Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?;
+        // The others get their weights from rank 0.
+        let Some(path) = args.init.as_ref().filter(|_| world.is_leader()) else { return Ok(fresh) };
+        let (network, report) = initialize_from(path, fresh)?;
+        if !report.missing.is_empty() {
+            println!("{} has no decoder: that one starts fresh", path.display());
         }
+        Ok(network)
     };
-    let (run_dir, checkpoint) = open_run(args, &config)?;
+    let network = if args.resume.is_some() { zeros } else { begin()? };
+    let (run_dir, checkpoint) = open_run(args, &config, world)?;
     let trainer = Trainer {
         objective,
         groups,
@@ -55,21 +61,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         ema_decay: None,
         evaluation: None,
         run_dir,
+        world: world.communicator(),
     };
     let state = match &checkpoint {
         Some(checkpoint) => {
-            println!("resuming from {}", checkpoint.display());
+            say!(world, "resuming from {}", checkpoint.display());
             trainer.resume(network, checkpoint)?
         }
         // Asked to resume, but there is nothing yet.
-        None if args.resume.is_some() => {
-            trainer.start(Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?)
-        }
+        None if args.resume.is_some() => trainer.start(begin()?),
         None => trainer.start(network),
     };
     let outcome = train(args, &trainer, state, &data.loader)?;
-    tell(&outcome, &trainer, &data.loader);
-    Ok(())
+    tell(&outcome, &trainer, &data.loader)
 }
 
 /// The configuration with everything that the command line changes.
