@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 use crate::rng::{Stream, rng};
 use crate::shard::Shard;
-use crate::source::ImageSource;
+use crate::source::{ImageSource, Target};
 use crate::transform::{Normalize, RandomErasing, Transform};
 
 /// Images of one forward pass.
@@ -25,8 +25,10 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// `[N, C, H, W]`.
     pub shape: [usize; 4],
-    /// A class index an image; empty for images without labels.
+    /// A class index an image; empty for images without one.
     pub labels: Vec<u32>,
+    /// The numbers of every image, row by row; empty for images without them.
+    pub values: Vec<f32>,
     /// Index of every image in the source.
     pub indices: Vec<u64>,
     /// The pass over the data that the batch belongs to.
@@ -131,10 +133,12 @@ impl Loader {
         self.0.batches_per_epoch() as u64
     }
 
-    /// What every process found for its images in evaluation, one item an image, in the order of the
-    /// source.
-    pub fn in_order<T>(&self, found: Vec<Vec<T>>) -> Vec<T> {
-        Shard::in_order(found, self.0.config.batch_size)
+    /// Batches that rank 0 makes in evaluation: no other process makes more, and each at most one
+    /// less.
+    pub fn rounds(&self) -> u64 {
+        let LoaderConfig { batch_size, shard, .. } = self.0.config;
+        let batches = self.0.source.len().div_ceil(batch_size);
+        Shard { rank: 0, ..shard }.share(batches) as u64
     }
 
     /// Unreadable images in the batches delivered so far: name and reason.
@@ -278,7 +282,8 @@ impl Maker {
         let [height, width] = shared.transform.size();
         let shape = [wanted.len(), shared.config.normalize.channels(), height, width];
         let images = Vec::with_capacity(shape.iter().product());
-        let mut batch = Batch { images, shape, labels: Vec::new(), indices: Vec::new(), epoch };
+        let (labels, values, indices) = (Vec::new(), Vec::new(), Vec::new());
+        let mut batch = Batch { images, shape, labels, values, indices, epoch };
         let mut unreadable = BTreeMap::new();
         for &index in wanted {
             if self.stop.load(Relaxed) {
@@ -343,7 +348,11 @@ impl Shared {
                     if let Some(erase) = self.config.erase {
                         erase.apply(&mut batch.images[start..], self.transform.size(), &mut rng);
                     }
-                    batch.labels.extend(sample.label);
+                    match sample.target {
+                        Target::None => {}
+                        Target::Class(class) => batch.labels.push(class),
+                        Target::Values(values) => batch.values.extend(values),
+                    }
                     batch.indices.push(index as u64);
                     return Ok(());
                 }
@@ -411,7 +420,7 @@ mod tests {
                 return Err(DataError::Decode { path: PathBuf::from("x"), reason: "broken".into() });
             }
             let image = RgbImage::from_fn(12, 9, |x, y| Rgb([index as u8, x as u8, y as u8]));
-            Ok(Sample { image, label: Some(index as u32 % 3) })
+            Ok(Sample { image, target: Target::Class(index as u32 % 3) })
         }
 
         fn len(&self) -> usize {
@@ -446,8 +455,12 @@ mod tests {
             shard: Shard::default(),
         };
         let source = Arc::new(Numbered { count: 22, broken: broken.to_vec() });
-        Loader::new(source, Arc::new(TrainTransform { crop, hflip: true, rand_augment: None }), config)
-            .unwrap()
+        Loader::new(
+            source,
+            Arc::new(TrainTransform { crop, hflip: true, color_jitter: None, rand_augment: None }),
+            config,
+        )
+        .unwrap()
     }
 
     const START: Position = Position { epoch: 0, batch: 0 };
@@ -594,6 +607,13 @@ mod tests {
                 assert_eq!(ranks[number % world_size][number / world_size], *batch);
             }
             assert_eq!(ranks.iter().map(Vec::len).sum::<usize>(), 22usize.div_ceil(batch_size));
+            let config = LoaderConfig {
+                batch_size,
+                shard: Shard { rank: world_size - 1, world_size },
+                ..config.clone()
+            };
+            let last = Loader::evaluation(Arc::clone(source), Arc::clone(transform), config).unwrap();
+            assert_eq!(last.rounds(), ranks[0].len() as u64);
         }
     }
 

@@ -31,19 +31,6 @@ impl Shard {
     pub(crate) fn share(&self, batches: usize) -> usize {
         batches.saturating_sub(self.rank).div_ceil(self.world_size)
     }
-
-    /// Puts what every process found for its images in evaluation, one item an image, back into the
-    /// order of the source.
-    pub(crate) fn in_order<T>(found: Vec<Vec<T>>, batch_size: usize) -> Vec<T> {
-        let mut all = Vec::with_capacity(found.iter().map(Vec::len).sum());
-        let mut ranks: Vec<_> = found.into_iter().map(Vec::into_iter).collect();
-        while ranks.iter().any(|rank| rank.len() > 0) {
-            for rank in &mut ranks {
-                all.extend(rank.take(batch_size));
-            }
-        }
-        all
-    }
 }
 
 #[cfg(test)]
@@ -51,20 +38,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_dealt_out_come_back_in_order() {
-        for images in [0usize, 1, 5, 6, 7, 23] {
-            for (batch_size, world_size) in [(1, 1), (3, 1), (3, 2), (2, 3), (4, 5), (30, 2)] {
-                let batches: Vec<_> =
-                    (0..images).collect::<Vec<_>>().chunks(batch_size).map(<[_]>::to_vec).collect();
-                let found: Vec<Vec<usize>> = (0..world_size)
-                    .map(|rank| {
-                        let own: Vec<_> = batches.iter().skip(rank).step_by(world_size).collect();
-                        assert_eq!(Shard { rank, world_size }.share(batches.len()), own.len());
-                        own.into_iter().flatten().copied().collect()
-                    })
-                    .collect();
-                assert_eq!(Shard::in_order(found, batch_size), (0..images).collect::<Vec<_>>());
-            }
+    fn every_batch_is_dealt_to_one_process() {
+        for (batches, world_size) in [(0, 2), (1, 3), (6, 3), (7, 3), (8, 3), (5, 1)] {
+            let shares: Vec<_> =
+                (0..world_size).map(|rank| Shard { rank, world_size }.share(batches)).collect();
+            assert_eq!(shares.iter().sum::<usize>(), batches);
+            assert!(shares.iter().all(|share| shares[0] - share <= 1), "{shares:?}");
         }
+    }
+
+    #[test]
+    fn slices_follow_each_other() {
+        let start = |rank, batch| Shard { rank, world_size: 3 }.start(batch, 4);
+        assert_eq!([start(0, 0), start(1, 0), start(2, 0), start(0, 1)], [0, 4, 8, 12]);
     }
 }

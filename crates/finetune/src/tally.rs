@@ -2,52 +2,6 @@
 
 use serde::Serialize;
 
-/// What became of one image whose class is known.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Judgement {
-    label: usize,
-    predicted: usize,
-    /// Classes with a higher score; all of them where the score is no number.
-    above: usize,
-    /// log p(class)
-    log_probability: f64,
-}
-
-impl Judgement {
-    /// Of images by their logits `[N, classes]`. Of equal scores the lower class wins; a score that
-    /// is no number never does.
-    pub fn of(logits: &[f32], labels: &[u32], classes: usize) -> impl Iterator<Item = Self> {
-        logits.chunks_exact(classes).zip(labels).map(|(logits, label)| Self::one(logits, *label as usize))
-    }
-
-    fn one(logits: &[f32], label: usize) -> Self {
-        let order = |v: f32| if v.is_nan() { f32::NEG_INFINITY } else { v };
-        let own = order(logits[label]);
-        let above = (logits.iter().enumerate())
-            .filter(|(class, v)| {
-                let v = order(**v);
-                v > own || (v == own && *class < label)
-            })
-            .count();
-        let above = if logits[label].is_nan() { usize::MAX } else { above };
-        let predicted = (0..logits.len())
-            .fold(0, |best, class| if order(logits[class]) > order(logits[best]) { class } else { best });
-        Self { label, predicted, above, log_probability: log_probability(logits, label) }
-    }
-
-    /// For the way to another process.
-    pub fn to_numbers(self) -> [f64; 4] {
-        let above = if self.above == usize::MAX { f64::INFINITY } else { self.above as f64 };
-        [self.label as f64, self.predicted as f64, above, self.log_probability]
-    }
-
-    /// The inverse of [`Judgement::to_numbers`].
-    pub fn from_numbers([label, predicted, above, log_probability]: [f64; 4]) -> Self {
-        // An infinite number becomes the largest.
-        Self { label: label as usize, predicted: predicted as usize, above: above as usize, log_probability }
-    }
-}
-
 /// Counts over images whose class is known. The same for any division into batches.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Tally {
@@ -71,18 +25,28 @@ impl Tally {
         Self { classes, images: 0, top1: 0, top5: 0, loss: 0.0, confusion: vec![0; classes * classes] }
     }
 
-    /// Counts images by their logits `[N, classes]`, as [`Judgement`] judges them.
+    /// Counts images by their logits `[N, classes]`. Of equal scores the lower class wins; a score
+    /// that is no number never does.
     pub fn add(&mut self, logits: &[f32], labels: &[u32]) {
-        Judgement::of(logits, labels, self.classes).for_each(|judgement| self.count(judgement));
-    }
-
-    /// Counts one image.
-    pub fn count(&mut self, judgement: Judgement) {
-        self.images += 1;
-        self.top1 += u64::from(judgement.above == 0);
-        self.top5 += u64::from(judgement.above < 5);
-        self.loss -= judgement.log_probability;
-        self.confusion[judgement.label * self.classes + judgement.predicted] += 1;
+        for (logits, label) in logits.chunks_exact(self.classes).zip(labels) {
+            let label = *label as usize;
+            let order = |v: f32| if v.is_nan() { f32::NEG_INFINITY } else { v };
+            let own = order(logits[label]);
+            let above = (logits.iter().enumerate())
+                .filter(|(class, v)| {
+                    let v = order(**v);
+                    v > own || (v == own && *class < label)
+                })
+                .count();
+            let wrong = logits[label].is_nan();
+            let predicted = (0..self.classes)
+                .fold(0, |best, class| if order(logits[class]) > order(logits[best]) { class } else { best });
+            self.images += 1;
+            self.top1 += u64::from(above == 0 && !wrong);
+            self.top5 += u64::from(above < 5 && !wrong);
+            self.loss -= log_probability(logits, label);
+            self.confusion[label * self.classes + predicted] += 1;
+        }
     }
 
     fn share(&self, count: u64) -> f64 {
@@ -140,15 +104,6 @@ mod tests {
         let first = (1f64.exp() + 2f64.exp() + 3f64.exp()).ln() - 2.0;
         assert!((sound.loss() - (first + 3f64.ln()) / 2.0).abs() < 1e-12);
         assert_eq!(sound.class_accuracy(), [Some(1.0), None, Some(0.0)]);
-    }
-
-    #[test]
-    fn judgements_survive_the_way_to_another_process() {
-        for judgement in Judgement::of(&LOGITS, &[2, 0, 1, 0], 3) {
-            let there = Judgement::from_numbers(judgement.to_numbers());
-            // Not equal where a number is none.
-            assert_eq!(format!("{there:?}"), format!("{judgement:?}"));
-        }
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! A fine-tuning experiment put together: data, objective, groups.
 
+use std::collections::HashSet;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::{Device, Tensor, TensorData};
-use data::mixup::{Mixup, soft_targets};
+use data::mixup::{Mixup, mixed_values, soft_targets};
 use data::rng::{Stream, rng};
-use data::transform::{EvalTransform, RandomErasing, RandomResizedCrop, TrainTransform};
+use data::transform::{ColorJitter, EvalTransform, RandomErasing, RandomResizedCrop, TrainTransform};
 use data::{
-    Batch, DataError, ImageSource, Labels, Loader, LoaderConfig, Position, Shard, Split, stratified_split,
+    Batch, DataError, Format, ImageSource, Labels, Loader, LoaderConfig, Position, Shard, Split, Subset,
+    Task, stratified_split, with_classes,
 };
 use distributed::Communicator;
-use finetune::{Judgement, LayerDecay, Tally, soft_cross_entropy};
+use finetune::{LayerDecay, Metrics, ProblemType};
 use image::RgbImage;
 use model::drop_path::DropPath;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
@@ -28,8 +32,19 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// A `val` folder beside `train`, the data set's own division, or `data.val_fraction`.
+    /// A `val` folder beside `train`, the data set's own division, `data.val_csv` or
+    /// `data.val_fraction`.
     pub(crate) fn open(config: &FinetuneExperiment) -> Result<Self> {
+        let Self { training, validation } = Self::divided(config)?;
+        if training.task() != validation.task() {
+            bail!("the validation images have targets of another kind than the training images");
+        }
+        // Their numbers must mean the same.
+        let validation = with_classes(validation, training.classes()).context("in the validation images")?;
+        Ok(Self { training, validation })
+    }
+
+    fn divided(config: &FinetuneExperiment) -> Result<Self> {
         let path = config.data.path.as_deref();
         let path =
             path.ok_or_else(|| anyhow!("no images: give --data DIR, or path = \"…\" in the [data] section"))?;
@@ -44,11 +59,15 @@ impl Data {
             }
             return Ok(Self { training: Arc::new(training), validation: Arc::new(validation) });
         }
+        if let Some(csv) = &config.data.val_csv {
+            let validation = data::open(csv, Format::Auto, Split::Val, Labels::Required)?;
+            return Ok(Self { training: Arc::new(without(&training, &*validation)), validation });
+        }
         let validation = match data::open(path, config.data.format, Split::Val, Labels::Required) {
             Ok(validation) => validation,
             Err(DataError::NoSplit { .. }) => bail!(
-                "{} has no validation images; add a folder val beside train, or hold some out: \
-                 --set data.val_fraction=0.1",
+                "{} has no validation images; add a folder val beside train, name them in data.val_csv, \
+                 or hold some out: --set data.val_fraction=0.1",
                 path.display()
             ),
             Err(error) => return Err(error.into()),
@@ -59,7 +78,6 @@ impl Data {
                 path.display()
             );
         }
-        same_classes(training.classes(), validation.classes())?;
         Ok(Self { training, validation })
     }
 
@@ -81,6 +99,9 @@ impl Data {
                 ratio: section.crop_ratio,
             },
             hflip: section.hflip,
+            color_jitter: Some(config.augment.color_jitter)
+                .filter(|strength| *strength > 0.0)
+                .map(|strength| ColorJitter { strength }),
             rand_augment: config.augment.rand_augment.map(|augment| (augment, fill)),
         };
         let loader_config = LoaderConfig {
@@ -97,16 +118,21 @@ impl Data {
     }
 }
 
-/// Validation images must be of classes that are trained; their numbers must mean the same.
-fn same_classes(training: &[String], validation: &[String]) -> Result<()> {
-    if let Some(unknown) = validation.iter().find(|class| !training.contains(class)) {
-        bail!("class {unknown} has validation images but no training images");
+/// The images of a source that are not in another one.
+fn without(source: &Arc<dyn ImageSource>, other: &dyn ImageSource) -> Subset {
+    // The same file may have been named in two ways.
+    let file = |name: String| fs::canonicalize(&name).unwrap_or(name.into());
+    let held_out: HashSet<PathBuf> = (0..other.len()).map(|index| file(other.name(index))).collect();
+    Subset::new(source, |index| !held_out.contains(&file(source.name(index))))
+}
+
+/// What the targets of a source train a network for.
+pub(crate) fn problem_type(task: Task) -> ProblemType {
+    match task {
+        Task::Class => ProblemType::SingleLabelClassification,
+        Task::Labels => ProblemType::MultiLabelClassification,
+        Task::Numbers => ProblemType::Regression,
     }
-    if training != validation {
-        let missing: Vec<_> = training.iter().filter(|class| !validation.contains(class)).cloned().collect();
-        bail!("no validation images of: {}", missing.join(", "));
-    }
-    Ok(())
 }
 
 /// Every image of a source once, as the network sees it in evaluation, or those of this process.
@@ -133,28 +159,64 @@ pub(crate) fn evaluation_loader(
     Ok(Loader::evaluation(Arc::clone(source), Arc::new(transform), loader_config)?)
 }
 
-/// Accuracy over all images of a loader, those of the other processes included. Counted image by
-/// image in the source's order, so that every number of processes finds the same bits.
+/// How well a network does over all images of a loader, those of the other processes included. Counted
+/// in the order of one process, so that any number of processes finds the same.
 pub(crate) fn evaluate(
     network: &ConvNextV2ForImageClassification,
     loader: &Loader,
-    classes: usize,
+    mut metrics: Metrics,
     device: &Device,
     world: &dyn Communicator,
-) -> Result<Tally, TrainError> {
-    let mut own = Vec::new();
-    for batch in loader.batches(Position { epoch: 0, batch: 0 }) {
-        let batch = batch.map_err(TrainError::data)?;
-        let logits = logits(network, batch.images, batch.shape, device);
-        own.extend(Judgement::of(&logits, &batch.labels, classes).flat_map(Judgement::to_numbers));
+) -> Result<Metrics, TrainError> {
+    for_every_batch(network, loader, device, world, |logits, labels, values| {
+        metrics.add(logits, labels, values);
+    })?;
+    Ok(metrics)
+}
+
+/// What a network makes of every image of a loader and of those of the other processes, batch by batch
+/// in the order of the source: logits, classes, values.
+pub(crate) fn for_every_batch(
+    network: &ConvNextV2ForImageClassification,
+    loader: &Loader,
+    device: &Device,
+    world: &dyn Communicator,
+    mut see: impl FnMut(&[f32], &[u32], &[f32]),
+) -> Result<(), TrainError> {
+    let mut batches = loader.batches(Position { epoch: 0, batch: 0 });
+    for _ in 0..loader.rounds() {
+        // In the last round, some processes have none.
+        let own = match batches.next() {
+            Some(batch) => {
+                let batch = batch.map_err(TrainError::data)?;
+                let logits = logits(network, batch.images, batch.shape, device);
+                (logits, batch.labels, batch.values)
+            }
+            None => Default::default(),
+        };
+        if world.world_size() == 1 {
+            see(&own.0, &own.1, &own.2);
+            continue;
+        }
+        let logits = world.all_gather(&bytes(&own.0, f32::to_le_bytes))?;
+        let labels = world.all_gather(&bytes(&own.1, u32::to_le_bytes))?;
+        let values = world.all_gather(&bytes(&own.2, f32::to_le_bytes))?;
+        for ((logits, labels), values) in
+            logits.iter().zip(&labels).zip(&values).filter(|of| !of.0.0.is_empty())
+        {
+            let [logits, values] = [logits, values].map(|bytes| numbers(bytes, f32::from_le_bytes));
+            see(&logits, &numbers(labels, u32::from_le_bytes), &values);
+        }
     }
-    let found = world.all_gather_f64(&own)?.into_iter();
-    let found = found.map(|rank| rank.as_chunks().0.to_vec()).collect();
-    let mut tally = Tally::new(classes);
-    for judgement in loader.in_order(found) {
-        tally.count(Judgement::from_numbers(judgement));
-    }
-    Ok(tally)
+    Ok(())
+}
+
+fn bytes<T: Copy>(numbers: &[T], bytes: fn(T) -> [u8; 4]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| bytes(*number)).collect()
+}
+
+fn numbers<T>(bytes: &[u8], number: fn([u8; 4]) -> T) -> Vec<T> {
+    bytes.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
 }
 
 /// Logits of normalised images, row by row.
@@ -171,7 +233,9 @@ pub(crate) fn logits(
 /// Classification on batches of images.
 pub(crate) struct Classification {
     seed: u64,
-    classes: usize,
+    problem: ProblemType,
+    /// Classes, or numbers to predict.
+    outputs: usize,
     smoothing: f64,
     mixup: Mixup,
     drop_path_rates: Vec<f64>,
@@ -193,7 +257,8 @@ impl Classification {
         let batch = config.train.batch_size;
         Ok(Self {
             seed: config.seed,
-            classes: model.num_labels,
+            problem: problem_type(data.training.task()),
+            outputs: model.num_labels,
             smoothing: config.finetune.label_smoothing,
             mixup: Mixup {
                 mixup_alpha: config.augment.mixup,
@@ -215,6 +280,23 @@ impl Classification {
     }
 }
 
+impl Classification {
+    /// Targets `[N, outputs]` of a batch that was mixed by λ, smoothed.
+    fn targets(&self, batch: &Batch, lambda: f64) -> Vec<f32> {
+        let mixed = || mixed_values(&batch.values, self.outputs, lambda);
+        match self.problem {
+            ProblemType::SingleLabelClassification => {
+                soft_targets(&batch.labels, self.outputs, lambda, self.smoothing)
+            }
+            ProblemType::MultiLabelClassification => {
+                let smooth = |v: f32| (f64::from(v) * (1.0 - self.smoothing) + self.smoothing / 2.0) as f32;
+                mixed().into_iter().map(smooth).collect()
+            }
+            ProblemType::Regression => mixed(),
+        }
+    }
+}
+
 impl Objective for Classification {
     type Model = ConvNextV2ForImageClassification;
     type Batch = Batch;
@@ -230,14 +312,14 @@ impl Objective for Classification {
         let mix = self.mixup.draw([height, width], &mut draws);
         mix.apply(&mut batch.images, batch.shape);
         let lambda = mix.lambda([height, width]);
-        let targets = soft_targets(&batch.labels, self.classes, lambda, self.smoothing);
-        let targets = Tensor::from_data(TensorData::new(targets, [samples, self.classes]), &self.device);
+        let targets = TensorData::new(self.targets(&batch, lambda), [samples, self.outputs]);
+        let targets = Tensor::from_data(targets, &self.device);
         let drop_path = self.drop_path_rates.last().is_some_and(|rate| *rate > 0.0).then(|| {
             let streams = batch.indices.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
             DropPath::sample(&self.drop_path_rates, streams, &self.device)
         });
         let images = to_device(batch.images, batch.shape, &self.device);
-        Ok(soft_cross_entropy(model.forward(images, drop_path.as_ref()), targets))
+        Ok(self.problem.loss(model.forward(images, drop_path.as_ref()), targets))
     }
 
     fn picture(&self, _model: &Self::Model) -> Result<Option<(&'static str, RgbImage)>, TrainError> {
@@ -245,16 +327,10 @@ impl Objective for Classification {
     }
 
     fn evaluate(&self, model: &Self::Model) -> Result<Option<Evaluation>, TrainError> {
+        let metrics = Metrics::new(self.problem, self.outputs);
         let device = self.device.clone().inner();
-        let tally = evaluate(model, &self.validation, self.classes, &device, self.world.as_ref())?;
-        Ok(Some(Evaluation {
-            score: tally.top1_accuracy(),
-            metrics: vec![
-                ("loss", tally.loss()),
-                ("acc1", tally.top1_accuracy()),
-                ("acc5", tally.top5_accuracy()),
-            ],
-        }))
+        let metrics = evaluate(model, &self.validation, metrics, &device, self.world.as_ref())?;
+        Ok(Some(Evaluation { score: metrics.score(), metrics: metrics.named() }))
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn open_data(config: &PretrainConfig, channels: usize, shard: Shard) 
             ratio: section.crop_ratio,
         },
         hflip: section.hflip,
+        color_jitter: None,
         rand_augment: None,
     };
     let loader = Loader::new(

@@ -36,7 +36,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Embed(args) => commands::embed::run(&args),
-        Command::Probe(args) => commands::embed::probe(&args),
+        Command::Probe(args) => commands::probe::run(&args),
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Bench(args) => commands::bench::run(&args),

@@ -7,7 +7,7 @@ use burn_dataset::Dataset;
 
 use crate::decode::decode_file;
 use crate::error::{DataError, EXTENSIONS};
-use crate::source::{ImageSource, Labels, Sample};
+use crate::source::{ImageSource, Labels, Sample, Target};
 
 /// Images in a folder: one subfolder a class, or any tree without labels. Sorted by path.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +69,7 @@ impl ImageFolder {
 impl Dataset<Sample, DataError> for ImageFolder {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         let (path, label) = &self.files[index];
-        Ok(Sample { image: decode_file(path)?, label: *label })
+        Ok(Sample { image: decode_file(path)?, target: label.map_or(Target::None, Target::Class) })
     }
 
     fn len(&self) -> usize {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use burn::module::Module;
 use burn::tensor::Device;
-use finetune::{Freeze, scale_head};
+use finetune::{Freeze, ProblemType, scale_head};
 use model::cost::EncoderCost;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification};
 use serde::Serialize;
@@ -25,7 +25,9 @@ struct Summary {
     model: String,
     parameters: u64,
     macs: u64,
-    classes: usize,
+    problem_type: ProblemType,
+    /// Classes, or numbers to predict.
+    outputs: usize,
     training_images: usize,
     validation_images: usize,
     effective_batch: usize,
@@ -45,6 +47,7 @@ fn finetune(args: &RunArgs, world: &World) -> Result<()> {
     let mut config = resolve(args)?;
     let data = Data::open(&config)?;
     config.finetune.classes = data.training.classes().to_vec();
+    config.finetune.problem_type = Some(problem_type(&config, &data)?);
     let model = ConvNextV2Config {
         num_labels: config.finetune.classes.len(),
         ..config.model.resolve(config.data.image_size)?
@@ -128,6 +131,30 @@ fn resolve(args: &RunArgs) -> Result<FinetuneExperiment> {
     Ok(config)
 }
 
+/// What the data train for, which the configuration may state but not change.
+fn problem_type(config: &FinetuneExperiment, data: &Data) -> Result<ProblemType> {
+    let found = classification::problem_type(data.training.task());
+    if let Some(stated) = config.finetune.problem_type.filter(|stated| *stated != found) {
+        bail!(
+            "finetune.problem_type is {}, but the data are for {}; a CSV file says which by its columns: \
+             label, labels or target",
+            name(stated),
+            name(found)
+        );
+    }
+    if found == ProblemType::Regression && config.finetune.label_smoothing > 0.0 {
+        bail!(
+            "finetune.label_smoothing is for classes; to predict numbers, --set finetune.label_smoothing=0"
+        );
+    }
+    Ok(found)
+}
+
+/// As in a configuration.
+fn name(problem: ProblemType) -> String {
+    serde_json::to_value(problem).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// The classifier that training starts from: `--init`, then `finetune.init`, or fresh weights.
 fn network(
     args: &RunArgs,
@@ -179,7 +206,8 @@ fn summary(
         model: format!("{size}, depths {:?}, channels {:?}", model.depths, model.hidden_sizes),
         parameters: groups.iter().map(|group| group.elements as u64).sum(),
         macs: cost.macs() + (model.last_hidden_size() * model.num_labels) as u64,
-        classes: model.num_labels,
+        problem_type: classification::problem_type(data.training.task()),
+        outputs: model.num_labels,
         training_images: data.training.len(),
         validation_images: data.validation.len(),
         effective_batch: plan.effective_batch,
@@ -194,10 +222,12 @@ fn summary(
 fn show(s: &Summary) {
     println!("model        {}", s.model);
     println!("parameters   {}, {} multiply-adds per image", millions(s.parameters), giga(s.macs));
-    println!(
-        "data         {} images in {} classes, {} to validate",
-        s.training_images, s.classes, s.validation_images
-    );
+    let outputs = match s.problem_type {
+        ProblemType::SingleLabelClassification => format!("in {} classes", s.outputs),
+        ProblemType::MultiLabelClassification => format!("of {} classes, any number each", s.outputs),
+        ProblemType::Regression => format!("with {} numbers each", s.outputs),
+    };
+    println!("data         {} images {outputs}, {} to validate", s.training_images, s.validation_images);
     println!(
         "batch        {}, peak learning rate {:.3e}, by layer × {:.3} to {:.3}",
         s.effective_batch, s.peak_lr, s.lr_scales[0], s.lr_scales[1]

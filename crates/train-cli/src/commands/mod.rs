@@ -8,6 +8,7 @@ pub(crate) mod info;
 pub(crate) mod launch;
 pub(crate) mod predict;
 pub(crate) mod pretrain;
+pub(crate) mod probe;
 pub(crate) mod reconstruct;
 
 use anyhow::Result;
