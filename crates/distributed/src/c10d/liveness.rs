@@ -124,9 +124,16 @@ impl Liveness {
 impl Drop for Liveness {
     fn drop(&mut self) {
         self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(heartbeat) = self.heartbeat.take() {
-            // A thread that panicked has said so already.
-            let _ = heartbeat.join();
+        let Some(heartbeat) = self.heartbeat.take() else { return };
+        let begin = Instant::now();
+        // Not for ever: a store whose machine is frozen keeps it.
+        while begin.elapsed() < 2 * HEARTBEAT {
+            if heartbeat.is_finished() {
+                // A thread that panicked has said so already.
+                let _ = heartbeat.join();
+                return;
+            }
+            thread::sleep(LOOK / 10);
         }
     }
 }

@@ -223,3 +223,64 @@ impl Communicator for ProcessGroup {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A job of two ranks, each in its thread.
+    fn pair<T: Send>(rank: impl Fn(&dyn Communicator) -> T + Sync) -> [T; 2] {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let one = |number| {
+            let environment = Environment {
+                rank: number,
+                world_size: 2,
+                master: ("localhost".to_owned(), port),
+                ..Environment::single()
+            };
+            rank(&ProcessGroup::open(&environment, false).unwrap())
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| one(1));
+            [one(0), other.join().unwrap()]
+        })
+    }
+
+    #[test]
+    fn ranks_exchange_what_differs_in_length() {
+        let found = pair(|world| {
+            let rank = world.rank();
+            let text = world.broadcast_text(["the leader's", "another"][rank]).unwrap();
+            let lists = world.all_gather(&vec![rank as u8; 3 * rank]).unwrap();
+            let means = world.mean(&[rank as f64, 0.1]).unwrap();
+            let sum = world.all_reduce_sum(Bucket::Host(vec![1.0; 2])).unwrap();
+            let sum = match sum.wait().unwrap() {
+                Bucket::Host(sum) => sum,
+                Bucket::Cuda(_) => Vec::new(),
+            };
+            world.barrier().unwrap();
+            (text, lists, means, sum)
+        });
+        for (text, lists, means, sum) in found {
+            assert_eq!(text, "the leader's");
+            assert_eq!(lists, [vec![], vec![1; 3]]);
+            assert_eq!(means, [0.5, 0.1]);
+            assert_eq!(sum, [2.0, 2.0]);
+        }
+    }
+
+    #[test]
+    fn a_rank_that_fails_says_why() {
+        for fails in [0, 1] {
+            let found = pair(|world| {
+                if world.rank() == fails {
+                    world.fail("the disk is full");
+                    return String::new();
+                }
+                world.barrier().unwrap_err().to_string()
+            });
+            assert_eq!(found[1 - fails], format!("rank {fails} ended: the disk is full"));
+        }
+    }
+}

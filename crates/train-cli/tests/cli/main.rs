@@ -5,5 +5,8 @@
 mod bad_input;
 mod commands;
 mod common;
+#[cfg(feature = "tch")]
+mod distributed;
 mod finetune;
+mod launch;
 mod resume;
