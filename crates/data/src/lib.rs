@@ -9,12 +9,14 @@ mod error;
 mod loader;
 pub mod mixup;
 pub mod rng;
+mod shard;
 pub mod source;
 pub mod transform;
 
 pub use decode::{decode, decode_file};
 pub use error::DataError;
 pub use loader::{Batch, Batches, Loader, LoaderConfig, Position, order};
+pub use shard::Shard;
 pub use source::{
     Format, ImageSource, Labels, Sample, Split, Subset, Target, Task, open, stratified_split, with_classes,
 };

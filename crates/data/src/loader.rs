@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::rng::{Stream, rng};
+use crate::shard::Shard;
 use crate::source::{ImageSource, Target};
 use crate::transform::{Normalize, RandomErasing, Transform};
 
@@ -50,7 +51,7 @@ pub struct Position {
 pub struct LoaderConfig {
     /// Of order, crops and flips.
     pub seed: u64,
-    /// Images of a batch; those left over at the end of an epoch are dropped.
+    /// Images of a batch of one process; those left over at the end of an epoch are dropped.
     pub batch_size: usize,
     /// Batches of an update; those left over at the end of an epoch are dropped.
     pub accumulate: usize,
@@ -64,6 +65,8 @@ pub struct LoaderConfig {
     pub raw: bool,
     /// What is done to the numbers of an image afterwards, in training.
     pub erase: Option<RandomErasing>,
+    /// The part of each batch (in training) or of the batches (in evaluation) that is made here.
+    pub shard: Shard,
 }
 
 /// Makes batches of a source.
@@ -98,7 +101,7 @@ impl Loader {
         transform: Arc<dyn Transform>,
         config: LoaderConfig,
     ) -> Result<Self, DataError> {
-        let (batch, images) = (config.batch_size, source.len());
+        let (batch, images) = (config.batch_size * config.shard.world_size, source.len());
         if batch > images {
             return Err(DataError::BatchTooLarge { batch, images });
         }
@@ -128,13 +131,18 @@ impl Loader {
         Ok(Self(Arc::new(Shared { source, transform, config, passes, corrupt: Mutex::default() })))
     }
 
-    /// Batches in one pass over the source: whole ones in training, all in evaluation.
+    /// Batches that this process makes in one pass over the source: whole ones in training, all in
+    /// evaluation.
     pub fn batches_per_epoch(&self) -> u64 {
-        let (images, size) = (self.0.source.len(), self.0.config.batch_size);
-        match self.0.passes {
-            Passes::Shuffled => (images / size) as u64,
-            Passes::Sequential => images.div_ceil(size) as u64,
-        }
+        self.0.batches_per_epoch() as u64
+    }
+
+    /// Batches that rank 0 makes in evaluation: no other process makes more, and each at most one
+    /// less.
+    pub fn rounds(&self) -> u64 {
+        let LoaderConfig { batch_size, shard, .. } = self.0.config;
+        let batches = self.0.source.len().div_ceil(batch_size);
+        Shard { rank: 0, ..shard }.share(batches) as u64
     }
 
     /// Unreadable images in the batches delivered so far: name and reason.
@@ -147,7 +155,7 @@ impl Loader {
     pub fn batches(&self, from: Position) -> Batches {
         let per_epoch = self.0.delivered_per_epoch();
         let first = from.epoch * per_epoch + from.batch;
-        let end = (self.0.passes == Passes::Sequential).then_some(per_epoch);
+        let end = (self.0.passes == Passes::Sequential).then(|| self.batches_per_epoch());
         let maker = Maker::new(Arc::clone(&self.0));
         let workers = (0..self.0.config.workers as u64).map(|w| self.spawn(&maker, first + w, end));
         Batches { workers: workers.collect(), maker, next: first, first, end }
@@ -273,7 +281,7 @@ impl Maker {
         }
         let shared = &self.shared;
         let size = shared.config.batch_size;
-        let start = batch * size;
+        let start = shared.config.shard.start(batch, size);
         let wanted = &self.order.1[start..(start + size).min(self.order.1.len())];
         let [height, width] = shared.transform.size();
         let shape = [wanted.len(), shared.config.normalize.channels(), height, width];
@@ -298,12 +306,19 @@ impl Maker {
 }
 
 impl Shared {
+    fn batches_per_epoch(&self) -> usize {
+        let LoaderConfig { batch_size, shard, .. } = self.config;
+        match self.passes {
+            Passes::Shuffled => self.source.len() / (batch_size * shard.world_size),
+            Passes::Sequential => shard.share(self.source.len().div_ceil(batch_size)),
+        }
+    }
+
     /// Batches of an epoch that are delivered: in training those that fill an update.
     fn delivered_per_epoch(&self) -> u64 {
-        let (images, size) = (self.source.len(), self.config.batch_size);
         let batches = match self.passes {
-            Passes::Shuffled => images / size / self.config.accumulate * self.config.accumulate,
-            Passes::Sequential => images.div_ceil(size),
+            Passes::Shuffled => self.batches_per_epoch() / self.config.accumulate * self.config.accumulate,
+            Passes::Sequential => self.batches_per_epoch(),
         };
         // At least one, so that positions exist; the trainer refuses such a plan.
         batches.max(1) as u64
@@ -454,6 +469,7 @@ mod tests {
             normalize: Normalize { mean: vec![0.5; 3], std: vec![0.5; 3] },
             raw: false,
             erase: None,
+            shard: Shard::default(),
         };
         let source = Arc::new(Numbered { count: 22, broken: broken.to_vec() });
         Loader::new(
@@ -576,6 +592,58 @@ mod tests {
                 let values = found.iter().map(|batch| (batch.images.len(), batch.shape.iter().product()));
                 assert!(values.into_iter().all(|(found, expected): (_, usize)| found == expected));
             }
+        }
+    }
+
+    /// The same data with other batches, for one of several processes.
+    fn sharded(batch_size: usize, accumulate: usize, shard: Shard) -> Loader {
+        let Shared { source, transform, config, .. } = &*loader(&[4], 2, 1).0;
+        let config = LoaderConfig { batch_size, accumulate, shard, ..config.clone() };
+        Loader::new(Arc::clone(source), Arc::clone(transform), config).unwrap()
+    }
+
+    #[test]
+    fn slices_of_all_processes_are_the_batches_of_one() {
+        for accumulate in [1, 2] {
+            let whole = sharded(6, accumulate, Shard::default());
+            let slices: Vec<_> = [0, 1]
+                .map(|rank| sharded(3, accumulate, Shard { rank, world_size: 2 }))
+                .iter()
+                .map(|slice| {
+                    assert_eq!(slice.batches_per_epoch(), whole.batches_per_epoch());
+                    take(slice, Position { epoch: 0, batch: 1 }, 7)
+                })
+                .collect();
+            for (i, batch) in take(&whole, Position { epoch: 0, batch: 1 }, 7).iter().enumerate() {
+                let [a, b] = [&slices[0][i], &slices[1][i]];
+                assert_eq!([&a.indices[..], &b.indices].concat(), batch.indices);
+                assert_eq!([&a.images[..], &b.images].concat(), batch.images);
+                assert_eq!((a.epoch, b.epoch), (batch.epoch, batch.epoch));
+            }
+        }
+    }
+
+    #[test]
+    fn evaluation_batches_are_dealt_out() {
+        let Shared { source, transform, config, .. } = &*loader(&[], 2, 0).0;
+        for (batch_size, world_size) in [(3, 2), (3, 3), (22, 3), (8, 4)] {
+            let evaluation = |shard| {
+                let config = LoaderConfig { batch_size, shard, ..config.clone() };
+                let loader = Loader::evaluation(Arc::clone(source), Arc::clone(transform), config).unwrap();
+                loader.batches(START).collect::<Result<Vec<_>, _>>().unwrap()
+            };
+            let ranks: Vec<_> = (0..world_size).map(|rank| evaluation(Shard { rank, world_size })).collect();
+            for (number, batch) in evaluation(Shard::default()).iter().enumerate() {
+                assert_eq!(ranks[number % world_size][number / world_size], *batch);
+            }
+            assert_eq!(ranks.iter().map(Vec::len).sum::<usize>(), 22usize.div_ceil(batch_size));
+            let config = LoaderConfig {
+                batch_size,
+                shard: Shard { rank: world_size - 1, world_size },
+                ..config.clone()
+            };
+            let last = Loader::evaluation(Arc::clone(source), Arc::clone(transform), config).unwrap();
+            assert_eq!(last.rounds(), ranks[0].len() as u64);
         }
     }
 

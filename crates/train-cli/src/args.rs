@@ -77,6 +77,12 @@ The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
   train-cli pull user/name --out model
   train-cli pull user/name@trial --out model")]
     Pull(PullArgs),
+    /// Run a command on several processes, which train one network together.
+    #[command(after_help = "Examples:
+  train-cli launch --nproc 2 -- pretrain --config configs/quickstart.toml
+  train-cli launch --nproc 8 --max-restarts 3 -- pretrain --config configs/fcmae_base.toml --data ~/photos
+  train-cli launch --nproc 8 --nnodes 2 --node-rank 0 --master-addr 10.0.0.1 --master-port 29500 -- finetune …")]
+    Launch(LaunchArgs),
     /// Parameters, multiply-adds, tokens and memory of a configuration or checkpoint.
     #[command(after_help = "Examples:
   train-cli info configs/fcmae_base.toml
@@ -114,7 +120,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "auto|CHECKPOINT")]
     pub(crate) resume: Option<String>,
     /// Start from the weights of a checkpoint, with a fresh optimizer and at step 0; `none` for
-    /// fresh weights.
+    /// fresh weights. With `--resume auto`: where there is no checkpoint to continue yet.
     #[arg(long, value_name = "CHECKPOINT|none")]
     pub(crate) init: Option<PathBuf>,
     /// Override a setting, as in the configuration file.
@@ -326,6 +332,32 @@ pub(crate) struct PullArgs {
     /// The folder to write; new or empty.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LaunchArgs {
+    /// Processes on this machine, one a device.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) nproc: usize,
+    /// Machines; this command is started on each of them.
+    #[arg(long, value_name = "M", default_value_t = 1, value_parser = positive)]
+    pub(crate) nnodes: usize,
+    /// Which of them this is, from 0.
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub(crate) node_rank: usize,
+    /// Address of machine 0 [default: this machine].
+    #[arg(long, value_name = "HOST")]
+    pub(crate) master_addr: Option<String>,
+    /// A free port of machine 0 [default: any].
+    #[arg(long, value_name = "PORT")]
+    pub(crate) master_port: Option<u16>,
+    /// Starts all again after a failure, so many times; training then goes on from its newest
+    /// checkpoint, as with `--resume auto`.
+    #[arg(long, value_name = "R", default_value_t = 0)]
+    pub(crate) max_restarts: u64,
+    /// The command and its arguments, after `--`.
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -11,9 +11,10 @@ use data::mixup::{Mixup, mixed_values, soft_targets};
 use data::rng::{Stream, rng};
 use data::transform::{ColorJitter, EvalTransform, RandomErasing, RandomResizedCrop, TrainTransform};
 use data::{
-    Batch, DataError, Format, ImageSource, Labels, Loader, LoaderConfig, Position, Split, Subset, Task,
-    stratified_split, with_classes,
+    Batch, DataError, Format, ImageSource, Labels, Loader, LoaderConfig, Position, Shard, Split, Subset,
+    Task, stratified_split, with_classes,
 };
+use distributed::Communicator;
 use finetune::{LayerDecay, Metrics, ProblemType};
 use image::RgbImage;
 use model::drop_path::DropPath;
@@ -22,6 +23,7 @@ use trainer::{Evaluation, Objective, ParameterGroup, ParameterRule, TrainError, 
 
 use crate::config::{DataSection, FinetuneExperiment};
 use crate::experiment::{normalize, to_device};
+use crate::world::World;
 
 /// Training and validation images.
 pub(crate) struct Data {
@@ -89,7 +91,12 @@ impl Data {
     }
 
     /// Augmented batches, for training.
-    pub(crate) fn loader(&self, config: &FinetuneExperiment, channels: usize) -> Result<Loader> {
+    pub(crate) fn loader(
+        &self,
+        config: &FinetuneExperiment,
+        channels: usize,
+        shard: Shard,
+    ) -> Result<Loader> {
         let section = &config.data;
         let fill = |mean: &f32| (255.0 * mean).round().clamp(0.0, 255.0) as u8;
         let fill: Vec<u8> = section.mean.iter().map(fill).cycle().take(3).collect();
@@ -115,6 +122,7 @@ impl Data {
             normalize: normalize(section, channels)?,
             raw: false,
             erase: Some(RandomErasing { probability: config.augment.random_erasing }),
+            shard,
         };
         Ok(Loader::new(Arc::clone(&self.training), Arc::new(transform), loader_config)?)
     }
@@ -137,13 +145,15 @@ pub(crate) fn problem_type(task: Task) -> ProblemType {
     }
 }
 
-/// Every image of a source once, as the network sees it in evaluation. Unreadable ones are an error:
+/// Every image of a source once, as the network sees it in evaluation, or those of this process.
+/// Unreadable ones are an error:
 /// an accuracy over other images than asked for would not be that accuracy.
 pub(crate) fn evaluation_loader(
     source: &Arc<dyn ImageSource>,
     section: &DataSection,
     channels: usize,
     batch_size: usize,
+    shard: Shard,
 ) -> Result<Loader> {
     let transform = EvalTransform { size: section.image_size.pixels() };
     let loader_config = LoaderConfig {
@@ -155,23 +165,69 @@ pub(crate) fn evaluation_loader(
         normalize: normalize(section, channels)?,
         raw: false,
         erase: None,
+        shard,
     };
     Ok(Loader::evaluation(Arc::clone(source), Arc::new(transform), loader_config)?)
 }
 
-/// How well a network does over all images of a loader.
+/// How well a network does over all images of a loader, those of the other processes included. Counted
+/// in the order of one process, so that any number of processes finds the same.
 pub(crate) fn evaluate(
     network: &ConvNextV2ForImageClassification,
     loader: &Loader,
     mut metrics: Metrics,
     device: &Device,
+    world: &dyn Communicator,
 ) -> Result<Metrics, TrainError> {
-    for batch in loader.batches(Position { epoch: 0, batch: 0 }) {
-        let batch = batch.map_err(TrainError::data)?;
-        let logits = logits(network, batch.images, batch.shape, device);
-        metrics.add(&logits, &batch.labels, &batch.values);
-    }
+    for_every_batch(network, loader, device, world, |logits, labels, values| {
+        metrics.add(logits, labels, values);
+    })?;
     Ok(metrics)
+}
+
+/// What a network makes of every image of a loader and of those of the other processes, batch by batch
+/// in the order of the source: logits, classes, values.
+pub(crate) fn for_every_batch(
+    network: &ConvNextV2ForImageClassification,
+    loader: &Loader,
+    device: &Device,
+    world: &dyn Communicator,
+    mut see: impl FnMut(&[f32], &[u32], &[f32]),
+) -> Result<(), TrainError> {
+    let mut batches = loader.batches(Position { epoch: 0, batch: 0 });
+    for _ in 0..loader.rounds() {
+        // In the last round, some processes have none.
+        let own = match batches.next() {
+            Some(batch) => {
+                let batch = batch.map_err(TrainError::data)?;
+                let logits = logits(network, batch.images, batch.shape, device);
+                (logits, batch.labels, batch.values)
+            }
+            None => Default::default(),
+        };
+        if world.world_size() == 1 {
+            see(&own.0, &own.1, &own.2);
+            continue;
+        }
+        let logits = world.all_gather(&bytes(&own.0, f32::to_le_bytes))?;
+        let labels = world.all_gather(&bytes(&own.1, u32::to_le_bytes))?;
+        let values = world.all_gather(&bytes(&own.2, f32::to_le_bytes))?;
+        for ((logits, labels), values) in
+            logits.iter().zip(&labels).zip(&values).filter(|of| !of.0.0.is_empty())
+        {
+            let [logits, values] = [logits, values].map(|bytes| numbers(bytes, f32::from_le_bytes));
+            see(&logits, &numbers(labels, u32::from_le_bytes), &values);
+        }
+    }
+    Ok(())
+}
+
+fn bytes<T: Copy>(numbers: &[T], bytes: fn(T) -> [u8; 4]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| bytes(*number)).collect()
+}
+
+fn numbers<T>(bytes: &[u8], number: fn([u8; 4]) -> T) -> Vec<T> {
+    bytes.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
 }
 
 /// Logits of normalised images, row by row.
@@ -197,6 +253,8 @@ pub(crate) struct Classification {
     /// With autodiff.
     device: Device,
     validation: Loader,
+    /// Evaluates together.
+    world: Arc<dyn Communicator>,
 }
 
 impl Classification {
@@ -205,6 +263,7 @@ impl Classification {
         model: &ConvNextV2Config,
         data: &Data,
         device: &Device,
+        world: &World,
     ) -> Result<Self> {
         let batch = config.train.batch_size;
         Ok(Self {
@@ -220,7 +279,14 @@ impl Classification {
             },
             drop_path_rates: model.drop_path_rates(),
             device: device.clone(),
-            validation: evaluation_loader(&data.validation, &config.data, model.num_channels, batch)?,
+            validation: evaluation_loader(
+                &data.validation,
+                &config.data,
+                model.num_channels,
+                batch,
+                world.shard(),
+            )?,
+            world: world.communicator(),
         })
     }
 }
@@ -273,7 +339,8 @@ impl Objective for Classification {
 
     fn evaluate(&self, model: &Self::Model) -> Result<Option<Evaluation>, TrainError> {
         let metrics = Metrics::new(self.problem, self.outputs);
-        let metrics = evaluate(model, &self.validation, metrics, &self.device.clone().inner())?;
+        let device = self.device.clone().inner();
+        let metrics = evaluate(model, &self.validation, metrics, &device, self.world.as_ref())?;
         Ok(Some(Evaluation { score: metrics.score(), metrics: metrics.named() }))
     }
 }

@@ -73,6 +73,26 @@ impl fmt::Display for DeviceName {
 }
 
 impl DeviceName {
+    /// Whether it can turn out to be an NVIDIA GPU.
+    pub(crate) fn may_be_cuda(self) -> bool {
+        match self {
+            Self::Auto => for_every_process() > 0,
+            Self::Cpu | Self::LibTorch => false,
+            Self::LibTorchCuda(_) => true,
+        }
+    }
+
+    /// Where no GPU was chosen, that of one of several processes of this machine. Schedulers that show
+    /// each process its own GPU only call it number 0.
+    pub(crate) fn for_process(self, local_rank: usize) -> Self {
+        match (self, for_every_process()) {
+            (Self::Auto | Self::LibTorchCuda(None), gpus @ 1..) => {
+                Self::LibTorchCuda(Some(local_rank % gpus))
+            }
+            (other, _) => other,
+        }
+    }
+
     /// The device, without autodiff.
     ///
     /// # Errors
@@ -102,6 +122,14 @@ impl DeviceName {
             Self::LibTorchCuda(index) => cuda(index.unwrap_or(0)),
         }
     }
+}
+
+/// GPUs that the processes of this machine share.
+fn for_every_process() -> usize {
+    #[cfg(feature = "tch")]
+    return host::cuda_devices();
+    #[cfg(not(feature = "tch"))]
+    0
 }
 
 #[cfg(feature = "tch")]

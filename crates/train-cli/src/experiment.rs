@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use burn::tensor::{Device, Tensor};
 use data::rng::{Stream, rng};
 use data::transform::{EvalTransform, Normalize, RandomResizedCrop, TrainTransform};
-use data::{Batch, ImageSource, Labels, Loader, LoaderConfig, Split, Transform};
+use data::{Batch, ImageSource, Labels, Loader, LoaderConfig, Shard, Split, Transform};
 use fcmae::{Fcmae, MaskShape, random_mask, reconstruct};
 use image::RgbImage;
 use model::drop_path::DropPath;
@@ -28,7 +28,7 @@ pub(crate) struct Data {
 
 /// Opens the data of an experiment.
 /// `raw`: the device normalises.
-pub(crate) fn open_data(config: &PretrainConfig, channels: usize, raw: bool) -> Result<Data> {
+pub(crate) fn open_data(config: &PretrainConfig, channels: usize, raw: bool, shard: Shard) -> Result<Data> {
     let section = &config.data;
     let path = section
         .path
@@ -57,6 +57,7 @@ pub(crate) fn open_data(config: &PretrainConfig, channels: usize, raw: bool) -> 
             normalize: normalize(section, channels)?,
             raw,
             erase: None,
+            shard,
         },
     )?;
     Ok(Data { source, loader })
@@ -184,17 +185,23 @@ pub(crate) fn groups(config: &PretrainConfig, network: &Fcmae) -> Vec<ParameterG
 }
 
 /// Length of the run; an error when the data do not fill one update.
-pub(crate) fn plan(config: &PretrainConfig, data: &Data) -> Result<Plan> {
-    let plan = Plan::new(&config.train, data.loader.batches_per_epoch());
+pub(crate) fn plan(config: &PretrainConfig, data: &Data, processes: usize) -> Result<Plan> {
+    let plan = Plan::new(&config.train, data.loader.batches_per_epoch(), processes);
     if plan.steps_per_epoch() == 0 {
         bail!(
-            "one update takes {} images (train.batch_size {} × train.accumulate {}), the data have {}; \
+            "one update takes {} images (train.batch_size {} × train.accumulate {}{}), the data have {}; \
              lower one of them",
             plan.effective_batch,
             config.train.batch_size,
             config.train.accumulate,
+            of_processes(processes),
             data.source.len()
         );
     }
     Ok(plan)
+}
+
+/// ` × 2 processes`; nothing for one.
+pub(crate) fn of_processes(processes: usize) -> String {
+    if processes == 1 { String::new() } else { format!(" × {processes} processes") }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use trainer::{ParameterGroup, Plan};
 
 use crate::config::PretrainConfig;
-use crate::experiment::Data;
+use crate::experiment::{Data, of_processes};
 
 const MIB: u64 = 1 << 20;
 
@@ -40,6 +40,7 @@ pub(crate) struct RunPlan {
     classes: usize,
     batch_size: usize,
     accumulate: usize,
+    processes: usize,
     effective_batch: usize,
     peak_lr: f64,
     groups: Vec<GroupRow>,
@@ -74,7 +75,8 @@ impl RunPlan {
             Execution::Masked => cost.dense_macs,
         };
         // Forward and backward are three times the work of forward.
-        let work = 3.0 * macs as f64 * plan.effective_batch as f64 * plan.total_steps as f64;
+        let images = plan.effective_batch as f64 / plan.processes as f64 * plan.total_steps as f64;
+        let work = 3.0 * macs as f64 * images;
         let groups = groups.iter().map(|group| GroupRow {
             weight_decay: group.rule.weight_decay,
             tensors: group.names.len(),
@@ -89,6 +91,7 @@ impl RunPlan {
             classes: data.source.classes().len(),
             batch_size: config.train.batch_size,
             accumulate: config.train.accumulate,
+            processes: plan.processes,
             effective_batch: plan.effective_batch,
             peak_lr: config.optim.peak_lr(plan.effective_batch),
             groups: groups.collect(),
@@ -111,8 +114,12 @@ impl fmt::Display for RunPlan {
         writeln!(f, "data         {} images, {labels}", self.images)?;
         writeln!(
             f,
-            "batch        {} × {} accumulated = {}, peak learning rate {:.3e}",
-            self.batch_size, self.accumulate, self.effective_batch, self.peak_lr
+            "batch        {} × {} accumulated{} = {}, peak learning rate {:.3e}",
+            self.batch_size,
+            self.accumulate,
+            of_processes(self.processes),
+            self.effective_batch,
+            self.peak_lr
         )?;
         for group in &self.groups {
             writeln!(

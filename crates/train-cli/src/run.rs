@@ -1,11 +1,13 @@
 //! What pretraining and fine-tuning share: opening a run, training, saying how it went.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::train::Interrupter;
 use data::Loader;
+use distributed::Communicator;
 use trainer::{
     Objective, Outcome, Plan, ProgressKind, RunDir, State, TrainError, Trainer, progress, read_state,
 };
@@ -13,6 +15,7 @@ use trainer::{
 use crate::args::RunArgs;
 use crate::checkpoint::{CONFIG_FILE, folder_of, write_config};
 use crate::config::{self, Experiment};
+use crate::world::World;
 
 fn run_path(args: &RunArgs) -> Result<PathBuf> {
     match &args.run_dir {
@@ -21,8 +24,19 @@ fn run_path(args: &RunArgs) -> Result<PathBuf> {
     }
 }
 
-/// The checkpoint that `--resume` goes on from, if there is one.
-pub(crate) fn resume_point(args: &RunArgs) -> Result<Option<PathBuf>> {
+/// The checkpoint that `--resume` goes on from, if there is one. Rank 0 decides, and the others hear
+/// of it.
+pub(crate) fn resume_point(args: &RunArgs, world: &World) -> Result<Option<PathBuf>> {
+    let own = if world.is_leader() { resume_point_here(args)? } else { None };
+    let text = own.map_or(String::new(), |path| path.display().to_string());
+    let path = world.broadcast_text(&text)?;
+    Ok((!path.is_empty()).then(|| PathBuf::from(path)))
+}
+
+fn resume_point_here(args: &RunArgs) -> Result<Option<PathBuf>> {
+    if let (Some(checkpoint), Some(_)) = (args.resume.as_deref().filter(|from| *from != "auto"), &args.init) {
+        bail!("--init starts a new run and --resume {checkpoint} continues one; give one of them");
+    }
     let path = run_path(args)?;
     Ok(match args.resume.as_deref() {
         None => None,
@@ -33,20 +47,35 @@ pub(crate) fn resume_point(args: &RunArgs) -> Result<Option<PathBuf>> {
 }
 
 /// The weights that a run starts from: `--init`, or else what its configuration names.
-pub(crate) fn init<'a>(args: &'a RunArgs, configured: Option<&'a Path>) -> Result<Option<&'a Path>> {
+/// Other processes get them from rank 0.
+pub(crate) fn init<'a>(
+    args: &'a RunArgs,
+    configured: Option<&'a Path>,
+    world: &World,
+) -> Result<Option<&'a Path>> {
     let path = args.init.as_deref().or(configured).filter(|path| *path != Path::new("none"));
-    if let Some(path) = path.filter(|path| !path.exists()) {
+    let is_here = |path: &Path| path.exists() || path.to_string_lossy().starts_with("hf:");
+    if let Some(path) = path.filter(|path| world.is_leader() && !is_here(path)) {
         bail!("{} does not exist, which the run is to start from", path.display());
     }
     Ok(path)
 }
 
-/// A new run directory, or the one to continue from a [resume point](resume_point).
+/// A new run directory, or the one to continue from a [resume point](resume_point). Rank 0 makes it,
+/// and the others hear of it.
 pub(crate) fn open_run<C: Experiment>(
     args: &RunArgs,
     config: &C,
     checkpoint: Option<&Path>,
+    world: &World,
 ) -> Result<RunDir> {
+    let own = if world.is_leader() { Some(open_here(args, config, checkpoint)?) } else { None };
+    let text = own.as_ref().map_or(String::new(), |run_dir| run_dir.path().display().to_string());
+    let path = world.broadcast_text(&text)?;
+    Ok(own.unwrap_or_else(|| RunDir::of_leader(Path::new(&path))))
+}
+
+fn open_here<C: Experiment>(args: &RunArgs, config: &C, checkpoint: Option<&Path>) -> Result<RunDir> {
     let path = run_path(args)?;
     if let Some(checkpoint) = checkpoint {
         refuse_changes(&config::load::<C>(&checkpoint.join(CONFIG_FILE), &[])?, config)?;
@@ -136,6 +165,7 @@ pub(crate) fn train<O: Objective<Batch = data::Batch>>(
     ctrlc::set_handler(move || signalled.stop(Some("interrupted by a signal")))
         .context("cannot install the signal handler")?;
     let kind = match (args.tui, std::io::stderr().is_terminal()) {
+        _ if !trainer.world.is_leader() => ProgressKind::Silent,
         (true, _) => ProgressKind::Tui,
         (false, true) => ProgressKind::Bar,
         (false, false) => ProgressKind::Plain,
@@ -148,9 +178,22 @@ pub(crate) fn train<O: Objective<Batch = data::Batch>>(
     Ok(trainer.run(state, batches, progress.as_mut(), &interrupter)?)
 }
 
+/// Unreadable images that any process met: name and reason.
+fn all_corrupt(loader: &Loader, world: &dyn Communicator) -> Result<BTreeSet<(String, String)>> {
+    let own = serde_json::to_vec(&loader.corrupt())?;
+    let mut all = BTreeSet::new();
+    for found in world.all_gather(&own)? {
+        all.extend(serde_json::from_slice::<Vec<_>>(&found)?);
+    }
+    Ok(all)
+}
+
 /// What came out, and what to do next.
-pub(crate) fn tell<O: Objective>(outcome: &Outcome, trainer: &Trainer<O>, loader: &Loader) {
-    let corrupt = loader.corrupt();
+pub(crate) fn tell<O: Objective>(outcome: &Outcome, trainer: &Trainer<O>, loader: &Loader) -> Result<()> {
+    let corrupt = all_corrupt(loader, trainer.world.as_ref())?;
+    if !trainer.world.is_leader() {
+        return Ok(());
+    }
     if !corrupt.is_empty() {
         println!("skipped {} unreadable image{}:", corrupt.len(), if corrupt.len() == 1 { "" } else { "s" });
         for (name, reason) in corrupt {
@@ -186,6 +229,7 @@ pub(crate) fn tell<O: Objective>(outcome: &Outcome, trainer: &Trainer<O>, loader
     if outcome.interrupted.is_some() {
         println!("continue with the same command and --resume auto");
     }
+    Ok(())
 }
 
 /// The name of a run after its configuration file.

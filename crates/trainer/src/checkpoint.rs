@@ -24,6 +24,18 @@ pub struct RunState {
     /// The best network so far, if any was evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
+    /// Processes that trained it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub processes: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 /// Writes the checkpoint of a step: `fill` puts its files into a temporary folder beside the
@@ -136,7 +148,8 @@ pub fn read_state(checkpoint: &Path) -> Result<RunState, TrainError> {
 mod tests {
     use super::*;
 
-    const STATE: RunState = RunState { position: Position { step: 7, epoch: 1, batch: 2 }, best: None };
+    const STATE: RunState =
+        RunState { position: Position { step: 7, epoch: 1, batch: 2 }, best: None, processes: 1 };
 
     fn at(step: u64) -> RunState {
         RunState { position: Position { step, ..STATE.position }, ..STATE }
@@ -177,6 +190,16 @@ mod tests {
         assert!(error.to_string().contains("cannot rename"), "{error}");
         assert_eq!(read_state(&good).unwrap(), STATE);
         assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_a_job_of_several_processes_writes_how_many() {
+        let text = |processes| serde_json::to_string(&RunState { processes, ..STATE }).unwrap();
+        assert!(!text(1).contains("processes"));
+        for processes in [1, 4] {
+            let read: RunState = serde_json::from_str(&text(processes)).unwrap();
+            assert_eq!(read.processes, processes);
+        }
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! The training loop: batches in, updates, logs, pictures and checkpoints out.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use burn::train::Interrupter;
+use distributed::{Communicator, DistributedError};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use crate::agreement::{require_equal, share_dict, share_parameters};
+use crate::average::average_gradients;
 use crate::checkpoint::{RunState, read_state, write_best, write_checkpoint};
 use crate::config::{LogConfig, OptimConfig, TrainConfig};
 use crate::ema::Ema;
@@ -56,7 +60,8 @@ pub trait Objective: Sync {
     /// A device that does not give its data back.
     fn picture(&self, model: &Self::Model) -> Result<Option<(&'static str, RgbImage)>, TrainError>;
 
-    /// How well the network (without autodiff) does on data held out; none without such data.
+    /// How well the network (without autodiff) does on data held out; none without such data. All
+    /// processes evaluate together and find the same.
     ///
     /// # Errors
     /// Data that cannot be used.
@@ -68,10 +73,12 @@ pub trait Objective: Sync {
 /// How long a run is and how its steps relate to data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// Batches in the data, per epoch; those that fill no accumulation group are dropped.
+    /// Batches of a process in the data, per epoch; those that fill no accumulation group are dropped.
     pub batches_per_epoch: u64,
-    /// Batches of an update.
+    /// Batches of an update, of each process.
     pub accumulate: u64,
+    /// Processes that train together.
+    pub processes: usize,
     /// Images of an update, over all processes.
     pub effective_batch: usize,
     /// Updates at which the run ends.
@@ -79,14 +86,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// From the number of batches in the data.
-    pub fn new(train: &TrainConfig, batches_per_epoch: u64) -> Self {
+    /// From the number of batches in the data, for so many processes.
+    pub fn new(train: &TrainConfig, batches_per_epoch: u64, processes: usize) -> Self {
         let accumulate = train.accumulate as u64;
         let whole = train.epochs * (batches_per_epoch / accumulate);
         Self {
             batches_per_epoch,
             accumulate,
-            effective_batch: train.batch_size * train.accumulate,
+            processes,
+            effective_batch: train.batch_size * train.accumulate * processes,
             total_steps: train.max_steps.map_or(whole, |max| whole.min(max)),
         }
     }
@@ -176,6 +184,17 @@ pub struct Trainer<O: Objective> {
     pub evaluation: Option<EvaluationPlan>,
     /// Where everything is written.
     pub run_dir: RunDir,
+    /// The processes that train together. Rank 0 writes and shows; the others only compute.
+    pub world: Arc<dyn Communicator>,
+}
+
+/// What an update was made from.
+struct Step {
+    loss: Reading,
+    /// Before clipping.
+    grad_norm: Reading,
+    /// A process was asked to stop.
+    stop: bool,
 }
 
 /// Sums over the steps since the last log line.
@@ -196,9 +215,9 @@ impl Interval {
         Self { since, steps: 0, loss: 0.0, grad_norm: 0.0, unread, waiting }
     }
 
-    fn add(&mut self, loss: Reading, grad_norm: Reading) {
+    fn add(&mut self, step: Step) {
         self.steps += 1;
-        self.unread.push((loss, grad_norm));
+        self.unread.push((step.loss, step.grad_norm));
     }
 
     /// Reads what has not been read; on a GPU this waits for it. `steps` are done by now.
@@ -227,27 +246,34 @@ impl<O: Objective> Trainer<O> {
         State { model, optimizer, ema, best: None, step: 0 }
     }
 
-    /// The state of a checkpoint: weights, moments, step. `model` gives the shapes.
+    /// The state of a checkpoint: weights, moments, step. `model` gives the shapes. Rank 0 reads it
+    /// for all.
     ///
     /// # Errors
-    /// A checkpoint that is unreadable or belongs to another model or other data.
+    /// A checkpoint that is unreadable or belongs to another model, other data or another number of
+    /// processes.
     pub fn resume(&self, model: O::Model, checkpoint: &Path) -> Result<State<O::Model>, TrainError> {
         let name = |path: &str| self.objective.parameter_name(path);
-        let RunState { position: found, best } = read_state(checkpoint)?;
+        let RunState { position: found, best, processes } = self.share_state(checkpoint)?;
+        if processes != self.plan.processes {
+            let (checkpoint, now) = (checkpoint.to_owned(), self.plan.processes);
+            return Err(TrainError::OtherWorld { checkpoint, before: processes, now });
+        }
         if self.plan.position(found.step) != found {
             let checkpoint = checkpoint.to_owned();
             return Err(TrainError::OtherData { checkpoint, found, plan: self.plan });
         }
-        let (model, report) = StateDict::load(&checkpoint.join(MODEL_FILE))?.apply_to(model, &name);
+        let load =
+            |file: &str| share_dict(self.world.as_ref(), || Ok(StateDict::load(&checkpoint.join(file))?));
+        let (model, report) = load(MODEL_FILE)?.apply_to(model, &name);
         report.require_complete()?;
         let optimizer = build_optimizer(&self.groups, &self.optim.adamw());
-        let moments = StateDict::load(&checkpoint.join(OPTIMIZER_FILE))?;
+        let moments = load(OPTIMIZER_FILE)?;
         let optimizer = load_optimizer(optimizer, &model, &moments, &name)?;
         let ema = match self.ema_decay {
             None => None,
             Some(decay) => {
-                let averaged = StateDict::load(&checkpoint.join(EMA_FILE))?;
-                let (averaged, report) = averaged.apply_to(model.valid(), &name);
+                let (averaged, report) = load(EMA_FILE)?.apply_to(model.valid(), &name);
                 report.require_complete()?;
                 Some(Ema::new(decay, averaged))
             }
@@ -255,12 +281,23 @@ impl<O: Objective> Trainer<O> {
         Ok(State { model, optimizer, ema, best, step: found.step })
     }
 
+    fn share_state(&self, checkpoint: &Path) -> Result<RunState, TrainError> {
+        if self.world.world_size() == 1 {
+            return read_state(checkpoint);
+        }
+        let own = if self.world.is_leader() { Some(read_state(checkpoint)?) } else { None };
+        let text = own.and_then(|state| serde_json::to_string(&state).ok()).unwrap_or_default();
+        let text = self.world.broadcast_text(&text)?;
+        Ok(serde_json::from_str(&text).map_err(|_| DistributedError::Disagreement)?)
+    }
+
     /// Trains to the end of the plan, or until the interrupter says stop; then writes a last
     /// evaluation, picture and checkpoint. `batches` start at the position of the state and never end.
+    /// All processes begin with the weights of rank 0 and stop at the same step.
     ///
     /// # Errors
-    /// Unusable data, a loss or gradient that is not finite (nothing is updated with it), or a
-    /// run directory that cannot be written.
+    /// Unusable data, a loss or gradient that is not finite (nothing is updated with it), a run
+    /// directory that cannot be written, or another process that has ended.
     pub fn run<E: Into<TrainError>>(
         &self,
         mut state: State<O::Model>,
@@ -268,8 +305,16 @@ impl<O: Objective> Trainer<O> {
         progress: &mut dyn Progress,
         interrupter: &Interrupter,
     ) -> Result<Outcome, TrainError> {
-        self.run_dir.remove_leftovers()?;
-        let mut log = RunLog::open(&self.run_dir, state.step)?;
+        let leads = self.world.is_leader();
+        let mut log = match leads {
+            true => {
+                self.run_dir.remove_leftovers()?;
+                Some(RunLog::open(&self.run_dir, state.step)?)
+            }
+            false => None,
+        };
+        state.model =
+            share_parameters(state.model, self.world.as_ref(), &|path| self.objective.parameter_name(path))?;
         let mut interval = Interval::start();
         let mut outcome = Outcome {
             step: state.step,
@@ -288,22 +333,27 @@ impl<O: Objective> Trainer<O> {
             let waiting = Instant::now();
             let micro = self.next_batches(&mut batches, state.step)?;
             interval.waiting += waiting.elapsed();
-            let (loss, grad_norm);
-            (state, loss, grad_norm) = kernels::on_pool(|| self.step(state, micro))?;
-            interval.add(loss, grad_norm);
+            let done;
+            (state, done) = kernels::on_pool(|| self.step(state, micro, interrupter))?;
+            let stop = done.stop;
+            interval.add(done);
             progress.step(state.step);
 
             outcome.step = state.step;
-            if interrupter.should_stop() {
-                outcome.interrupted = Some(interrupter.get_message().unwrap_or_default());
+            if stop {
+                let another = || "another process was asked to stop".to_owned();
+                outcome.interrupted = Some(interrupter.get_message().unwrap_or_else(another));
             }
             let ended = state.step == self.plan.total_steps;
             // Also when interrupted: the run that goes on begins after this step.
             if self.evaluation_is_due(state.step, ended) {
                 self.settle(&mut interval, state.step)?;
                 let pause = Instant::now();
-                if let Err(error) = self.evaluate(&mut state, &mut log, progress) {
-                    self.save(&state)?;
+                if let Err(error) = self.evaluate(&mut state, log.as_mut(), progress) {
+                    // Other processes are waiting elsewhere than to write a checkpoint together.
+                    if self.world.world_size() == 1 {
+                        self.save(&state)?;
+                    }
                     return Err(error);
                 }
                 interval.since += pause.elapsed();
@@ -316,12 +366,14 @@ impl<O: Objective> Trainer<O> {
                 let report = self.report(state.step, &interval);
                 let first = outcome.losses.map_or(report.loss, |(first, _)| first);
                 outcome.losses = Some((first, report.loss));
-                log.write(&report)?;
+                if let Some(log) = &mut log {
+                    log.write(&report)?;
+                }
                 progress.report(&report);
                 interval = Interval::start();
             }
-            if due(state.step, self.log.pictures_every_steps, last) {
-                outcome.picture = self.draw(&state, &mut log)?;
+            if let (Some(log), true) = (&mut log, due(state.step, self.log.pictures_every_steps, last)) {
+                outcome.picture = self.draw(&state, log)?;
             }
             if due(state.step, self.train.checkpoint_every_steps, last) {
                 self.settle(&mut interval, state.step)?;
@@ -329,7 +381,7 @@ impl<O: Objective> Trainer<O> {
             }
         }
         progress.finish();
-        if outcome.checkpoint.is_some() {
+        if leads && outcome.checkpoint.is_some() {
             outcome.curves = Some(draw_curves(&self.run_dir)?);
         }
         Ok(outcome)
@@ -356,8 +408,17 @@ impl<O: Objective> Trainer<O> {
         })
     }
 
-    /// One update from the averaged gradients of `micro`; returns loss and gradient norm too. Where
-    /// these are known at once, nothing is updated with what is not finite.
+    /// The mean of the processes' losses, and whether any of them was asked to stop.
+    fn agree(&self, loss: Reading, stop: bool) -> Result<(Reading, bool), TrainError> {
+        if self.world.world_size() == 1 {
+            return Ok((loss, stop));
+        }
+        let means = self.world.mean(&[loss.read(), f64::from(u8::from(stop))])?;
+        Ok((Reading::Known(means[0]), means[1] > 0.0))
+    }
+
+    /// One update from the averaged gradients of `micro` and of all processes. Where loss and norm are
+    /// known at once, nothing is updated with what is not finite.
     ///
     /// The state is moved, not borrowed: the optimizer updates in place only what nobody else
     /// holds.
@@ -365,7 +426,8 @@ impl<O: Objective> Trainer<O> {
         &self,
         state: State<O::Model>,
         micro: Vec<O::Batch>,
-    ) -> Result<(State<O::Model>, Reading, Reading), TrainError> {
+        interrupter: &Interrupter,
+    ) -> Result<(State<O::Model>, Step), TrainError> {
         let State { model, mut optimizer, ema, best, step } = state;
         let mut gradients = GradientsAccumulator::new();
         let mut loss_sum = Reading::Known(0.0);
@@ -376,8 +438,11 @@ impl<O: Objective> Trainer<O> {
             gradients.accumulate(&model, GradientsParams::from_grads(loss.backward(), &model));
         }
         let mut gradients = gradients.grads();
+        // The means over all processes: from here on, all of them see the same numbers.
+        let (loss, stop) = self.agree(loss_sum, interrupter.should_stop())?;
+        average_gradients(&model, &mut gradients, self.world.as_ref())?;
         let norm = global_norm(&model, &gradients);
-        if let (Reading::Known(loss), Reading::Known(norm)) = (&loss_sum, &norm)
+        if let (Reading::Known(loss), Reading::Known(norm)) = (&loss, &norm)
             && !(loss.is_finite() && norm.is_finite())
         {
             let name = |path: &str| self.objective.parameter_name(path);
@@ -393,7 +458,8 @@ impl<O: Objective> Trainer<O> {
         }
         let model = optimizer.step(learning_rates(self.lr_at(step), &self.groups), model, gradients);
         let ema = ema.map(|ema| ema.update(&model.valid()));
-        Ok((State { model, optimizer, ema, best, step: step + 1 }, loss_sum, norm))
+        let state = State { model, optimizer, ema, best, step: step + 1 };
+        Ok((state, Step { loss, grad_norm: norm, stop }))
     }
 
     /// The learning rate of update number `step`.
@@ -436,7 +502,7 @@ impl<O: Objective> Trainer<O> {
     fn evaluate(
         &self,
         state: &mut State<O::Model>,
-        log: &mut RunLog,
+        log: Option<&mut RunLog>,
         progress: &mut dyn Progress,
     ) -> Result<(), TrainError> {
         let model = state.model.valid();
@@ -451,7 +517,9 @@ impl<O: Objective> Trainer<O> {
         };
         let mut metrics = named("val_", &plain);
         metrics.extend(averaged.iter().flat_map(|evaluation| named("ema_val_", evaluation)));
-        log.evaluation(state.step, self.plan.epoch(state.step), &metrics)?;
+        if let Some(log) = log {
+            log.evaluation(state.step, self.plan.epoch(state.step), &metrics)?;
+        }
         progress.evaluation(state.step, &metrics);
 
         let ema = averaged.as_ref().is_some_and(|averaged| averaged.score > plain.score);
@@ -461,7 +529,9 @@ impl<O: Objective> Trainer<O> {
             best => {
                 *best = Some(Best { score, step: state.step, ema, since: 0 });
                 let winner = state.ema.as_ref().filter(|_| ema).map_or(&model, Ema::model);
-                self.save_best(state, winner)?;
+                if self.world.is_leader() {
+                    self.save_best(state, winner)?;
+                }
             }
         }
         Ok(())
@@ -476,7 +546,11 @@ impl<O: Objective> Trainer<O> {
     }
 
     fn run_state(&self, state: &State<O::Model>) -> RunState {
-        RunState { position: self.plan.position(state.step), best: state.best }
+        RunState {
+            position: self.plan.position(state.step),
+            best: state.best,
+            processes: self.plan.processes,
+        }
     }
 
     fn draw(&self, state: &State<O::Model>, log: &mut RunLog) -> Result<Option<PathBuf>, TrainError> {
@@ -487,7 +561,12 @@ impl<O: Objective> Trainer<O> {
         Ok(Some(path))
     }
 
+    /// Writes a checkpoint, on rank 0, once it is sure that all processes have what it says.
     fn save(&self, state: &State<O::Model>) -> Result<PathBuf, TrainError> {
+        require_equal(&state.model, self.world.as_ref(), state.step)?;
+        if !self.world.is_leader() {
+            return Ok(self.run_dir.checkpoint(state.step));
+        }
         let name = |path: &str| self.objective.parameter_name(path);
         let path = write_checkpoint(&self.run_dir, &self.run_state(state), |folder| {
             StateDict::of_module(&state.model, &name).save(&folder.join(MODEL_FILE))?;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use distributed::DistributedError;
+
 use crate::engine::{Plan, Position};
 use crate::optimizer_state::OptimizerStateError;
 use crate::state_dict::StateDictError;
@@ -63,6 +65,34 @@ pub enum TrainError {
         /// What the run expects.
         plan: Plan,
     },
+    /// A checkpoint was written by another number of processes.
+    #[error(
+        "{} was written by {before} process{} and this job has {now}; a run continues as it began. \
+         For a new run with these weights use --init",
+        checkpoint.display(), if *before == 1 { "" } else { "es" }
+    )]
+    OtherWorld {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// Processes then.
+        before: usize,
+        /// Processes now.
+        now: usize,
+    },
+    /// Processes do not train the same network any more.
+    #[error(
+        "the parameters of rank {rank} are not those of rank 0 after step {step}; \
+         are all processes of the same program, on machines with the same instructions?"
+    )]
+    Diverged {
+        /// The first that differs.
+        rank: usize,
+        /// Updates done.
+        step: u64,
+    },
+    /// Other processes have ended or do not answer.
+    #[error(transparent)]
+    Distributed(#[from] DistributedError),
     /// A tensor file cannot be used.
     #[error(transparent)]
     StateDict(#[from] StateDictError),

@@ -7,6 +7,8 @@
 mod adamw;
 #[cfg(feature = "tch")]
 mod adamw_libtorch;
+mod agreement;
+mod average;
 mod checkpoint;
 mod config;
 mod ema;

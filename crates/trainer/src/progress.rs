@@ -49,6 +49,8 @@ pub enum ProgressKind {
     Bar,
     /// burn-train's full-screen dashboard.
     Tui,
+    /// Nothing, for all processes of a job but one.
+    Silent,
 }
 
 /// A display of a run.
@@ -76,6 +78,7 @@ pub fn progress(kind: ProgressKind, interrupter: &Interrupter) -> Result<Box<dyn
         // Without a terminal its thread panics and the run would go on blind.
         ProgressKind::Tui if !stdout().is_terminal() => return Err(TrainError::NoTerminal),
         ProgressKind::Tui => Box::new(Tui::new(interrupter.clone())),
+        ProgressKind::Silent => Box::new(Silent),
     })
 }
 
@@ -105,6 +108,20 @@ fn line(r: &StepReport, total: u64) -> String {
 fn evaluation_line(step: u64, metrics: &[(String, f64)]) -> String {
     let metrics: Vec<_> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
     format!("step {step}  {}", metrics.join("  "))
+}
+
+struct Silent;
+
+impl Progress for Silent {
+    fn start(&mut self, _total: u64, _step: u64) {}
+
+    fn report(&mut self, _report: &StepReport) {}
+
+    fn evaluation(&mut self, _step: u64, _metrics: &[(String, f64)]) {}
+
+    fn step(&mut self, _step: u64) {}
+
+    fn finish(&mut self) {}
 }
 
 struct Plain {

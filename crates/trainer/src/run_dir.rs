@@ -20,7 +20,7 @@ use crate::error::TrainError;
 pub(crate) const TEMPORARY: &str = ".tmp-";
 const STEP: &str = "step-";
 
-/// An existing run directory.
+/// A run directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunDir(PathBuf);
 
@@ -55,6 +55,11 @@ impl RunDir {
             return Err(TrainError::NoRun(path.to_owned()));
         }
         Ok(run)
+    }
+
+    /// That of another process, which alone writes there; it need not exist on this machine.
+    pub fn of_leader(path: &Path) -> Self {
+        Self(path.to_owned())
     }
 
     /// Removes what a killed process left half-written. Only for the process that writes.

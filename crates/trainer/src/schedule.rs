@@ -52,7 +52,7 @@ mod tests {
             };
             let (batches, accumulate) = (number("iters") as u64, number("update_freq") as u64);
             let train = TrainConfig { accumulate: accumulate as usize, ..TrainConfig::default() };
-            let plan = Plan::new(&train, batches);
+            let plan = Plan::new(&train, batches, 1);
             let sampled = case["iteration"].as_array().unwrap().iter().zip(case["value"].as_array().unwrap());
             for (iteration, expected) in sampled {
                 let (iteration, expected) = (iteration.as_u64().unwrap(), expected.as_f64().unwrap());

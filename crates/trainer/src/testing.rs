@@ -1,7 +1,11 @@
-//! A small module for the tests of this crate.
+//! A small module and a second process for the tests of this crate.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use distributed::{Bucket, Communicator, DistributedError, Pending};
 
 #[derive(Module, Debug)]
 pub(crate) struct Layer {
@@ -26,6 +30,10 @@ impl Toy {
         Self { a: vec![layer(), layer()], b: Param::from_data(TensorData::new(values(3), [3]), device) }
     }
 
+    pub(crate) fn b_requires_grad(&self) -> bool {
+        self.b.is_require_grad()
+    }
+
     /// A loss that every parameter has a part in.
     pub(crate) fn loss(&self, input: f32) -> Tensor<1> {
         let device = self.b.device();
@@ -35,4 +43,87 @@ impl Toy {
         }
         (x + self.b.val().unsqueeze()).square().mean()
     }
+}
+
+/// One of two processes. It runs first and keeps what it says; [`Other::answer`] and
+/// [`Other::follow`] give what the second one, which runs afterwards, works with.
+#[derive(Default)]
+pub(crate) struct Other {
+    rank: usize,
+    said: Mutex<VecDeque<Vec<u8>>>,
+    /// What the first one said, for the second one.
+    heard: Option<Mutex<VecDeque<Vec<u8>>>>,
+}
+
+impl Other {
+    /// Rank 0, when the first one was rank 1.
+    pub(crate) fn answer(self) -> Self {
+        Self { rank: 0, said: Mutex::default(), heard: Some(self.said) }
+    }
+
+    /// Rank 1, when the first one was rank 0.
+    pub(crate) fn follow(self) -> Self {
+        Self { rank: 1, said: Mutex::default(), heard: Some(self.said) }
+    }
+
+    /// Says something and hears the other's, which is silence for the first one.
+    fn exchange(&self, bytes: Vec<u8>) -> Result<Option<Vec<u8>>, DistributedError> {
+        self.said.lock().unwrap().push_back(bytes);
+        let Some(heard) = &self.heard else { return Ok(None) };
+        heard.lock().unwrap().pop_front().map(Some).ok_or(DistributedError::Disagreement)
+    }
+}
+
+struct Sum(Vec<f32>);
+
+impl Pending for Sum {
+    fn wait(self: Box<Self>) -> Result<Bucket, DistributedError> {
+        Ok(Bucket::Host(self.0))
+    }
+}
+
+fn to_bytes(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+impl Communicator for Other {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn world_size(&self) -> usize {
+        2
+    }
+
+    fn sums_on_device(&self) -> bool {
+        false
+    }
+
+    fn all_reduce_sum(&self, bucket: Bucket) -> Result<Box<dyn Pending>, DistributedError> {
+        #[allow(irrefutable_let_patterns, reason = "without libtorch there is no other")]
+        let Bucket::Host(mut numbers) = bucket else { return Err(DistributedError::Disagreement) };
+        if let Some(others) = self.exchange(to_bytes(&numbers))? {
+            let others = others.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number));
+            numbers.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+        }
+        Ok(Box::new(Sum(numbers)))
+    }
+
+    fn broadcast(&self, bytes: &mut [u8]) -> Result<(), DistributedError> {
+        match self.exchange(bytes.to_vec())? {
+            Some(said) if self.rank == 1 => bytes.copy_from_slice(&said),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, DistributedError> {
+        let own = bytes.to_vec();
+        Ok(match self.exchange(own.clone())? {
+            Some(other) => vec![own, other],
+            None => vec![own.clone(), own],
+        })
+    }
+
+    fn fail(&self, _reason: &str) {}
 }

@@ -6,15 +6,19 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
-use data::{Format, ImageSource, Labels, Position, Split};
+use data::{Format, ImageSource, Labels, Split};
 use safetensors::tensor::{Dtype, TensorView};
-use trainer::TrainError;
 
 use crate::args::{EmbedArgs, SplitName};
 use crate::checkpoint::FeatureExtractor;
-use crate::classification::{evaluation_loader, logits};
+use crate::classification::{evaluation_loader, for_every_batch};
+use crate::world::World;
 
 pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
+    World::enter(args.device, |world| embed(args, world))
+}
+
+fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
     let write = match args.out.extension().and_then(|extension| extension.to_str()) {
         Some("safetensors") => write_safetensors,
         Some("npy") => write_npy,
@@ -24,10 +28,13 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
         SplitName::Train => Split::Train,
         SplitName::Val => Split::Val,
     };
-    let device = args.device.device()?;
+    let device = world.device(args.device)?;
     let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
     let source = data::open(&args.data, Format::Auto, split, Labels::Ignored)?;
-    let embedded = Embedded::of(&extractor, &source, args.batch, &device)?;
+    let embedded = Embedded::of(&extractor, &source, args.batch, &device, world)?;
+    if !world.is_leader() {
+        return Ok(());
+    }
     write(&args.out, &embedded).with_context(|| format!("cannot write {}", args.out.display()))?;
     println!("features     {} × {}: {}", embedded.names.len(), embedded.width(), args.out.display());
     Ok(())
@@ -43,21 +50,22 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Features of every image of a source.
+    /// Features of every image of a source. Each process computes its part, and has all in the end.
     pub(crate) fn of(
         extractor: &FeatureExtractor,
         source: &Arc<dyn ImageSource>,
         batch: usize,
         device: &Device,
+        world: &World,
     ) -> Result<Self> {
-        let loader = evaluation_loader(source, &extractor.data, extractor.model.num_channels, batch)?;
+        let channels = extractor.model.num_channels;
+        let loader = evaluation_loader(source, &extractor.data, channels, batch, world.shard())?;
         let (mut features, mut labels) = (Vec::new(), Vec::new());
-        for batch in loader.batches(Position { epoch: 0, batch: 0 }) {
-            let batch = batch.map_err(TrainError::data)?;
-            // Without a head, the network gives its features.
-            features.extend(logits(&extractor.network, batch.images, batch.shape, device));
-            labels.extend(batch.labels);
-        }
+        // Without a head, the network gives its features.
+        for_every_batch(&extractor.network, &loader, device, &**world, |found, classes, _| {
+            features.extend_from_slice(found);
+            labels.extend_from_slice(classes);
+        })?;
         let names = (0..source.len()).map(|index| source.name(index)).collect();
         Ok(Self { features, labels, names })
     }

@@ -14,6 +14,7 @@ use trainer::draw_matrix;
 use crate::args::EvalArgs;
 use crate::checkpoint::Classifier;
 use crate::classification::{Data, evaluate, evaluation_loader, problem_type};
+use crate::world::World;
 
 /// What `--confusion` writes beside its picture.
 #[derive(Serialize)]
@@ -25,7 +26,11 @@ struct Confusion<'a> {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
-    let device = args.device.device()?;
+    World::enter(args.device, |world| eval(args, world))
+}
+
+fn eval(args: &EvalArgs, world: &World) -> Result<()> {
+    let device = world.device(args.device)?;
     let classifier = Classifier::open(&args.checkpoint, &device)?;
     let mut config = classifier.config.clone();
     let source = match &args.data {
@@ -49,9 +54,14 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     }
     let source =
         with_classes(source, classes).with_context(|| format!("for {}", args.checkpoint.display()))?;
-    let loader = evaluation_loader(&source, &config.data, classifier.model.num_channels, args.batch)?;
+    let channels = classifier.model.num_channels;
+    let loader = evaluation_loader(&source, &config.data, channels, args.batch, world.shard())?;
     let start = Instant::now();
-    let metrics = evaluate(&classifier.network, &loader, Metrics::new(problem, classes.len()), &device)?;
+    let metrics = Metrics::new(problem, classes.len());
+    let metrics = evaluate(&classifier.network, &loader, metrics, &device, &**world)?;
+    if !world.is_leader() {
+        return Ok(());
+    }
     let img_per_s = source.len() as f64 / start.elapsed().as_secs_f64();
     if let (Some(path), Metrics::Classes(tally)) = (&args.confusion, &metrics) {
         confusion(path, classes, tally)?;

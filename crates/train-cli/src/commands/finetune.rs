@@ -18,6 +18,7 @@ use crate::config::{self, FinetuneExperiment};
 use crate::device::kernels_on;
 use crate::plan::{giga, millions};
 use crate::run::{init, open_run, resume_point, tell, train};
+use crate::world::{World, say};
 
 /// What `--json` prints before a run.
 #[derive(Serialize)]
@@ -40,6 +41,10 @@ struct Summary {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    World::enter(args.device, |world| finetune(args, world))
+}
+
+fn finetune(args: &RunArgs, world: &World) -> Result<()> {
     let mut config = resolve(args)?;
     let data = Data::open(&config)?;
     let classes = data.training.classes();
@@ -55,8 +60,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         num_labels: config.finetune.classes.len(),
         ..config.model.resolve(config.data.image_size)?
     };
-    let loader = data.loader(&config, model.num_channels)?;
-    let plan = Plan::new(&config.train, loader.batches_per_epoch());
+    let loader = data.loader(&config, model.num_channels, world.shard())?;
+    let plan = Plan::new(&config.train, loader.batches_per_epoch(), world.world_size());
     if plan.steps_per_epoch() == 0 {
         bail!(
             "one update takes {} images, the data have {}; lower train.batch_size or train.accumulate",
@@ -64,26 +69,28 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             data.training.len()
         );
     }
-    let device = args.device.device()?.autodiff();
+    let device = world.device(args.device)?.autodiff();
     let zeros = ConvNextV2ForImageClassification::zeros(&model, &device)?;
     let groups = classification::groups(&config, &model, &zeros);
     let summary = summary(&config, &model, &data, &plan, &groups);
-    match args.json {
-        true => println!("{}", serde_json::to_string(&summary)?),
-        false => show(&summary),
+    match (world.is_leader(), args.json) {
+        (false, _) => {}
+        (true, true) => println!("{}", serde_json::to_string(&summary)?),
+        (true, false) => show(&summary),
     }
-    let init = init(args, config.finetune.init.as_deref())?.map(Path::to_owned);
+    let init = init(args, config.finetune.init.as_deref(), world)?.map(Path::to_owned);
     config.finetune.init = init.clone();
-    let checkpoint = resume_point(args)?;
+    let checkpoint = resume_point(args, world)?;
     if args.dry_run {
         return Ok(());
     }
 
-    // A run that goes on finds its weights in its checkpoint.
-    let init = init.filter(|_| checkpoint.is_none());
+    // A run that goes on finds its weights in its checkpoint, and other processes get theirs from
+    // rank 0.
+    let init = init.filter(|_| checkpoint.is_none() && world.is_leader());
     let network = network(init.as_deref(), &config, &model, &device)?;
-    let objective = Classification::new(&config, &model, &data, &device)?;
-    let run_dir = open_run(args, &config, checkpoint.as_deref())?;
+    let objective = Classification::new(&config, &model, &data, &device, world)?;
+    let run_dir = open_run(args, &config, checkpoint.as_deref(), world)?;
     let trainer = Trainer {
         objective,
         groups,
@@ -97,17 +104,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             patience: config.finetune.patience,
         }),
         run_dir,
+        world: world.communicator(),
     };
     let state = match &checkpoint {
         Some(checkpoint) => {
-            println!("resuming from {}", checkpoint.display());
+            say!(world, "resuming from {}", checkpoint.display());
             trainer.resume(network, checkpoint)?
         }
         None => trainer.start(network),
     };
     let outcome = train(args, &trainer, state, &loader)?;
-    tell(&outcome, &trainer, &loader);
-    Ok(())
+    tell(&outcome, &trainer, &loader)
 }
 
 /// The configuration with everything that the command line changes.
@@ -165,7 +172,7 @@ fn network(
     let fresh = ConvNextV2ForImageClassification::new(model, config.seed, device)?;
     let kernels = kernels_on(device, config.model.kernels, config.train.precision, model)?;
     let fresh = scale_head(fresh.with_kernels(kernels), config.finetune.head_init_scale);
-    let network = match init {
+    let mut network = match init {
         None => fresh,
         Some(path) => {
             let (network, top) = initialize_classifier(path, fresh)?;
@@ -176,15 +183,10 @@ fn network(
             network
         }
     };
-    Ok(match config.finetune.freeze {
-        Freeze::None => network,
-        Freeze::Encoder => freeze_encoder(network),
-    })
-}
-
-fn freeze_encoder(mut network: ConvNextV2ForImageClassification) -> ConvNextV2ForImageClassification {
-    network.convnextv2.encoder = network.convnextv2.encoder.no_grad();
-    network
+    if config.finetune.freeze == Freeze::Encoder {
+        network.convnextv2.encoder = network.convnextv2.encoder.no_grad();
+    }
+    Ok(network)
 }
 
 fn summary(

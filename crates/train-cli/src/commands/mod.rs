@@ -6,6 +6,7 @@ pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod finetune;
 pub(crate) mod info;
+pub(crate) mod launch;
 pub(crate) mod predict;
 pub(crate) mod pretrain;
 pub(crate) mod probe;

@@ -11,24 +11,32 @@ use crate::device::{kernels_on, normalizes};
 use crate::experiment::{self, Pretraining};
 use crate::plan::RunPlan;
 use crate::run::{init, open_run, resume_point, tell, train};
+use crate::world::{World, say};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    World::enter(args.device, |world| pretrain(args, world))
+}
+
+fn pretrain(args: &RunArgs, world: &World) -> Result<()> {
     let config = resolve(args)?;
     let model = config.model.resolve(config.data.image_size)?;
     config.fcmae.mask_shape(&model, config.data.image_size.pixels())?;
-    let device = args.device.device()?.autodiff();
+    let device = world.device(args.device)?.autodiff();
     let kernels = kernels_on(&device, config.model.kernels, config.train.precision, &model)?;
-    let data = experiment::open_data(&config, model.num_channels, normalizes(kernels, &device))?;
-    let plan = experiment::plan(&config, &data)?;
+    let data =
+        experiment::open_data(&config, model.num_channels, normalizes(kernels, &device), world.shard())?;
+    let plan = experiment::plan(&config, &data, world.world_size())?;
 
     let zeros = Fcmae::zeros(&config.fcmae, &model, kernels, &device)?;
     let groups = experiment::groups(&config, &zeros);
-    let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups, &device)?;
-    match args.json {
-        true => println!("{}", serde_json::to_string(&run_plan)?),
-        false => println!("{run_plan}"),
+    if world.is_leader() {
+        let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups, &device)?;
+        match args.json {
+            true => println!("{}", serde_json::to_string(&run_plan)?),
+            false => println!("{run_plan}"),
+        }
     }
-    let (init, checkpoint) = (init(args, None)?, resume_point(args)?);
+    let (init, checkpoint) = (init(args, None, world)?, resume_point(args, world)?);
     if args.dry_run {
         return Ok(());
     }
@@ -36,7 +44,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     // Everything that can fail comes before the run directory is made.
     let objective = Pretraining::new(&config, &model, data.source.as_ref(), &device)?;
     let fresh = || Fcmae::new(&config.fcmae, &model, kernels, config.seed, &device);
-    let network = match (&checkpoint, init) {
+    // Other processes get their weights from rank 0.
+    let network = match (&checkpoint, init.filter(|_| world.is_leader())) {
         (Some(_), _) => zeros,
         (None, None) => fresh()?,
         (None, Some(path)) => {
@@ -47,7 +56,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             network
         }
     };
-    let run_dir = open_run(args, &config, checkpoint.as_deref())?;
+    let run_dir = open_run(args, &config, checkpoint.as_deref(), world)?;
     let trainer = Trainer {
         objective,
         groups,
@@ -58,17 +67,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         ema_decay: None,
         evaluation: None,
         run_dir,
+        world: world.communicator(),
     };
     let state = match &checkpoint {
         Some(checkpoint) => {
-            println!("resuming from {}", checkpoint.display());
+            say!(world, "resuming from {}", checkpoint.display());
             trainer.resume(network, checkpoint)?
         }
         None => trainer.start(network),
     };
     let outcome = train(args, &trainer, state, &data.loader)?;
-    tell(&outcome, &trainer, &data.loader);
-    Ok(())
+    tell(&outcome, &trainer, &data.loader)
 }
 
 /// The configuration with everything that the command line changes.

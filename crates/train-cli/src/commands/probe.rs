@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::args::{ProbeArgs, ProbeKind};
 use crate::checkpoint::FeatureExtractor;
 use crate::commands::embed::Embedded;
+use crate::world::World;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -25,7 +26,11 @@ struct Report {
 }
 
 pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
-    let device = args.device.device()?;
+    World::enter(args.device, |world| probe(args, world))
+}
+
+fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
+    let device = world.device(args.device)?;
     let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
     let open = |split| data::open(&args.data, Format::Auto, split, Labels::Required);
     let (training, test) = (open(Split::Train)?, open(Split::Val)?);
@@ -36,8 +41,11 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
         bail!("{} is not divided into train and val, and would be judged by itself", args.data.display());
     }
     let test = with_classes(test, training.classes())?;
-    let embedded = |source| Embedded::of(&extractor, source, args.batch, &device);
+    let embedded = |source| Embedded::of(&extractor, source, args.batch, &device, world);
     let (known, asked) = (embedded(&training)?, embedded(&test)?);
+    if !world.is_leader() {
+        return Ok(());
+    }
     let [known, asked] = [&known, &asked].map(|e| Features { values: &e.features, labels: &e.labels });
     let classes = training.classes().len();
     let tally = match (args.kind, args.k, args.l2) {

@@ -5,7 +5,10 @@
 mod bad_input;
 mod commands;
 mod common;
+#[cfg(feature = "tch")]
+mod distributed;
 mod finetune;
 #[cfg(feature = "hub")]
 mod hub;
+mod launch;
 mod resume;

@@ -21,7 +21,7 @@ fn tensors(checkpoint: &Path) -> Vec<(String, Vec<usize>, Vec<u8>)> {
     all
 }
 
-fn assert_same(a: &Path, b: &Path) {
+pub(crate) fn assert_same(a: &Path, b: &Path) {
     let (a, b) = (tensors(a), tensors(b));
     assert!(a.len() > 100, "{} tensors", a.len());
     assert_eq!(a.len(), b.len());

@@ -1,0 +1,2 @@
+// Stands in for a header of gloo; see ../../README.md.
+#pragma once

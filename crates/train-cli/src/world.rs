@@ -1,0 +1,64 @@
+//! The processes that a command runs on.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use anyhow::Result;
+use data::Shard;
+use distributed::{Communicator, Environment, connect};
+
+use crate::device::DeviceName;
+
+/// This process's place in its job.
+pub(crate) struct World {
+    communicator: Arc<dyn Communicator>,
+    local_rank: usize,
+}
+
+impl Deref for World {
+    type Target = dyn Communicator;
+
+    fn deref(&self) -> &Self::Target {
+        self.communicator.as_ref()
+    }
+}
+
+impl World {
+    /// Runs a command on all processes of the job, if this is one. When one of them fails, it tells
+    /// the others why.
+    pub(crate) fn enter(device: DeviceName, command: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let environment = Environment::read()?;
+        let communicator = connect(&environment, device.may_be_cuda())?;
+        let world = Self { communicator, local_rank: environment.local_rank };
+        let result = command(&world);
+        if let Err(error) = &result {
+            world.fail(&format!("{error:#}"));
+        }
+        result
+    }
+
+    /// For what outlives the command's stack frame.
+    pub(crate) fn communicator(&self) -> Arc<dyn Communicator> {
+        Arc::clone(&self.communicator)
+    }
+
+    /// This process's part of the data.
+    pub(crate) fn shard(&self) -> Shard {
+        Shard { rank: self.rank(), world_size: self.world_size() }
+    }
+
+    /// Which of several equal devices is this process's, counted on its machine.
+    pub(crate) fn device(&self, name: DeviceName) -> Result<burn::tensor::Device> {
+        name.for_process(self.local_rank).device()
+    }
+}
+
+/// Prints a line, on rank 0 only.
+macro_rules! say {
+    ($world:expr, $($text:tt)*) => {
+        if $world.is_leader() {
+            println!($($text)*);
+        }
+    };
+}
+pub(crate) use say;

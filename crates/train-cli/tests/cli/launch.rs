@@ -1,0 +1,58 @@
+//! `launch`: several processes of one command, in any build.
+
+use crate::common::{Bench, failure};
+
+#[test]
+fn every_process_knows_its_rank_and_speaks_with_it() {
+    let bench = Bench::new();
+    let output = bench.run(&["launch", "--nproc", "2", "--", "info", "tiny.toml", "--json"]);
+    assert!(output.status.success());
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let mut ranks: Vec<_> = stdout.lines().map(|line| line.split_once(' ').unwrap().0).collect();
+    ranks.sort_unstable();
+    assert_eq!(ranks, ["[0]", "[1]"]);
+}
+
+#[test]
+fn a_failure_of_one_is_the_failure_of_all() {
+    let bench = Bench::new();
+    let output = bench.run(&["launch", "--nproc", "2", "--max-restarts", "1", "--", "info", "nothing.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    for rank in ["[0] error: ", "[1] error: "] {
+        assert_eq!(stderr.lines().filter(|line| line.starts_with(rank)).count(), 2, "{stderr}");
+    }
+    assert!(stderr.contains("restart 1 of 1"), "{stderr}");
+}
+
+#[test]
+fn several_machines_need_an_address() {
+    let bench = Bench::new();
+    let line = |more: &[&str]| {
+        let args =
+            [&["launch", "--nproc", "1", "--nnodes", "2"], more, &["--", "info", "tiny.toml"]].concat();
+        failure(&bench.run(&args), &args)
+    };
+    assert!(line(&[]).contains("--master-addr and --master-port"));
+    let beyond = line(&["--master-addr", "127.0.0.1", "--master-port", "29500", "--node-rank", "2"]);
+    assert!(beyond.contains("machines count from 0"), "{beyond}");
+}
+
+#[test]
+fn variables_that_are_wrong_are_named() {
+    let bench = Bench::new();
+    let message = |variables: &[(&str, &str)]| {
+        let args = ["pretrain", "--config", "tiny.toml"];
+        let output = bench.command(&args).envs(variables.iter().copied()).output().unwrap();
+        failure(&output, &args)
+    };
+    let two = [("WORLD_SIZE", "2"), ("RANK", "0")];
+    assert!(message(&two).contains("MASTER_ADDR is not set"));
+    assert!(message(&[("WORLD_SIZE", "2"), ("RANK", "2")]).contains("ranks go from 0 to 1"));
+    assert!(!bench.path("runs").exists(), "a run directory was left behind");
+    #[cfg(not(feature = "tch"))]
+    {
+        let whole = [&two[..], &[("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "29500")]].concat();
+        assert!(message(&whole).contains("--features tch"));
+    }
+}
