@@ -116,7 +116,8 @@ impl DeviceName {
             Self::Auto if host::libtorch::cuda_devices() > 0 => cuda(0),
             Self::Auto | Self::Cpu => Ok(Device::flex()),
             Self::LibTorch => {
-                host::libtorch::set_threads(rayon::current_num_threads());
+                // Our kernels use the cores; threads of libtorch would wait for each other beside them.
+                host::libtorch::set_threads(1);
                 Ok(Device::libtorch())
             }
             Self::LibTorchCuda(index) => cuda(index.unwrap_or(0)),
@@ -165,6 +166,10 @@ pub(crate) fn kernels_on(
         bail!("model.kernels = \"aten\" are libtorch's: --device libtorch or libtorch:cuda:0");
     }
     let kernels = kernels.in_precision(precision);
+    #[cfg(feature = "tch")]
+    if host::is_libtorch(device) && kernels.engine(device) != Engine::Slices {
+        host::libtorch::set_threads(rayon::current_num_threads());
+    }
     if kernels.engine(device).precision() != precision {
         bail!(
             "train.precision = \"bf16\" takes a GPU (--device libtorch:cuda:0) and model.kernels = \"fused\"; \
