@@ -57,6 +57,17 @@ pub(crate) enum Command {
   train-cli reconstruct --checkpoint runs/quickstart --out grid.png photo.jpg
   train-cli reconstruct --checkpoint runs/quickstart/checkpoints/step-00000120 --mask-ratio 0.75 --out grid.png *.jpg")]
     Reconstruct(ReconstructArgs),
+    /// Turn a checkpoint of the official code, timm or transformers into one of ours. (All commands
+    /// also read those directly.)
+    #[command(after_help = "Examples:
+  train-cli import convnextv2_tiny_1k_224_fcmae.pt --out checkpoints/tiny
+  train-cli import ~/models/convnextv2-atto-1k-224 --out checkpoints/atto")]
+    Import(ImportArgs),
+    /// Write a checkpoint for transformers, timm or the official code.
+    #[command(after_help = "Examples:
+  train-cli export --checkpoint runs/finetune_quickstart --format hf --out exported/hf
+  train-cli export --checkpoint runs/mine --format timm --out exported/timm --license mit")]
+    Export(ExportArgs),
     /// Parameters, multiply-adds, tokens and memory of a configuration or checkpoint.
     #[command(after_help = "Examples:
   train-cli info configs/fcmae_base.toml
@@ -95,6 +106,8 @@ pub(crate) struct RunArgs {
     /// fresh weights.
     #[arg(long, value_name = "CHECKPOINT|none")]
     pub(crate) init: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
     /// Override a setting, as in the configuration file.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -115,9 +128,68 @@ pub(crate) struct RunArgs {
     pub(crate) tui: bool,
 }
 
+/// Which differences between a checkpoint and the network it is for are no errors.
+#[derive(Debug, Args)]
+pub(crate) struct AllowArgs {
+    /// Tensors that the checkpoint need not have; they start fresh. `*` stands for any characters.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) allow_missing: Vec<String>,
+    /// Tensors of the checkpoint that may be left out. `*` stands for any characters.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) allow_unused: Vec<String>,
+}
+
+impl AllowArgs {
+    pub(crate) fn patterns(&self) -> interop::Allow {
+        interop::Allow { missing: self.allow_missing.clone(), unused: self.allow_unused.clone() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// A weight file, a directory of transformers or timm, a run or a checkpoint.
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: PathBuf,
+    /// A new directory, for model.safetensors and config.toml.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// A run (its best network), a checkpoint, or weights of the official code, timm or transformers.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: PathBuf,
+    /// For which program.
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+    /// A new directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// For the model card, as the Hugging Face Hub names licences: mit, cc-by-nc-4.0 …
+    #[arg(long, value_name = "NAME", default_value = "unknown")]
+    pub(crate) license: String,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
+}
+
+/// What `export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Hugging Face transformers.
+    Hf,
+    /// timm, also for transformers where timm is installed.
+    Timm,
+    /// The official code: checkpoint.pth, and its dense names as model.safetensors.
+    Official,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// A fine-tuning run (its best network), a checkpoint, or its model.safetensors.
+    /// A fine-tuning run (its best network), a checkpoint, or weights of the official code, timm or
+    /// transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
     /// Images with classes: their validation part, or all if they are not divided [default: those
@@ -140,7 +212,8 @@ pub(crate) struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
-    /// A fine-tuning run (its best network), a checkpoint, or its model.safetensors.
+    /// A fine-tuning run (its best network), a checkpoint, or weights of the official code, timm or
+    /// transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
     /// Images, or folders of them; `-` reads names from standard input, one a line.
@@ -161,6 +234,9 @@ pub(crate) struct PredictArgs {
     /// Print a line of JSON for each image.
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,
+    /// Add the head's outputs, in the order of the classes, to the JSON.
+    #[arg(long, requires = "json")]
+    pub(crate) logits: bool,
     /// Print a table: image, rank, label, score.
     #[arg(long)]
     pub(crate) csv: bool,
@@ -168,7 +244,7 @@ pub(crate) struct PredictArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EmbedArgs {
-    /// A run directory, a checkpoint, or its model.safetensors.
+    /// A run directory, a checkpoint, or weights of the official code, timm or transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
     /// Images: every one of a folder, or the training part of a data set.
@@ -187,7 +263,7 @@ pub(crate) struct EmbedArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// A run directory, a checkpoint, or its model.safetensors.
+    /// A run directory, a checkpoint, or weights of the official code, timm or transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
     /// Images with classes, divided into train and val.
@@ -209,7 +285,7 @@ pub(crate) struct ProbeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReconstructArgs {
-    /// A run directory, a checkpoint, or its model.safetensors.
+    /// A run directory, a checkpoint, or weights of the official code, timm or transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
     /// Images, one row of the picture each.

@@ -130,7 +130,7 @@ fn network(
         None => fresh,
         Some(_) if args.resume.is_some() => fresh,
         Some(path) => {
-            let (network, top) = initialize_classifier(path, fresh)?;
+            let (network, top) = initialize_classifier(path, fresh, &args.allow.patterns())?;
             println!("starting from {}", path.display());
             if !top.is_empty() {
                 println!("fresh        {}", top.join(", "));

@@ -3,7 +3,9 @@
 pub(crate) mod bench;
 pub(crate) mod embed;
 pub(crate) mod eval;
+pub(crate) mod export;
 pub(crate) mod finetune;
+pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod predict;
 pub(crate) mod pretrain;

@@ -29,6 +29,9 @@ struct Prediction<'a> {
 struct Row<'a> {
     image: String,
     predictions: Vec<Prediction<'a>>,
+    /// In the order of the classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logits: Option<&'a [f32]>,
 }
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
@@ -98,7 +101,11 @@ fn predict(
         }
         let top = ranked.into_iter().take(args.top_k);
         let predictions = top.map(|(class, score)| Prediction { label: &classes[class], score });
-        let row = Row { image: name.display().to_string(), predictions: predictions.collect() };
+        let row = Row {
+            image: name.display().to_string(),
+            predictions: predictions.collect(),
+            logits: args.logits.then_some(logits),
+        };
         let text = if args.json { serde_json::to_string(&row)? } else { table(&row, args.csv) };
         bar.suspend(|| println!("{}", text.trim_end()));
     }

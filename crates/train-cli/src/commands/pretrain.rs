@@ -37,7 +37,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         (None, None) => Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?,
         (None, Some(path)) => {
             let fresh = Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?;
-            let (network, report) = initialize_from(path, fresh)?;
+            let (network, report) = initialize_from(path, fresh, &args.allow.patterns())?;
             if !report.missing.is_empty() {
                 println!("{} has no decoder: that one starts fresh", path.display());
             }

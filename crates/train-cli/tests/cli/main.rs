@@ -6,4 +6,5 @@ mod bad_input;
 mod commands;
 mod common;
 mod finetune;
+mod interop;
 mod resume;

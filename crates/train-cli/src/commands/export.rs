@@ -1,0 +1,54 @@
+//! `train-cli export`: a checkpoint as another program's.
+
+use std::path::Path;
+
+use anyhow::Result;
+use interop::{Format, ModelCard, Score, export};
+use trainer::read_state;
+
+use crate::args::{ExportArgs, ExportFormat};
+use crate::checkpoint::{Checkpoint, fill_in, open};
+
+pub(crate) fn run(args: &ExportArgs) -> Result<()> {
+    let mut checkpoint = open(&args.checkpoint, &args.allow.patterns())?;
+    if !args.allow.allow_missing.is_empty() {
+        fill_in(&mut checkpoint.network)?;
+    }
+    let format = match args.format {
+        ExportFormat::Hf => Format::Transformers,
+        ExportFormat::Timm => Format::Timm,
+        ExportFormat::Official => Format::Official,
+    };
+    let card = card(args, &checkpoint)?;
+    for file in export(&checkpoint.network, format, &card, &args.out)? {
+        println!("{}", file.display());
+    }
+    let [height, width] = checkpoint.network.preprocessing().image_size;
+    if format == Format::Transformers && height != width {
+        println!(
+            "note: transformers' image processor makes square images; this network was made for \
+             {height}×{width} pixels"
+        );
+    }
+    Ok(())
+}
+
+fn card(args: &ExportArgs, checkpoint: &Checkpoint) -> Result<ModelCard> {
+    let name = args.out.file_name().map(|name| name.to_string_lossy().into_owned());
+    let data = checkpoint.recipe.data().path.as_deref().and_then(Path::file_name);
+    Ok(ModelCard {
+        name: name.unwrap_or_else(|| "ConvNeXt V2".to_owned()),
+        license: args.license.clone(),
+        dataset: data.map(|name| name.to_string_lossy().into_owned()),
+        score: score(&checkpoint.path),
+        experiment: checkpoint.is_ours.then(|| checkpoint.recipe.to_toml()).transpose()?,
+    })
+}
+
+/// The accuracy of the network in a checkpoint folder, if it is the one that was evaluated.
+fn score(folder: &Path) -> Option<Score> {
+    let state = read_state(folder).ok()?;
+    let best = state.best.filter(|best| best.step == state.position.step)?;
+    let holds_average = folder.file_name().is_some_and(|name| name == "best");
+    (!best.ema || holds_average).then_some(Score { top1: best.score, step: best.step })
+}
