@@ -79,14 +79,16 @@ fn foreign(value: &PickleValue) -> Option<String> {
 fn pickle_of(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut file = File::open(path).ok()?;
-    if let Ok(mut archive) = ZipArchive::new(&file) {
+    let mut start = [0];
+    file.read_exact(&mut start).and_then(|()| file.rewind()).ok()?;
+    if start == [0x80] {
+        file.take(LARGEST_PICKLE).read_to_end(&mut bytes).ok()?;
+    } else {
+        let mut archive = ZipArchive::new(&file).ok()?;
         let is_pickle = |name: &String| name == "data.pkl" || name.ends_with("/data.pkl");
         let names = archive.file_names().collect::<Result<Vec<_>, _>>().ok()?;
         let name = names.iter().map(ToString::to_string).find(is_pickle)?;
         archive.by_name(&name).ok()?.take(LARGEST_PICKLE).read_to_end(&mut bytes).ok()?;
-    } else {
-        file.rewind().ok()?;
-        file.take(LARGEST_PICKLE).read_to_end(&mut bytes).ok()?;
     }
     Some(bytes)
 }
