@@ -62,6 +62,11 @@ pub struct Network {
     pub preprocessing: Option<Preprocessing>,
 }
 
+/// Single-precision numbers as they are written: 0.485, not 0.48500001430511475.
+pub(crate) fn decimals(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| value.to_string().parse().unwrap_or_else(|_| f64::from(*value))).collect()
+}
+
 impl Network {
     /// Names of the classes; `LABEL_0` and so on, as transformers has them, where none are known.
     pub fn labels(&self) -> Vec<String> {

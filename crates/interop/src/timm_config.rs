@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::InteropError;
-use crate::network::{Kind, Network, Preprocessing};
+use crate::network::{Kind, Network, Preprocessing, decimals};
 use crate::transformers_config::{in_order, read_json};
 
 /// What is read of it.
@@ -138,8 +138,8 @@ pub(crate) fn config(network: &Network) -> Result<Value, InteropError> {
             "interpolation": "bicubic",
             "crop_pct": if whole { 1.0 } else { crop_pct },
             "crop_mode": if whole { "squash" } else { "center" },
-            "mean": mean,
-            "std": std,
+            "mean": decimals(&mean),
+            "std": decimals(&std),
             "num_classes": num_classes,
             "pool_size": [height.div_ceil(32), width.div_ceil(32)],
             "first_conv": "stem.0",

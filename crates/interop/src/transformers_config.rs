@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::InteropError;
-use crate::network::{Kind, Network, Preprocessing};
+use crate::network::{Kind, Network, Preprocessing, decimals};
 
 /// What is read of `config.json`; the defaults are those of transformers' `ConvNextV2Config`, which
 /// files of other programs may leave out.
@@ -204,7 +204,7 @@ pub(crate) fn processor(network: &Network) -> Value {
         "do_rescale": true,
         "rescale_factor": 1.0 / 255.0,
         "do_normalize": true,
-        "image_mean": mean,
-        "image_std": std,
+        "image_mean": decimals(&mean),
+        "image_std": decimals(&std),
     })
 }
