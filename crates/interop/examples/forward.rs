@@ -7,13 +7,24 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::process::ExitCode;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use interop::{Allow, Kind, Network, read};
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 use trainer::{Entry, StateDict};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [checkpoint, input, output] = &arguments[..] else {
         return Err("usage: forward CHECKPOINT IN.safetensors OUT.safetensors".into());

@@ -1,5 +1,7 @@
 //! Files that are damaged, dangerous or something else.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

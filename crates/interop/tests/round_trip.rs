@@ -1,5 +1,7 @@
 //! What is exported comes back unchanged.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
