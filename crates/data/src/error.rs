@@ -28,6 +28,17 @@ pub enum DataError {
     /// A folder that stands for a class has no image.
     #[error("class folder {} holds no image; remove it or add images", .0.display())]
     EmptyClass(PathBuf),
+    /// An image of a class that the network does not know.
+    #[error("class {class} is not among the {known} that are trained")]
+    UnknownClass {
+        /// Its name.
+        class: String,
+        /// Classes of the network.
+        known: usize,
+    },
+    /// A number that the network predicts is not given.
+    #[error("column target.{0} is missing, which the network predicts")]
+    MissingNumber(String),
     /// Labels are needed and there are none.
     #[error("{} has no class folders; expected one subfolder of images for each class", .0.display())]
     NoClasses(PathBuf),
@@ -93,6 +104,9 @@ pub enum DataError {
         /// How many are skipped.
         limit: usize,
     },
+    /// Images that a network is judged by cannot be read.
+    #[error("{} of the images to evaluate cannot be read: {}; repair or remove them", .0.len(), few(.0))]
+    Unreadable(Vec<(String, String)>),
     /// Not a single readable image.
     #[error("none of the images can be read; the last one: {0}")]
     AllCorrupt(String),

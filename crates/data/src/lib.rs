@@ -15,5 +15,7 @@ pub mod transform;
 pub use decode::{decode, decode_file};
 pub use error::DataError;
 pub use loader::{Batch, Batches, Loader, LoaderConfig, Position, order};
-pub use source::{Format, ImageSource, Labels, Sample, Split, Subset, open, stratified_split};
+pub use source::{
+    Format, ImageSource, Labels, Sample, Split, Subset, Target, Task, open, stratified_split, with_classes,
+};
 pub use transform::Transform;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::rng::{Stream, rng};
-use crate::source::ImageSource;
+use crate::source::{ImageSource, Target};
 use crate::transform::{Normalize, RandomErasing, Transform};
 
 /// Images of one forward pass.
@@ -24,8 +24,10 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// `[N, C, H, W]`.
     pub shape: [usize; 4],
-    /// A class index an image; empty for images without labels.
+    /// A class index an image; empty for images without one.
     pub labels: Vec<u32>,
+    /// The numbers of every image, row by row; empty for images without them.
+    pub values: Vec<f32>,
     /// Index of every image in the source.
     pub indices: Vec<u64>,
     /// The pass over the data that the batch belongs to.
@@ -272,7 +274,8 @@ impl Maker {
         let [height, width] = shared.transform.size();
         let shape = [wanted.len(), shared.config.normalize.channels(), height, width];
         let images = Vec::with_capacity(shape.iter().product());
-        let mut batch = Batch { images, shape, labels: Vec::new(), indices: Vec::new(), epoch };
+        let (labels, values, indices) = (Vec::new(), Vec::new(), Vec::new());
+        let mut batch = Batch { images, shape, labels, values, indices, epoch };
         let mut unreadable = BTreeMap::new();
         for &index in wanted {
             if self.stop.load(Relaxed) {
@@ -330,7 +333,11 @@ impl Shared {
                     if let Some(erase) = self.config.erase {
                         erase.apply(&mut batch.images[start..], self.transform.size(), &mut rng);
                     }
-                    batch.labels.extend(sample.label);
+                    match sample.target {
+                        Target::None => {}
+                        Target::Class(class) => batch.labels.push(class),
+                        Target::Values(values) => batch.values.extend(values),
+                    }
                     batch.indices.push(index as u64);
                     return Ok(());
                 }
@@ -350,7 +357,11 @@ impl Shared {
         if count <= limit {
             return Ok(());
         }
-        Err(DataError::TooManyCorrupt { found: self.corrupt_images(), limit })
+        let found = self.corrupt_images();
+        Err(match self.passes {
+            Passes::Shuffled => DataError::TooManyCorrupt { found, limit },
+            Passes::Sequential => DataError::Unreadable(found),
+        })
     }
 
     fn corrupt_images(&self) -> Vec<(String, String)> {
@@ -398,7 +409,7 @@ mod tests {
                 return Err(DataError::Decode { path: PathBuf::from("x"), reason: "broken".into() });
             }
             let image = RgbImage::from_fn(12, 9, |x, y| Rgb([index as u8, x as u8, y as u8]));
-            Ok(Sample { image, label: Some(index as u32 % 3) })
+            Ok(Sample { image, target: Target::Class(index as u32 % 3) })
         }
 
         fn len(&self) -> usize {
@@ -432,8 +443,12 @@ mod tests {
             erase: None,
         };
         let source = Arc::new(Numbered { count: 22, broken: broken.to_vec() });
-        Loader::new(source, Arc::new(TrainTransform { crop, hflip: true, rand_augment: None }), config)
-            .unwrap()
+        Loader::new(
+            source,
+            Arc::new(TrainTransform { crop, hflip: true, color_jitter: None, rand_augment: None }),
+            config,
+        )
+        .unwrap()
     }
 
     const START: Position = Position { epoch: 0, batch: 0 };

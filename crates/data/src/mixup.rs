@@ -113,6 +113,13 @@ pub fn soft_targets(labels: &[u32], classes: usize, lambda: f64, smoothing: f64)
         .collect()
 }
 
+/// Targets `[N, width]` that are numbers, mixed by λ.
+pub fn mixed_values(values: &[f32], width: usize, lambda: f64) -> Vec<f32> {
+    let pairs = values.chunks_exact(width).zip(values.chunks_exact(width).rev());
+    let mixed = |(a, b): (&f32, &f32)| (lambda * f64::from(*a) + (1.0 - lambda) * f64::from(*b)) as f32;
+    pairs.flat_map(|(a, b)| a.iter().zip(b).map(mixed)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +152,7 @@ mod tests {
         assert_eq!(images, [1.75, 2.0, 3.25]);
         let targets = soft_targets(&[0, 1, 0], 2, 0.75, 0.0);
         assert_eq!(targets, [1.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
+        let values = mixed_values(&[1.0, 10.0, 2.0, 20.0, 5.0, 30.0], 2, 0.75);
+        assert_eq!(values, [2.0, 15.0, 2.0, 20.0, 4.0, 25.0]);
     }
 }

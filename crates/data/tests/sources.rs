@@ -25,7 +25,7 @@ fn message(path: &Path, labels: Labels) -> String {
 
 fn values(source: &dyn ImageSource) -> Vec<(u8, Option<u32>)> {
     let samples = (0..source.len()).map(|i| source.get(i).unwrap());
-    samples.map(|sample| (sample.image[(0, 0)].0[0], sample.label)).collect()
+    samples.map(|sample| (sample.image[(0, 0)].0[0], sample.target.class())).collect()
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn the_bundled_sample_is_balanced() {
         for index in 0..source.len() {
             let sample = source.get(index).unwrap();
             assert_eq!(sample.image.dimensions(), (32, 32));
-            counts[sample.label.unwrap() as usize] += 1;
+            counts[sample.target.class().unwrap() as usize] += 1;
         }
         assert_eq!(counts, [each; 10]);
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::layer_decay::LayerIds;
+use crate::problem::ProblemType;
 
 /// Which parameters stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -27,7 +28,8 @@ pub struct FinetuneConfig {
     pub layer_decay_type: LayerIds,
     /// Factor on the weights of a fresh head.
     pub head_init_scale: f64,
-    /// Share of the target that is spread over all classes.
+    /// Share of the target that is spread over all classes; with several labels an image, over
+    /// showing a class and not showing it.
     pub label_smoothing: f64,
     /// Decay of the moving average of the weights, which is evaluated as well; none without one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,6 +44,9 @@ pub struct FinetuneConfig {
     /// Checkpoint to start from, unless the command line says another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
+    /// What the network learns to say; what the data say, unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem_type: Option<ProblemType>,
     /// Class names, in the order of the head's outputs; filled in from the data.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
@@ -59,6 +64,7 @@ impl Default for FinetuneConfig {
             patience: None,
             freeze: Freeze::None,
             init: None,
+            problem_type: None,
             classes: Vec::new(),
         }
     }

@@ -58,6 +58,9 @@ pub struct Network {
     pub kind: Kind,
     /// Names of the classes, in the order of the head's outputs, if known.
     pub labels: Option<Vec<String>>,
+    /// What the outputs are, in the words of transformers: `single_label_classification` (also where
+    /// nothing is said), `multi_label_classification` or `regression`.
+    pub problem_type: Option<String>,
     /// If known.
     pub preprocessing: Option<Preprocessing>,
 }

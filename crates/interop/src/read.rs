@@ -49,7 +49,8 @@ pub fn read(path: &Path, allow: &Allow) -> Result<Imported, InteropError> {
     let with_norm = weights.names().any(|name| name.starts_with("norm."));
     let mismatch = |mismatch| InteropError::Mismatch { path: file.clone(), mismatch };
     let weights = check(weights, expected(&config, kind, with_norm), allow).map_err(mismatch)?;
-    let mut network = Network { weights, config, kind, labels: None, preprocessing: None };
+    let mut network =
+        Network { weights, config, kind, labels: None, problem_type: None, preprocessing: None };
     complete(&mut network, layout, &file, path.is_dir())?;
     Ok(Imported { network, layout, file })
 }

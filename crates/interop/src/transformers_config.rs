@@ -29,6 +29,7 @@ struct Config {
     drop_path_rate: f64,
     image_size: Sides,
     id2label: Option<BTreeMap<String, String>>,
+    problem_type: Option<String>,
 }
 
 impl Default for Config {
@@ -46,6 +47,7 @@ impl Default for Config {
             drop_path_rate: ours.drop_path_rate,
             image_size: Sides::One(ours.image_size),
             id2label: None,
+            problem_type: None,
         }
     }
 }
@@ -116,6 +118,7 @@ pub(crate) fn complete(network: &mut Network, folder: &Path, path: &Path) -> Res
     ours.validate().map_err(|error| refuse(error.to_string()))?;
     if network.kind == Kind::Classifier {
         network.labels = theirs.id2label.map(in_order).transpose().map_err(refuse)?;
+        network.problem_type = theirs.problem_type;
     }
     let processor = folder.join("preprocessor_config.json");
     if processor.is_file() {
@@ -186,6 +189,9 @@ pub(crate) fn config(network: &Network) -> Value {
         let by_name = labels.iter().enumerate().map(|(i, name)| (name.clone(), json!(i)));
         config["id2label"] = Value::Object(by_number.collect());
         config["label2id"] = Value::Object(by_name.collect());
+        if let Some(problem_type) = &network.problem_type {
+            config["problem_type"] = json!(problem_type);
+        }
     }
     config
 }

@@ -43,6 +43,7 @@ fn a_classifier_comes_back_from_every_format() {
     let config = ConvNextV2Config { image_size: 64, ..network("finetuned.pth").config };
     let original = Network {
         labels: Some(labels),
+        problem_type: None,
         preprocessing: Some(preprocessing),
         config,
         ..network("finetuned.pth")
@@ -138,7 +139,14 @@ fn the_small_sizes_have_convolutions_in_timm() {
     let config = ConvNextV2Config { num_labels: 0, ..ConvNextV2Config::from_size(Size::Atto) };
     let model = model::ConvNextV2Model::new(&config, 1, &burn::tensor::Device::flex()).unwrap();
     let weights = trainer::StateDict::of_module(&model, &model::official_name);
-    let original = Network { weights, config, kind: Kind::Encoder, labels: None, preprocessing: None };
+    let original = Network {
+        weights,
+        config,
+        kind: Kind::Encoder,
+        labels: None,
+        problem_type: None,
+        preprocessing: None,
+    };
     export(&original, Format::Timm, &card(), dir.path()).unwrap();
     let file = trainer::StateDict::load(&dir.path().join("model.safetensors")).unwrap();
     assert_eq!(file.get("stages.0.blocks.0.mlp.fc1.weight").unwrap().shape, [160, 40, 1, 1]);

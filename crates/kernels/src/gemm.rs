@@ -74,6 +74,11 @@ pub fn gemm(c: &mut [f32], accumulate: bool, a: View, b: View, parallel: bool) {
     }
 }
 
+/// Whether a weight is so large that its order in memory matters.
+pub(crate) fn is_large(weight: &[f32]) -> bool {
+    weight.len() >= 1 << 17
+}
+
 /// A weight `[out, in]`, ready to be multiplied by from the right as its transpose.
 ///
 /// The product packs what does not lie row by row, again in every call and slowly: its columns are
@@ -89,10 +94,13 @@ pub enum Turned<'a> {
 impl<'a> Turned<'a> {
     /// From a row-major `[outputs, inputs]`.
     pub fn new(weight: &'a [f32], outputs: usize, inputs: usize) -> Self {
-        const LARGE: usize = 1 << 17;
-        match weight.len() < LARGE {
+        match !is_large(weight) {
             true => Self::Small(View::new(weight, outputs, inputs).transposed()),
-            false => Self::Large(transpose(weight, outputs, inputs), outputs),
+            false => {
+                let mut turned = Buffer::take(weight.len());
+                transpose(weight, outputs, inputs, &mut turned);
+                Self::Large(turned, outputs)
+            }
         }
     }
 
@@ -106,9 +114,9 @@ impl<'a> Turned<'a> {
 }
 
 /// The transpose of a row-major `rows` × `columns` matrix.
-fn transpose(matrix: &[f32], rows: usize, columns: usize) -> Buffer {
+pub(crate) fn transpose(matrix: &[f32], rows: usize, columns: usize, turned: &mut [f32]) {
     const TILE: usize = 8;
-    let mut turned = Buffer::take(matrix.len());
+    assert_eq!((matrix.len(), turned.len()), (rows * columns, rows * columns));
     turned.par_chunks_mut(TILE * rows).enumerate().for_each(|(index, turned)| {
         let left = index * TILE;
         let whole = if turned.len() == TILE * rows { rows - rows % TILE } else { 0 };
@@ -129,7 +137,6 @@ fn transpose(matrix: &[f32], rows: usize, columns: usize) -> Buffer {
             }
         }
     });
-    turned
 }
 
 #[cfg(test)]
@@ -141,7 +148,8 @@ mod tests {
     fn rows_become_columns() {
         for (rows, columns) in [(1, 1), (3, 50), (33, 16), (16, 24), (17, 40)] {
             let matrix = numbers(rows * columns, 1);
-            let turned = transpose(&matrix, rows, columns);
+            let mut turned = vec![f32::NAN; matrix.len()];
+            transpose(&matrix, rows, columns, &mut turned);
             for r in 0..rows {
                 for c in 0..columns {
                     assert_eq!(turned[c * rows + r], matrix[r * columns + c]);

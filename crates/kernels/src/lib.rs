@@ -7,6 +7,7 @@
 pub mod block;
 pub mod buffer;
 pub mod dwconv7;
+pub mod few_rows;
 pub mod gelu;
 pub mod gemm;
 pub mod grn;

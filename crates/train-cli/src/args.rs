@@ -29,6 +29,7 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:
   train-cli finetune --config configs/finetune_quickstart.toml
   train-cli finetune --config configs/finetune_custom.toml --data ~/photos --init runs/photos
+  train-cli finetune --config configs/finetune_custom.toml --data labels.csv --init runs/photos
   train-cli finetune --config configs/finetune_atto.toml --data /path/to/imagenet --init none --dry-run")]
     Finetune(RunArgs),
     /// Accuracy of a classifier on images with classes.
@@ -47,10 +48,10 @@ pub(crate) enum Command {
   train-cli embed --checkpoint runs/quickstart --data data/sample --out features.safetensors
   train-cli embed --checkpoint runs/mine --data ~/photos --out features.safetensors")]
     Embed(EmbedArgs),
-    /// How good the features of an encoder are, without fine-tuning it: weighted nearest neighbours.
+    /// How good the features of an encoder are, without fine-tuning it.
     #[command(after_help = "Examples:
-  train-cli probe --checkpoint runs/quickstart --data data/sample
-  train-cli probe --checkpoint runs/quickstart --data data/sample --k 10 --json")]
+  train-cli probe knn --checkpoint runs/quickstart --data data/sample
+  train-cli probe linear --checkpoint runs/quickstart --data data/sample --json")]
     Probe(ProbeArgs),
     /// Show how a pretrained network completes masked images.
     #[command(after_help = "Examples:
@@ -93,14 +94,16 @@ pub(crate) struct RunArgs {
     /// The experiment.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// Images: a folder, or a CIFAR-10 or MNIST data set [overrides data.path].
+    /// Images: a folder, a CSV file that lists them, or a CIFAR-10 or MNIST data set [overrides
+    /// data.path].
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Where checkpoints, logs and pictures go [default: runs/NAME-OF-CONFIG].
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<PathBuf>,
-    /// Continue a run: `auto` for the newest checkpoint of the run directory, or a checkpoint.
-    #[arg(long, value_name = "auto|CHECKPOINT", conflicts_with = "init")]
+    /// Continue a run: `auto` for the newest checkpoint of the run directory, from the start if there
+    /// is none yet; or a checkpoint. Its weights come before those of --init.
+    #[arg(long, value_name = "auto|CHECKPOINT")]
     pub(crate) resume: Option<String>,
     /// Start from the weights of a checkpoint, with a fresh optimizer and at step 0; `none` for
     /// fresh weights.
@@ -199,8 +202,8 @@ pub(crate) struct EvalArgs {
     /// Images of a forward pass.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
     pub(crate) batch: usize,
-    /// Write the counts (true class × predicted class) and every class's accuracy as JSON.
-    #[arg(long, value_name = "FILE.json")]
+    /// Draw how often each class is taken for which; the counts go beside it as JSON.
+    #[arg(long, value_name = "FILE.png")]
     pub(crate) confusion: Option<PathBuf>,
     /// Where to compute.
     #[arg(long, value_enum, default_value = "auto")]
@@ -247,11 +250,15 @@ pub(crate) struct EmbedArgs {
     /// A run directory, a checkpoint, or weights of the official code, timm or transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
-    /// Images: every one of a folder, or the training part of a data set.
+    /// Images: every one of a folder, or a part of a data set that is divided.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// `features` [N, C] and, where there are classes, `labels` [N]; names in the metadata.
-    #[arg(long, value_name = "FILE.safetensors")]
+    /// Which part of a data set that is divided.
+    #[arg(long, value_enum, default_value = "train")]
+    pub(crate) split: SplitName,
+    /// With `features` (a row an image) and, where there are classes, `labels`; names of images in the
+    /// metadata. Or an NPY file of the features alone.
+    #[arg(long, value_name = "FILE.safetensors|FILE.npy")]
     pub(crate) out: PathBuf,
     /// Images of a forward pass.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
@@ -261,17 +268,29 @@ pub(crate) struct EmbedArgs {
     pub(crate) device: DeviceName,
 }
 
+/// A part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SplitName {
+    Train,
+    Val,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
+    /// What judges the features.
+    pub(crate) kind: ProbeKind,
     /// A run directory, a checkpoint, or weights of the official code, timm or transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
     /// Images with classes, divided into train and val.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// Neighbours that vote.
-    #[arg(long, value_name = "K", default_value_t = 20, value_parser = positive)]
-    pub(crate) k: usize,
+    /// Neighbours that vote (knn).
+    #[arg(long, value_name = "K", value_parser = positive, default_value_if("kind", "knn", "20"))]
+    pub(crate) k: Option<usize>,
+    /// Strength of the penalty on squared weights (linear).
+    #[arg(long, value_name = "LAMBDA", value_parser = amount, default_value_if("kind", "linear", "1e-3"))]
+    pub(crate) l2: Option<f64>,
     /// Images of a forward pass.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
     pub(crate) batch: usize,
@@ -281,6 +300,16 @@ pub(crate) struct ProbeArgs {
     /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `probe` judges features by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ProbeKind {
+    /// The classes of the nearest neighbours.
+    Knn,
+    /// The best linear classifier.
+    Linear,
 }
 
 #[derive(Debug, Args)]
@@ -361,6 +390,13 @@ fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err("must be a whole number, at least 1".to_owned()),
+    }
+}
+
+fn amount(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number >= 0.0 && f64::is_finite(number) => Ok(number),
+        _ => Err("must be a number, 0 or more".to_owned()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use fcmae::{Fcmae, FcmaeConfig};
-use finetune::FinetuneConfig;
+use finetune::{FinetuneConfig, ProblemType};
 use interop::{Allow, Imported, Kind, Layout, Network, Preprocessing};
 use model::activation::Activation;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, Size, official_name};
@@ -49,7 +49,7 @@ pub(crate) fn open(path: &Path, allow: &Allow) -> Result<Checkpoint> {
     let is_ours = layout == Layout::Official && is_safetensors && config_file.is_file();
     let recipe = match is_ours {
         true => Recipe::load(&config_file)?,
-        false => Recipe::of(&network),
+        false => Recipe::of(&network).with_context(|| file.display().to_string())?,
     };
     if is_ours {
         recipe.complete(&mut network).with_context(|| format!("{} does not fit", config_file.display()))?;
@@ -68,18 +68,20 @@ impl Recipe {
     }
 
     /// The configuration that a network from elsewhere would have here.
-    fn of(network: &Network) -> Self {
+    fn of(network: &Network) -> Result<Self> {
         let (model, data) = (model_section(&network.config), data_section(network));
-        match network.kind {
+        Ok(match network.kind {
             Kind::Classifier => {
-                let finetune = FinetuneConfig { classes: network.labels(), ..FinetuneConfig::default() };
+                let problem_type = network.problem_type.as_deref().map(problem_type).transpose()?;
+                let classes = network.labels();
+                let finetune = FinetuneConfig { classes, problem_type, ..FinetuneConfig::default() };
                 Self::Finetune(Box::new(FinetuneExperiment { model, data, finetune, ..defaults() }))
             }
             kind => {
                 let fcmae = fcmae_config(&network.config, kind);
                 Self::Pretrain(Box::new(PretrainConfig { model, data, fcmae, ..defaults() }))
             }
-        }
+        })
     }
 
     pub(crate) fn model(&self) -> &ModelSection {
@@ -125,6 +127,7 @@ impl Recipe {
                 bail!("it names {} classes, the head has {}", classes.len(), model.num_labels);
             }
             network.labels = Some(classes.clone());
+            network.problem_type = config.finetune.problem_type.map(problem_name);
         }
         network.config = model;
         network.preprocessing = Some(preprocessing(data));
@@ -135,6 +138,15 @@ impl Recipe {
 /// The defaults of an experiment, those of its kind included.
 fn defaults<C: Experiment>() -> C {
     config::parse("").expect("the empty configuration is one")
+}
+
+/// A problem type by its name in transformers, which is ours.
+fn problem_type(name: &str) -> Result<ProblemType> {
+    serde_json::from_value(name.into()).context("in config.json, problem_type")
+}
+
+fn problem_name(problem: ProblemType) -> String {
+    serde_json::to_value(problem).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn model_section(config: &ConvNextV2Config) -> ModelSection {

@@ -1,14 +1,20 @@
 //! A fine-tuning experiment put together: data, objective, groups.
 
+use std::collections::HashSet;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::{Device, Tensor, TensorData};
-use data::mixup::{Mixup, soft_targets};
+use data::mixup::{Mixup, mixed_values, soft_targets};
 use data::rng::{Stream, rng};
-use data::transform::{EvalTransform, RandomErasing, RandomResizedCrop, TrainTransform};
-use data::{Batch, DataError, ImageSource, Labels, Loader, LoaderConfig, Position, Split, stratified_split};
-use finetune::{LayerDecay, Tally, soft_cross_entropy};
+use data::transform::{ColorJitter, EvalTransform, RandomErasing, RandomResizedCrop, TrainTransform};
+use data::{
+    Batch, DataError, Format, ImageSource, Labels, Loader, LoaderConfig, Position, Split, Subset, Task,
+    stratified_split, with_classes,
+};
+use finetune::{LayerDecay, Metrics, ProblemType};
 use image::RgbImage;
 use model::drop_path::DropPath;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
@@ -24,13 +30,33 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// A `val` folder beside `train`, the data set's own division, or `data.val_fraction`.
+    /// A `val` folder beside `train`, the data set's own division, `data.val_csv` or
+    /// `data.val_fraction`.
     pub(crate) fn open(config: &FinetuneExperiment) -> Result<Self> {
+        let Self { training, validation } = Self::divided(config)?;
+        if training.task() != validation.task() {
+            bail!("the validation images have targets of another kind than the training images");
+        }
+        // Their numbers must mean the same.
+        let validation = with_classes(validation, training.classes()).context("in the validation images")?;
+        Ok(Self { training, validation })
+    }
+
+    fn divided(config: &FinetuneExperiment) -> Result<Self> {
         let path = config.data.path.as_deref();
         let path =
             path.ok_or_else(|| anyhow!("no images: give --data DIR, or path = \"…\" in the [data] section"))?;
         let training = data::open(path, config.data.format, Split::Train, Labels::Required)?;
         if let Some(fraction) = config.data.val_fraction {
+            let divided = data::open(path, config.data.format, Split::Val, Labels::Required)
+                .is_ok_and(|source| source.name(0) != training.name(0));
+            if divided {
+                bail!(
+                    "{} has validation images of its own, and data.val_fraction would hold out others; leave \
+                     it out",
+                    path.display()
+                );
+            }
             let (training, validation) = stratified_split(&training, fraction, config.seed);
             if validation.indices().is_empty() {
                 bail!(
@@ -40,11 +66,15 @@ impl Data {
             }
             return Ok(Self { training: Arc::new(training), validation: Arc::new(validation) });
         }
+        if let Some(csv) = &config.data.val_csv {
+            let validation = data::open(csv, Format::Auto, Split::Val, Labels::Required)?;
+            return Ok(Self { training: Arc::new(without(&training, &*validation)), validation });
+        }
         let validation = match data::open(path, config.data.format, Split::Val, Labels::Required) {
             Ok(validation) => validation,
             Err(DataError::NoSplit { .. }) => bail!(
-                "{} has no validation images; add a folder val beside train, or hold some out: \
-                 --set data.val_fraction=0.1",
+                "{} has no validation images; add a folder val beside train, name them in data.val_csv, \
+                 or hold some out: --set data.val_fraction=0.1",
                 path.display()
             ),
             Err(error) => return Err(error.into()),
@@ -55,7 +85,6 @@ impl Data {
                 path.display()
             );
         }
-        same_classes(training.classes(), validation.classes())?;
         Ok(Self { training, validation })
     }
 
@@ -72,6 +101,9 @@ impl Data {
                 ratio: section.crop_ratio,
             },
             hflip: section.hflip,
+            color_jitter: Some(config.augment.color_jitter)
+                .filter(|strength| *strength > 0.0)
+                .map(|strength| ColorJitter { strength }),
             rand_augment: config.augment.rand_augment.map(|augment| (augment, fill)),
         };
         let loader_config = LoaderConfig {
@@ -87,16 +119,21 @@ impl Data {
     }
 }
 
-/// Validation images must be of classes that are trained; their numbers must mean the same.
-fn same_classes(training: &[String], validation: &[String]) -> Result<()> {
-    if let Some(unknown) = validation.iter().find(|class| !training.contains(class)) {
-        bail!("class {unknown} has validation images but no training images");
+/// The images of a source that are not in another one.
+fn without(source: &Arc<dyn ImageSource>, other: &dyn ImageSource) -> Subset {
+    // The same file may have been named in two ways.
+    let file = |name: String| fs::canonicalize(&name).unwrap_or(name.into());
+    let held_out: HashSet<PathBuf> = (0..other.len()).map(|index| file(other.name(index))).collect();
+    Subset::new(source, |index| !held_out.contains(&file(source.name(index))))
+}
+
+/// What the targets of a source train a network for.
+pub(crate) fn problem_type(task: Task) -> ProblemType {
+    match task {
+        Task::Class => ProblemType::SingleLabelClassification,
+        Task::Labels => ProblemType::MultiLabelClassification,
+        Task::Numbers => ProblemType::Regression,
     }
-    if training != validation {
-        let missing: Vec<_> = training.iter().filter(|class| !validation.contains(class)).cloned().collect();
-        bail!("no validation images of: {}", missing.join(", "));
-    }
-    Ok(())
 }
 
 /// Every image of a source once, as the network sees it in evaluation. Unreadable ones are an error:
@@ -120,20 +157,19 @@ pub(crate) fn evaluation_loader(
     Ok(Loader::evaluation(Arc::clone(source), Arc::new(transform), loader_config)?)
 }
 
-/// Accuracy over all images of a loader.
+/// How well a network does over all images of a loader.
 pub(crate) fn evaluate(
     network: &ConvNextV2ForImageClassification,
     loader: &Loader,
-    classes: usize,
+    mut metrics: Metrics,
     device: &Device,
-) -> Result<Tally, TrainError> {
-    let mut tally = Tally::new(classes);
+) -> Result<Metrics, TrainError> {
     for batch in loader.batches(Position { epoch: 0, batch: 0 }) {
         let batch = batch.map_err(TrainError::data)?;
         let logits = logits(network, batch.images, batch.shape, device);
-        tally.add(&logits, &batch.labels);
+        metrics.add(&logits, &batch.labels, &batch.values);
     }
-    Ok(tally)
+    Ok(metrics)
 }
 
 /// Logits of normalised images, row by row.
@@ -150,7 +186,9 @@ pub(crate) fn logits(
 /// Classification on batches of images.
 pub(crate) struct Classification {
     seed: u64,
-    classes: usize,
+    problem: ProblemType,
+    /// Classes, or numbers to predict.
+    outputs: usize,
     smoothing: f64,
     mixup: Mixup,
     drop_path_rates: Vec<f64>,
@@ -169,7 +207,8 @@ impl Classification {
         let batch = config.train.batch_size;
         Ok(Self {
             seed: config.seed,
-            classes: model.num_labels,
+            problem: problem_type(data.training.task()),
+            outputs: model.num_labels,
             smoothing: config.finetune.label_smoothing,
             mixup: Mixup {
                 mixup_alpha: config.augment.mixup,
@@ -181,6 +220,23 @@ impl Classification {
             device: device.clone(),
             validation: evaluation_loader(&data.validation, &config.data, model.num_channels, batch)?,
         })
+    }
+}
+
+impl Classification {
+    /// Targets `[N, outputs]` of a batch that was mixed by λ, smoothed.
+    fn targets(&self, batch: &Batch, lambda: f64) -> Vec<f32> {
+        let mixed = || mixed_values(&batch.values, self.outputs, lambda);
+        match self.problem {
+            ProblemType::SingleLabelClassification => {
+                soft_targets(&batch.labels, self.outputs, lambda, self.smoothing)
+            }
+            ProblemType::MultiLabelClassification => {
+                let smooth = |v: f32| (f64::from(v) * (1.0 - self.smoothing) + self.smoothing / 2.0) as f32;
+                mixed().into_iter().map(smooth).collect()
+            }
+            ProblemType::Regression => mixed(),
+        }
     }
 }
 
@@ -199,14 +255,14 @@ impl Objective for Classification {
         let mix = self.mixup.draw([height, width], &mut draws);
         mix.apply(&mut batch.images, batch.shape);
         let lambda = mix.lambda([height, width]);
-        let targets = soft_targets(&batch.labels, self.classes, lambda, self.smoothing);
-        let targets = Tensor::from_data(TensorData::new(targets, [samples, self.classes]), &self.device);
+        let targets = TensorData::new(self.targets(&batch, lambda), [samples, self.outputs]);
+        let targets = Tensor::from_data(targets, &self.device);
         let drop_path = self.drop_path_rates.last().is_some_and(|rate| *rate > 0.0).then(|| {
             let streams = batch.indices.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
             DropPath::sample(&self.drop_path_rates, streams, &self.device)
         });
         let images = to_device(batch.images, batch.shape, &self.device);
-        Ok(soft_cross_entropy(model.forward(images, drop_path.as_ref()), targets))
+        Ok(self.problem.loss(model.forward(images, drop_path.as_ref()), targets))
     }
 
     fn picture(&self, _model: &Self::Model) -> Result<Option<(&'static str, RgbImage)>, TrainError> {
@@ -214,15 +270,9 @@ impl Objective for Classification {
     }
 
     fn evaluate(&self, model: &Self::Model) -> Result<Option<Evaluation>, TrainError> {
-        let tally = evaluate(model, &self.validation, self.classes, &self.device.clone().inner())?;
-        Ok(Some(Evaluation {
-            score: tally.top1_accuracy(),
-            metrics: vec![
-                ("loss", tally.loss()),
-                ("acc1", tally.top1_accuracy()),
-                ("acc5", tally.top5_accuracy()),
-            ],
-        }))
+        let metrics = Metrics::new(self.problem, self.outputs);
+        let metrics = evaluate(model, &self.validation, metrics, &self.device.clone().inner())?;
+        Ok(Some(Evaluation { score: metrics.score(), metrics: metrics.named() }))
     }
 }
 

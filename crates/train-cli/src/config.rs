@@ -75,6 +75,8 @@ impl Experiment for FinetuneExperiment {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AugmentSection {
+    /// Random brightness, contrast and saturation, by up to so much; instead of RandAugment.
+    pub(crate) color_jitter: f64,
     /// In timm's notation; none without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rand_augment: Option<RandAugment>,
@@ -92,9 +94,17 @@ pub(crate) struct AugmentSection {
 
 impl Default for AugmentSection {
     fn default() -> Self {
-        let [random_erasing, mixup, cutmix] = [0.0; 3];
+        let [color_jitter, random_erasing, mixup, cutmix] = [0.0; 4];
         let (mixup_prob, mixup_switch_prob) = (1.0, 0.5);
-        Self { rand_augment: None, random_erasing, mixup, cutmix, mixup_prob, mixup_switch_prob }
+        Self {
+            color_jitter,
+            rand_augment: None,
+            random_erasing,
+            mixup,
+            cutmix,
+            mixup_prob,
+            mixup_switch_prob,
+        }
     }
 }
 
@@ -109,9 +119,12 @@ impl AugmentSection {
         if let Some((key, value)) = shares.into_iter().find(|(_, v)| !(0.0..=1.0).contains(v)) {
             bail!("augment.{key} must be in [0, 1], found {value}");
         }
-        let alphas = [("mixup", self.mixup), ("cutmix", self.cutmix)];
-        if let Some((key, value)) = alphas.into_iter().find(|(_, v)| !(*v >= 0.0 && v.is_finite())) {
+        let amounts = [("color_jitter", self.color_jitter), ("mixup", self.mixup), ("cutmix", self.cutmix)];
+        if let Some((key, value)) = amounts.into_iter().find(|(_, v)| !(*v >= 0.0 && v.is_finite())) {
             bail!("augment.{key} must be 0 or more, found {value}");
+        }
+        if self.color_jitter > 0.0 && self.rand_augment.is_some() {
+            bail!("augment.color_jitter and augment.rand_augment both change colours; leave one of them out");
         }
         Ok(())
     }
@@ -150,9 +163,12 @@ pub(crate) struct ModelSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DataSection {
-    /// A folder; `--data` overrides it.
+    /// A folder, or a CSV file that lists images; `--data` overrides it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<PathBuf>,
+    /// A CSV file that lists the images to validate on, which are then not trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) val_csv: Option<PathBuf>,
     pub(crate) format: Format,
     /// One side, or height and width, in pixels.
     pub(crate) image_size: ImageSize,
@@ -179,6 +195,7 @@ impl Default for DataSection {
     fn default() -> Self {
         Self {
             path: None,
+            val_csv: None,
             format: Format::Auto,
             image_size: ImageSize::Square(224),
             crop_scale: [0.2, 1.0],
@@ -205,6 +222,11 @@ impl DataSection {
         }
         if let Some(fraction) = self.val_fraction.filter(|f| !(*f > 0.0 && *f < 1.0)) {
             bail!("data.val_fraction must be between 0 and 1, found {fraction}");
+        }
+        if self.val_fraction.is_some() && self.val_csv.is_some() {
+            bail!(
+                "data.val_csv and data.val_fraction both choose the validation images; leave one of them out"
+            );
         }
         Ok(())
     }
@@ -268,8 +290,21 @@ pub(crate) fn load<C: Experiment>(path: &Path, overrides: &[String]) -> Result<C
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration {}", path.display()))?;
     // Parsed by itself first: the file's own mistakes are shown with their lines.
-    parse::<C>(&text).with_context(|| format!("in {}", path.display()))?;
+    parse::<C>(&text)
+        .map_err(|error| other_kind::<C>(&text, error))
+        .with_context(|| format!("in {}", path.display()))?;
     parse_with(&text, overrides)
+}
+
+/// Says so when a configuration is of the other kind of experiment.
+fn other_kind<C: Experiment>(text: &str, error: anyhow::Error) -> anyhow::Error {
+    if parse::<PretrainConfig>(text).is_ok() {
+        return anyhow!("this is a configuration for train-cli pretrain");
+    }
+    if parse::<FinetuneExperiment>(text).is_ok() {
+        return anyhow!("this is a configuration for train-cli finetune");
+    }
+    error
 }
 
 /// Parses a configuration and applies `key=value` overrides to it.

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{RunState, read_state, write_best, write_checkpoint};
 use crate::config::{LogConfig, OptimConfig, TrainConfig};
-use crate::curves::draw_curves;
 use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::evaluation::{Best, Evaluation, EvaluationPlan};
@@ -20,6 +19,7 @@ use crate::gradients::{clip, first_non_finite, global_norm};
 use crate::groups::{ParameterGroup, build_optimizer, learning_rates};
 use crate::log::{RunLog, peak_rss_mib};
 use crate::optimizer_state::{load_optimizer, save_optimizer};
+use crate::plot::draw_curves;
 use crate::progress::{Progress, StepReport};
 use crate::run_dir::RunDir;
 use crate::schedule::CosineSchedule;
@@ -261,6 +261,8 @@ impl<O: Objective> Trainer<O> {
             best: state.best,
             stopped_early: false,
         };
+        // A run that had stopped because it no longer improved does not go on.
+        outcome.stopped_early = self.has_seen_enough(&state);
         progress.start(self.plan.total_steps, state.step);
         while state.step < self.plan.total_steps && outcome.interrupted.is_none() && !outcome.stopped_early {
             let waiting = Instant::now();
@@ -276,9 +278,13 @@ impl<O: Objective> Trainer<O> {
                 outcome.interrupted = Some(interrupter.get_message().unwrap_or_default());
             }
             let ended = state.step == self.plan.total_steps;
-            if outcome.interrupted.is_none() && self.evaluation_is_due(state.step, ended) {
+            // Also when interrupted: the run that goes on begins after this step.
+            if self.evaluation_is_due(state.step, ended) {
                 let pause = Instant::now();
-                self.evaluate(&mut state, &mut log, progress)?;
+                if let Err(error) = self.evaluate(&mut state, &mut log, progress) {
+                    self.save(&state)?;
+                    return Err(error);
+                }
                 interval.since += pause.elapsed();
                 outcome.best = state.best;
                 outcome.stopped_early = !ended && self.has_seen_enough(&state);

@@ -8,7 +8,7 @@ use image::RgbImage;
 
 use crate::decode::decode_file;
 use crate::error::DataError;
-use crate::source::{ImageSource, Sample, Split};
+use crate::source::{ImageSource, Sample, Split, Target};
 
 /// Files by which the data set is recognised.
 pub(super) const FILES: [&str; 4] =
@@ -114,7 +114,7 @@ impl Dataset<Sample, DataError> for Cifar10 {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         let pixels = self.pixels[index * IMAGE..][..IMAGE].to_vec();
         let image = RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels).unwrap_or_default();
-        Ok(Sample { image, label: Some(u32::from(self.labels[index])) })
+        Ok(Sample { image, target: Target::Class(u32::from(self.labels[index])) })
     }
 
     fn len(&self) -> usize {

@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use image::{DynamicImage, GrayImage};
 
 use crate::error::DataError;
-use crate::source::{ImageSource, Sample, Split};
+use crate::source::{ImageSource, Sample, Split, Target};
 
 /// Files by which the data set is recognised; each may end in `.gz`.
 pub(super) const FILES: [&str; 2] = ["train-images-idx3-ubyte", "t10k-images-idx3-ubyte"];
@@ -93,7 +93,7 @@ impl Dataset<Sample, DataError> for Idx {
         let pixels = self.pixels[index * size..][..size].to_vec();
         let grey = GrayImage::from_raw(self.width as u32, self.height as u32, pixels).unwrap_or_default();
         let image = DynamicImage::ImageLuma8(grey).into_rgb8();
-        Ok(Sample { image, label: Some(u32::from(self.labels[index])) })
+        Ok(Sample { image, target: Target::Class(u32::from(self.labels[index])) })
     }
 
     fn len(&self) -> usize {

@@ -1,9 +1,11 @@
 //! Where images come from.
 
 mod cifar;
+mod csv_table;
 mod folder;
 mod idx;
 mod subset;
+mod with_classes;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,23 +17,62 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 
 pub use cifar::Cifar10;
+pub use csv_table::CsvTable;
 pub use folder::ImageFolder;
 pub use idx::Idx;
 pub use subset::{Subset, stratified_split};
+pub use with_classes::with_classes;
 
-/// One image, decoded, and its class if there is one.
+/// One image, decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// Any size.
     pub image: RgbImage,
-    /// Index into the source's classes.
-    pub label: Option<u32>,
+    /// What is known of it.
+    pub target: Target,
+}
+
+/// What is known of an image.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target {
+    /// Nothing.
+    None,
+    /// Its class: index into the source's classes.
+    Class(u32),
+    /// A number for each of the source's classes: whether it is shown (1 or 0), or how much.
+    Values(Vec<f32>),
+}
+
+impl Target {
+    /// The class, if it is one.
+    pub fn class(&self) -> Option<u32> {
+        match self {
+            Self::Class(class) => Some(*class),
+            Self::None | Self::Values(_) => None,
+        }
+    }
+}
+
+/// What there is to learn from the targets of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// The one class of an image.
+    Class,
+    /// All classes that it shows.
+    Labels,
+    /// Numbers.
+    Numbers,
 }
 
 /// Images by index.
 pub trait ImageSource: Dataset<Sample, DataError> {
-    /// Class names; none for images without labels.
+    /// Class names, or names of numbers; none for images without labels.
     fn classes(&self) -> &[String];
+
+    /// What the targets are.
+    fn task(&self) -> Task {
+        Task::Class
+    }
 
     /// What to call a sample in a message.
     fn name(&self, index: usize) -> String;
@@ -85,7 +126,7 @@ pub enum Labels {
     Ignored,
 }
 
-/// Opens a folder of images or a data set.
+/// Opens a folder of images, a data set, or a [CSV file](CsvTable) that lists images.
 ///
 /// # Errors
 /// Nothing there, nothing readable, or no labels where they are needed.
@@ -97,6 +138,9 @@ pub fn open(
 ) -> Result<Arc<dyn ImageSource>, DataError> {
     if !path.exists() {
         return Err(DataError::NotFound(path.to_owned()));
+    }
+    if path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+        return Ok(Arc::new(CsvTable::open(path, split, labels)?));
     }
     if !path.is_dir() {
         return Err(DataError::NotAFolder(path.to_owned()));

@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 
 use crate::error::DataError;
 use crate::rng::{Stream, rng};
-use crate::source::{ImageSource, Sample};
+use crate::source::{ImageSource, Sample, Task};
 
 /// Some images of a source, with the classes of the whole.
 pub struct Subset {
@@ -16,6 +16,12 @@ pub struct Subset {
 }
 
 impl Subset {
+    /// The images of a source for whose index `keep` holds.
+    pub fn new(source: &Arc<dyn ImageSource>, keep: impl Fn(usize) -> bool) -> Self {
+        let indices = (0..source.len()).filter(|index| keep(*index)).collect();
+        Self { source: Arc::clone(source), indices }
+    }
+
     /// Where its images stand in the source.
     pub fn indices(&self) -> &[usize] {
         &self.indices
@@ -37,6 +43,10 @@ impl ImageSource for Subset {
         self.source.classes()
     }
 
+    fn task(&self) -> Task {
+        self.source.task()
+    }
+
     fn label(&self, index: usize) -> Option<u32> {
         self.source.label(self.indices[index])
     }
@@ -47,14 +57,16 @@ impl ImageSource for Subset {
 }
 
 /// Divides a source at random into (training, validation), `fraction` of every class going to the
-/// latter, rounded; every class keeps at least one image for training. No image is lost, and the
-/// division depends on nothing but the source and the seed.
+/// latter, rounded; every class keeps at least one image for training. Images without a class of
+/// their own are divided like one more class. No image is lost, and the division depends on nothing
+/// but the source and the seed.
 pub fn stratified_split(source: &Arc<dyn ImageSource>, fraction: f64, seed: u64) -> (Subset, Subset) {
     let (mut training, mut validation) = (Vec::new(), Vec::new());
-    for class in 0..source.classes().len() as u32 {
+    let classes = source.classes().len() as u32;
+    for (number, class) in (0..classes).map(Some).chain([None]).enumerate() {
         let mut images: Vec<usize> =
-            (0..source.len()).filter(|index| source.label(*index) == Some(class)).collect();
-        images.shuffle(&mut rng(seed, Stream::Split, 0, u64::from(class)));
+            (0..source.len()).filter(|index| source.label(*index) == class).collect();
+        images.shuffle(&mut rng(seed, Stream::Split, 0, number as u64));
         let held_out = (images.len() as f64 * fraction).round() as usize;
         let kept = images.split_off(held_out.min(images.len().saturating_sub(1)));
         training.extend(kept);
@@ -69,6 +81,7 @@ pub fn stratified_split(source: &Arc<dyn ImageSource>, fraction: f64, seed: u64)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Target;
     use std::collections::BTreeSet;
 
     /// Class `index % 10 / 9`: nine of ten images in the first.
@@ -76,7 +89,8 @@ mod tests {
 
     impl Dataset<Sample, DataError> for Numbers {
         fn get(&self, index: usize) -> Result<Sample, DataError> {
-            Ok(Sample { image: image::RgbImage::new(1, 1), label: self.label(index) })
+            let target = self.label(index).map_or(Target::None, Target::Class);
+            Ok(Sample { image: image::RgbImage::new(1, 1), target })
         }
 
         fn len(&self) -> usize {

@@ -1,5 +1,6 @@
 //! What happens to a decoded image before it becomes part of a batch.
 
+mod color_jitter;
 mod eval;
 pub mod normalize;
 pub mod pillow;
@@ -12,6 +13,7 @@ use image::RgbImage;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+pub use color_jitter::ColorJitter;
 pub use eval::EvalTransform;
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
 pub use rand_augment::{Operation, RandAugment};
@@ -28,14 +30,16 @@ pub trait Transform: Send + Sync {
     fn apply(&self, image: &RgbImage, rng: &mut ChaCha8Rng) -> RgbImage;
 }
 
-/// Augmentation in training: random resized crop, then mirrored every other time, then
-/// RandAugment.
+/// Augmentation in training: random resized crop, then mirrored every other time, then colour
+/// jitter or RandAugment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainTransform {
     /// The crop.
     pub crop: RandomResizedCrop,
     /// Whether to mirror.
     pub hflip: bool,
+    /// For fine-tuning: random colours.
+    pub color_jitter: Option<ColorJitter>,
     /// For fine-tuning: what else is done, and the colour that comes in from outside the image.
     pub rand_augment: Option<(RandAugment, [u8; 3])>,
 }
@@ -49,6 +53,9 @@ impl Transform for TrainTransform {
         let mut cropped = self.crop.apply(image, rng);
         if self.hflip && rng.random::<bool>() {
             image::imageops::flip_horizontal_in_place(&mut cropped);
+        }
+        if let Some(jitter) = self.color_jitter {
+            cropped = jitter.apply(cropped, rng);
         }
         match self.rand_augment {
             Some((augment, fill)) => augment.apply(cropped, fill, rng),

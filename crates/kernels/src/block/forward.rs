@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{Batch, Piece, Saved, Weights, norms_of};
 use crate::buffer::Buffer;
 use crate::gemm::{Turned, View, gemm};
-use crate::{Arch, dwconv7, gelu, grn, layer_norm};
+use crate::{Arch, dwconv7, few_rows, gelu, grn, layer_norm};
 
 const EPSILON: f32 = 1e-6;
 
@@ -85,6 +85,9 @@ pub fn forward(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> (Vec<f32>, 
 /// As [`forward`], without what a backward pass would need.
 pub fn infer(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> Vec<f32> {
     assert_eq!(x.len(), batch.samples * batch.tokens() * w.channels());
+    if batch.is_bound_by_weights(w) {
+        return infer_by_outputs(arch, batch, w, x);
+    }
     let prepared = Prepared::new(w);
     let (channels, hidden, tokens) = (w.channels(), w.hidden(), batch.piece_tokens());
     let mut y = vec![0.0; batch.samples * batch.tokens_out() * channels];
@@ -121,6 +124,42 @@ pub fn infer(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> Vec<f32> {
                 contract(arch, batch, &group, &prepared, x, (&activation, &norms), y);
             });
     }
+    y
+}
+
+/// [`infer`] for a single sample with few tokens and large weights: threads divide the outputs of the
+/// linear layers, not the tokens, so that each weight is read once, by one of them.
+fn infer_by_outputs(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> Vec<f32> {
+    let (channels, hidden, tokens) = (w.channels(), w.hidden(), batch.tokens());
+    let taps = dwconv7::Weights::new(w.dwconv, w.dwconv_bias);
+    let rows = batch.piece_tokens();
+    let mut scaled = Buffer::take(tokens * channels);
+    scaled.par_chunks_mut(rows * channels).enumerate().for_each(|(index, scaled)| {
+        let count = scaled.len() / channels;
+        let piece = batch.piece(index, count);
+        let (mut normalized, mut inverse_std) = (Buffer::take(count * channels), Buffer::take(count));
+        dwconv7::forward(arch, &batch.layout(0), &taps, x, &mut normalized, piece.lines);
+        layer_norm::normalize(arch, &mut normalized, &mut inverse_std, channels, EPSILON);
+        layer_norm::affine(arch, &normalized, w.norm, w.norm_bias, scaled);
+    });
+    let mut activation = Buffer::take(tokens * hidden);
+    few_rows::product(arch, &scaled, w.pwconv1, channels, &mut activation);
+    let sums: Vec<Vec<f32>> = (activation.par_chunks_mut(rows * hidden))
+        .map(|activation| {
+            gelu::forward(arch, activation, w.pwconv1_bias);
+            square_sums(arch, batch, hidden, activation)
+        })
+        .collect();
+    let (mut norms, mut scale) = (vec![0.0; hidden], vec![0.0; hidden]);
+    shared_norms(&sums, &mut norms);
+    grn::scale(&norms, w.gamma, &mut scale);
+    let mut z = Buffer::take(tokens * hidden);
+    (z.par_chunks_mut(rows * hidden))
+        .zip(activation.par_chunks(rows * hidden))
+        .for_each(|(z, a)| grn::apply(arch, a, &scale, w.beta, z));
+    let mut y = vec![0.0; tokens * channels];
+    few_rows::product(arch, &z, w.pwconv2, hidden, &mut y);
+    add_residual(&mut y, x, w.pwconv2_bias, batch.branch_scale(0));
     y
 }
 
@@ -214,9 +253,14 @@ fn contract(
     let pairs = y.chunks_exact_mut(per_sample).zip(shortcut.chunks_exact(per_sample));
     for (sample, (y, x)) in piece.samples.clone().zip(pairs) {
         let scale = batch.branch_scale(sample);
-        for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-            y.iter_mut().zip(x).zip(p.w.pwconv2_bias).for_each(|((y, x), b)| *y = (*y + b) * scale + x);
-        }
+        add_residual(y, x, p.w.pwconv2_bias, scale);
+    }
+}
+
+/// y = (y + bias) · scale + x, row by row.
+fn add_residual(y: &mut [f32], x: &[f32], bias: &[f32], scale: f32) {
+    for (y, x) in y.chunks_exact_mut(bias.len()).zip(x.chunks_exact(bias.len())) {
+        y.iter_mut().zip(x).zip(bias).for_each(|((y, x), b)| *y = (*y + b) * scale + x);
     }
 }
 

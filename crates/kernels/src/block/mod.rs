@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::buffer::Buffer;
 use crate::dwconv7::Layout;
+use crate::gemm::is_large;
 
 pub use backward::backward;
 pub use forward::{forward, infer};
@@ -230,6 +231,12 @@ impl Batch {
     /// can go on.
     fn in_phases(&self) -> bool {
         self.samples == 1 || self.statistics == Statistics::Batch
+    }
+
+    /// Whether inference takes longer to read the weights than to multiply by them.
+    fn is_bound_by_weights(&self, w: &Weights) -> bool {
+        const FEW: usize = 256;
+        self.samples == 1 && self.selected.is_none() && self.tokens() <= FEW && is_large(w.pwconv1)
     }
 
     /// Tokens that are worked on together: those of a group, or part of those of a single sample.

@@ -208,6 +208,25 @@ fn forward_and_backward_equal_the_definition() {
 }
 
 #[test]
+fn inference_on_one_sample_with_large_weights_equals_the_definition() {
+    let batch = Batch { samples: 1, patch: [5, 3], branch_scale: Some(vec![1.5]), ..batches().remove(0) };
+    let v = values(&batch, 182);
+    let w = weights(&v);
+    assert!(batch.is_bound_by_weights(&w));
+    let expected = naive(&batch, &sites(&batch), &v.iter().map(|v| wide(v)).collect());
+    for arch in arches() {
+        let y = infer(arch, &batch, &w, &v[0]);
+        assert_close(&y, &expected, 1e-5, "y");
+        assert_close(&forward(arch, &batch, &w, &v[0]).0, &wide(&y), 1e-5, "forward");
+    }
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| infer(Arch::new(), &batch, &w, &v[0]))
+    };
+    assert_eq!(on(1), on(3));
+}
+
+#[test]
 fn results_have_the_same_bits_for_any_number_of_threads() {
     let many = Batch {
         samples: 9,

@@ -1,57 +1,82 @@
-//! `train-cli embed`: features of images; `train-cli probe`: how well they tell classes apart.
+//! `train-cli embed`: features of images.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use data::{Format, ImageSource, Labels, Position, Split};
-use finetune::{Features, knn};
 use safetensors::tensor::{Dtype, TensorView};
-use serde::Serialize;
 use trainer::TrainError;
 
-use crate::args::{EmbedArgs, ProbeArgs};
+use crate::args::{EmbedArgs, SplitName};
 use crate::checkpoint::FeatureExtractor;
 use crate::classification::{evaluation_loader, logits};
 
 pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
+    let write = match args.out.extension().and_then(|extension| extension.to_str()) {
+        Some("safetensors") => write_safetensors,
+        Some("npy") => write_npy,
+        _ => bail!("--out {}: features go into a .safetensors or a .npy file", args.out.display()),
+    };
+    let split = match args.split {
+        SplitName::Train => Split::Train,
+        SplitName::Val => Split::Val,
+    };
     let device = args.device.device();
     let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
-    let source = data::open(&args.data, Format::Auto, Split::Train, Labels::Ignored)?;
-    let (features, labels) = extract(&extractor, &source, args.batch, &device)?;
-    let names: Vec<String> = (0..source.len()).map(|index| source.name(index)).collect();
-    write(&args.out, &features, &labels, &names)
-        .with_context(|| format!("cannot write {}", args.out.display()))?;
-    let width = features.len() / names.len();
-    println!("features     {} × {width}: {}", names.len(), args.out.display());
+    let source = data::open(&args.data, Format::Auto, split, Labels::Ignored)?;
+    let embedded = Embedded::of(&extractor, &source, args.batch, &device)?;
+    write(&args.out, &embedded).with_context(|| format!("cannot write {}", args.out.display()))?;
+    println!("features     {} × {}: {}", embedded.names.len(), embedded.width(), args.out.display());
     Ok(())
 }
 
-/// Features of every image, row by row, and classes where there are any.
-fn extract(
-    extractor: &FeatureExtractor,
-    source: &Arc<dyn ImageSource>,
-    batch: usize,
-    device: &Device,
-) -> Result<(Vec<f32>, Vec<u32>)> {
-    let loader = evaluation_loader(source, &extractor.data, extractor.model.num_channels, batch)?;
-    let (mut features, mut labels) = (Vec::new(), Vec::new());
-    for batch in loader.batches(Position { epoch: 0, batch: 0 }) {
-        let batch = batch.map_err(TrainError::data)?;
-        // Without a head, the network gives its features.
-        features.extend(logits(&extractor.network, batch.images, batch.shape, device));
-        labels.extend(batch.labels);
-    }
-    Ok((features, labels))
+/// Images as an encoder sees them.
+pub(crate) struct Embedded {
+    /// `[images, width]`.
+    pub(crate) features: Vec<f32>,
+    /// A class an image, where there are any.
+    pub(crate) labels: Vec<u32>,
+    names: Vec<String>,
 }
 
-fn write(path: &Path, features: &[f32], labels: &[u32], names: &[String]) -> Result<()> {
-    let bytes: Vec<u8> = features.iter().flat_map(|v| v.to_le_bytes()).collect();
+impl Embedded {
+    /// Features of every image of a source.
+    pub(crate) fn of(
+        extractor: &FeatureExtractor,
+        source: &Arc<dyn ImageSource>,
+        batch: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let loader = evaluation_loader(source, &extractor.data, extractor.model.num_channels, batch)?;
+        let (mut features, mut labels) = (Vec::new(), Vec::new());
+        for batch in loader.batches(Position { epoch: 0, batch: 0 }) {
+            let batch = batch.map_err(TrainError::data)?;
+            // Without a head, the network gives its features.
+            features.extend(logits(&extractor.network, batch.images, batch.shape, device));
+            labels.extend(batch.labels);
+        }
+        let names = (0..source.len()).map(|index| source.name(index)).collect();
+        Ok(Self { features, labels, names })
+    }
+
+    fn width(&self) -> usize {
+        self.features.len() / self.names.len()
+    }
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn write_safetensors(path: &Path, embedded: &Embedded) -> Result<()> {
+    let Embedded { features, labels, names } = embedded;
+    let features = bytes(features);
     let label_bytes: Vec<u8> = labels.iter().flat_map(|l| i64::from(*l).to_le_bytes()).collect();
-    let shape = vec![names.len(), features.len() / names.len()];
-    let mut tensors = vec![("features", TensorView::new(Dtype::F32, shape, &bytes)?)];
+    let shape = vec![names.len(), embedded.width()];
+    let mut tensors = vec![("features", TensorView::new(Dtype::F32, shape, &features)?)];
     if labels.len() == names.len() {
         tensors.push(("labels", TensorView::new(Dtype::I64, vec![labels.len()], &label_bytes)?));
     }
@@ -60,49 +85,13 @@ fn write(path: &Path, features: &[f32], labels: &[u32], names: &[String]) -> Res
     Ok(())
 }
 
-/// What `probe --json` prints.
-#[derive(Serialize)]
-struct Report {
-    probe: &'static str,
-    k: usize,
-    training_images: usize,
-    images: u64,
-    /// 0 to 1.
-    top1: f64,
-    top5: f64,
-}
-
-pub(crate) fn probe(args: &ProbeArgs) -> Result<()> {
-    let device = args.device.device();
-    let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
-    let open = |split| data::open(&args.data, Format::Auto, split, Labels::Required);
-    let (training, test) = (open(Split::Train)?, open(Split::Val)?);
-    let features = |source| extract(&extractor, source, args.batch, &device);
-    let ((known, known_labels), (asked, asked_labels)) = (features(&training)?, features(&test)?);
-    let tally = knn(
-        Features { values: &known, labels: &known_labels },
-        Features { values: &asked, labels: &asked_labels },
-        training.classes().len(),
-        args.k,
-    );
-    let report = Report {
-        probe: "knn",
-        k: args.k,
-        training_images: training.len(),
-        images: tally.images,
-        top1: tally.top1_accuracy(),
-        top5: tally.top5_accuracy(),
-    };
-    match args.json {
-        true => println!("{}", serde_json::to_string(&report)?),
-        false => println!(
-            "{} nearest of {} images: top-1 {:.2}%, top-5 {:.2}% of {}",
-            args.k,
-            report.training_images,
-            100.0 * report.top1,
-            100.0 * report.top5,
-            report.images
-        ),
-    }
-    Ok(())
+/// NumPy's format, version 1.0: magic, length of the header, a header padded to 64 bytes, values.
+fn write_npy(path: &Path, embedded: &Embedded) -> Result<()> {
+    const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
+    let shape = (embedded.names.len(), embedded.width());
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape:?}, }}");
+    let length = (MAGIC.len() + 2 + header.len() + 1).next_multiple_of(64) - MAGIC.len() - 2;
+    header = format!("{header:<width$}\n", width = length - 1);
+    let file = [MAGIC, &(length as u16).to_le_bytes(), header.as_bytes(), &bytes(&embedded.features)];
+    Ok(std::fs::write(path, file.concat())?)
 }

@@ -1,29 +1,21 @@
 //! `train-cli eval`: how often a classifier is right.
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use data::{Labels, Split};
+use data::{Labels, Split, with_classes};
+use finetune::{LabelTally, Metrics, Tally};
 use serde::Serialize;
+use serde_json::{Map, Value};
+use trainer::draw_matrix;
 
 use crate::args::EvalArgs;
 use crate::checkpoint::Classifier;
-use crate::classification::{Data, evaluate, evaluation_loader};
+use crate::classification::{Data, evaluate, evaluation_loader, problem_type};
 
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Report {
-    checkpoint: String,
-    images: u64,
-    /// 0 to 1, as all accuracies.
-    top1: f64,
-    top5: f64,
-    loss: f64,
-    img_per_s: f64,
-}
-
-/// What `--confusion` writes.
+/// What `--confusion` writes beside its picture.
 #[derive(Serialize)]
 struct Confusion<'a> {
     classes: &'a [String],
@@ -38,59 +30,103 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let mut config = classifier.config.clone();
     let source = match &args.data {
         None => Data::open(&config)?.validation,
+        // The images that it was trained on, from which some were held out.
+        Some(path) if same_folder(config.data.path.as_deref(), path) => Data::open(&config)?.validation,
         Some(path) => {
             config.data.path = Some(path.clone());
             data::open(path, config.data.format, Split::Val, Labels::Required)?
         }
     };
-    let classes = &config.finetune.classes;
-    if source.classes() != classes {
-        let unknown = source.classes().iter().find(|class| !classes.contains(class));
-        match unknown {
-            Some(class) => bail!(
-                "class {class} is not among the {} that {} knows",
-                classes.len(),
-                args.checkpoint.display()
-            ),
-            None => bail!(
-                "these images have {} of the {} classes of {}",
-                source.classes().len(),
-                classes.len(),
-                args.checkpoint.display()
-            ),
-        }
+    let (classes, problem) = (&config.finetune.classes, config.finetune.problem_type.unwrap_or_default());
+    if problem_type(source.task()) != problem {
+        bail!("{} was trained for targets of another kind than these", args.checkpoint.display());
     }
+    if let Some(path) = args.confusion.as_ref().filter(|p| p.extension().is_none_or(|e| e != "png")) {
+        bail!("--confusion {}: the picture is a PNG, its name ends in .png", path.display());
+    }
+    if args.confusion.is_some() && !matches!(Metrics::new(problem, 1), Metrics::Classes(_)) {
+        bail!("--confusion is for networks that tell one class an image");
+    }
+    let source =
+        with_classes(source, classes).with_context(|| format!("for {}", args.checkpoint.display()))?;
     let loader = evaluation_loader(&source, &config.data, classifier.model.num_channels, args.batch)?;
     let start = Instant::now();
-    let tally = evaluate(&classifier.network, &loader, classes.len(), &device)?;
-    let report = Report {
-        checkpoint: classifier.folder.display().to_string(),
-        images: tally.images,
-        top1: tally.top1_accuracy(),
-        top5: tally.top5_accuracy(),
-        loss: tally.loss(),
-        img_per_s: tally.images as f64 / start.elapsed().as_secs_f64(),
-    };
-    if let Some(path) = &args.confusion {
-        let counts = tally.confusion.chunks_exact(classes.len()).collect();
-        let confusion = Confusion { classes, class_accuracy: tally.class_accuracy(), counts };
-        fs::write(path, serde_json::to_string_pretty(&confusion)? + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?;
+    let metrics = evaluate(&classifier.network, &loader, Metrics::new(problem, classes.len()), &device)?;
+    let img_per_s = source.len() as f64 / start.elapsed().as_secs_f64();
+    if let (Some(path), Metrics::Classes(tally)) = (&args.confusion, &metrics) {
+        confusion(path, classes, tally)?;
     }
+    let checkpoint = classifier.folder.display().to_string();
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        println!("{}", json(&checkpoint, source.len(), &metrics, img_per_s));
         return Ok(());
     }
-    println!("checkpoint   {}", report.checkpoint);
-    println!("images       {}, {:.0} img/s", report.images, report.img_per_s);
-    println!("accuracy     top-1 {:.2}%, top-5 {:.2}%", 100.0 * report.top1, 100.0 * report.top5);
-    println!("loss         {:.4}", report.loss);
-    println!("\nclass                 accuracy");
-    for (class, accuracy) in classes.iter().zip(tally.class_accuracy()) {
-        match accuracy {
-            Some(accuracy) => println!("{class:<20}  {:>7.2}%", 100.0 * accuracy),
-            None => println!("{class:<20}  no image"),
+    println!("checkpoint   {checkpoint}");
+    println!("images       {}, {img_per_s:.0} img/s", source.len());
+    match &metrics {
+        Metrics::Classes(tally) => show_classes(classes, tally),
+        Metrics::Labels(tally) => show_labels(classes, tally),
+        Metrics::Numbers(tally) => {
+            println!("errors       R² {:.4}, mean absolute {:.4}", tally.r2(), tally.mae());
+            println!("loss         {:.4}", tally.mse());
         }
     }
     Ok(())
+}
+
+/// Whether two names lead to the same place.
+fn same_folder(a: Option<&Path>, b: &Path) -> bool {
+    let place = |path: &Path| fs::canonicalize(path).ok();
+    a.is_some_and(|a| place(a).is_some() && place(a) == place(b))
+}
+
+/// One object: `top1` and `top5` (0 to 1), `map` and `f1`, or `mae` and `r2`; `loss`, `images`.
+fn json(checkpoint: &str, images: usize, metrics: &Metrics, img_per_s: f64) -> Value {
+    let mut report = Map::from_iter([("checkpoint".to_owned(), checkpoint.into())]);
+    report.insert("images".to_owned(), images.into());
+    for (name, value) in metrics.named() {
+        let name = match name {
+            "acc1" => "top1",
+            "acc5" => "top5",
+            other => other,
+        };
+        report.insert(name.to_owned(), value.into());
+    }
+    report.insert("img_per_s".to_owned(), img_per_s.into());
+    report.into()
+}
+
+fn show_classes(classes: &[String], tally: &Tally) {
+    let (top1, top5) = (tally.top1_accuracy(), tally.top5_accuracy());
+    println!("accuracy     top-1 {:.2}%, top-5 {:.2}%", 100.0 * top1, 100.0 * top5);
+    println!("loss         {:.4}", tally.loss());
+    table("accuracy", classes, &tally.class_accuracy());
+}
+
+fn show_labels(classes: &[String], tally: &LabelTally) {
+    let map = tally.mean_average_precision();
+    println!("precision    mean average {:.2}%, F1 {:.2}%", 100.0 * map, 100.0 * tally.f1());
+    println!("loss         {:.4}", tally.loss());
+    table("average precision", classes, &tally.average_precision());
+}
+
+/// A share of every class that has images.
+fn table(what: &str, classes: &[String], shares: &[Option<f64>]) {
+    println!("\n{:<20}  {what}", "class");
+    for (class, share) in classes.iter().zip(shares) {
+        match share {
+            Some(share) => println!("{class:<20}  {:>7.2}%", 100.0 * share),
+            None => println!("{class:<20}  no image"),
+        }
+    }
+}
+
+/// The matrix as a picture, and as JSON beside it.
+fn confusion(path: &Path, classes: &[String], tally: &Tally) -> Result<()> {
+    draw_matrix(classes, &tally.confusion, path)?;
+    let counts = tally.confusion.chunks_exact(classes.len()).collect();
+    let confusion = Confusion { classes, class_accuracy: tally.class_accuracy(), counts };
+    let json = path.with_extension("json");
+    fs::write(&json, serde_json::to_string_pretty(&confusion)? + "\n")
+        .with_context(|| format!("cannot write {}", json.display()))
 }

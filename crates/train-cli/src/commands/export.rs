@@ -35,12 +35,14 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
 
 fn card(args: &ExportArgs, checkpoint: &Checkpoint) -> Result<ModelCard> {
     let name = args.out.file_name().map(|name| name.to_string_lossy().into_owned());
+    // Other scores than the accuracy have no place on the card.
+    let counts = checkpoint.network.problem_type.as_deref().is_none_or(|name| name.starts_with("single"));
     let data = checkpoint.recipe.data().path.as_deref().and_then(Path::file_name);
     Ok(ModelCard {
         name: name.unwrap_or_else(|| "ConvNeXt V2".to_owned()),
         license: args.license.clone(),
         dataset: data.map(|name| name.to_string_lossy().into_owned()),
-        score: score(&checkpoint.path),
+        score: if counts { score(&checkpoint.path) } else { None },
         experiment: checkpoint.is_ours.then(|| checkpoint.recipe.to_toml()).transpose()?,
     })
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use burn::module::Module;
 use burn::tensor::Device;
-use finetune::{Freeze, scale_head};
+use finetune::{Freeze, ProblemType, scale_head};
+use interop::Allow;
 use model::cost::EncoderCost;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification};
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::checkpoint::initialize_classifier;
 use crate::classification::{self, Classification, Data};
 use crate::config::{self, FinetuneExperiment};
 use crate::plan::{giga, millions};
-use crate::run::{open_run, tell, train};
+use crate::run::{init, open_run, resume_point, tell, train};
 
 /// What `--json` prints before a run.
 #[derive(Serialize)]
@@ -24,7 +25,9 @@ struct Summary {
     model: String,
     parameters: u64,
     macs: u64,
-    classes: usize,
+    problem_type: ProblemType,
+    /// Classes, or numbers to predict.
+    outputs: usize,
     training_images: usize,
     validation_images: usize,
     effective_batch: usize,
@@ -39,7 +42,15 @@ struct Summary {
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let mut config = resolve(args)?;
     let data = Data::open(&config)?;
-    config.finetune.classes = data.training.classes().to_vec();
+    let classes = data.training.classes();
+    if !config.finetune.classes.is_empty() && config.finetune.classes != classes {
+        bail!(
+            "finetune.classes differs from the {} classes of the data; leave it out, it is filled in from them",
+            classes.len()
+        );
+    }
+    config.finetune.classes = classes.to_vec();
+    config.finetune.problem_type = Some(problem_type(&config, &data)?);
     let model = ConvNextV2Config {
         num_labels: config.finetune.classes.len(),
         ..config.model.resolve(config.data.image_size)?
@@ -61,13 +72,18 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         true => println!("{}", serde_json::to_string(&summary)?),
         false => show(&summary),
     }
+    let init = init(args, config.finetune.init.as_deref())?.map(Path::to_owned);
+    config.finetune.init = init.clone();
+    let checkpoint = resume_point(args)?;
     if args.dry_run {
         return Ok(());
     }
 
-    let network = network(args, &config, &model, &device)?;
+    // A run that goes on finds its weights in its checkpoint.
+    let init = init.filter(|_| checkpoint.is_none());
+    let network = network(init.as_deref(), &args.allow.patterns(), &config, &model, &device)?;
     let objective = Classification::new(&config, &model, &data, &device)?;
-    let (run_dir, checkpoint) = open_run(args, &config)?;
+    let run_dir = open_run(args, &config, checkpoint.as_deref())?;
     let trainer = Trainer {
         objective,
         groups,
@@ -115,22 +131,44 @@ fn resolve(args: &RunArgs) -> Result<FinetuneExperiment> {
     Ok(config)
 }
 
-/// The classifier that training starts from: `--init`, then `finetune.init`, or fresh weights.
+/// What the data train for, which the configuration may state but not change.
+fn problem_type(config: &FinetuneExperiment, data: &Data) -> Result<ProblemType> {
+    let found = classification::problem_type(data.training.task());
+    if let Some(stated) = config.finetune.problem_type.filter(|stated| *stated != found) {
+        bail!(
+            "finetune.problem_type is {}, but the data are for {}; a CSV file says which by its columns: \
+             label, labels or target",
+            name(stated),
+            name(found)
+        );
+    }
+    if found == ProblemType::Regression && config.finetune.label_smoothing > 0.0 {
+        bail!(
+            "finetune.label_smoothing is for classes; to predict numbers, --set finetune.label_smoothing=0"
+        );
+    }
+    Ok(found)
+}
+
+/// As in a configuration.
+fn name(problem: ProblemType) -> String {
+    serde_json::to_value(problem).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// The classifier that training starts from: weights of a checkpoint, or fresh ones.
 fn network(
-    args: &RunArgs,
+    init: Option<&Path>,
+    allow: &Allow,
     config: &FinetuneExperiment,
     model: &ConvNextV2Config,
     device: &Device,
 ) -> Result<ConvNextV2ForImageClassification> {
     let fresh = ConvNextV2ForImageClassification::new(model, config.seed, device)?;
     let fresh = scale_head(fresh.with_kernels(config.model.kernels), config.finetune.head_init_scale);
-    let init = args.init.as_deref().or(config.finetune.init.as_deref());
-    let network = match init.filter(|path| *path != Path::new("none")) {
-        // A run that goes on finds its weights in its checkpoint.
+    let network = match init {
         None => fresh,
-        Some(_) if args.resume.is_some() => fresh,
         Some(path) => {
-            let (network, top) = initialize_classifier(path, fresh, &args.allow.patterns())?;
+            let (network, top) = initialize_classifier(path, fresh, allow)?;
             println!("starting from {}", path.display());
             if !top.is_empty() {
                 println!("fresh        {}", top.join(", "));
@@ -163,7 +201,8 @@ fn summary(
         model: format!("{size}, depths {:?}, channels {:?}", model.depths, model.hidden_sizes),
         parameters: groups.iter().map(|group| group.elements as u64).sum(),
         macs: cost.macs() + (model.last_hidden_size() * model.num_labels) as u64,
-        classes: model.num_labels,
+        problem_type: classification::problem_type(data.training.task()),
+        outputs: model.num_labels,
         training_images: data.training.len(),
         validation_images: data.validation.len(),
         effective_batch: plan.effective_batch,
@@ -178,10 +217,12 @@ fn summary(
 fn show(s: &Summary) {
     println!("model        {}", s.model);
     println!("parameters   {}, {} multiply-adds per image", millions(s.parameters), giga(s.macs));
-    println!(
-        "data         {} images in {} classes, {} to validate",
-        s.training_images, s.classes, s.validation_images
-    );
+    let outputs = match s.problem_type {
+        ProblemType::SingleLabelClassification => format!("in {} classes", s.outputs),
+        ProblemType::MultiLabelClassification => format!("of {} classes, any number each", s.outputs),
+        ProblemType::Regression => format!("with {} numbers each", s.outputs),
+    };
+    println!("data         {} images {outputs}, {} to validate", s.training_images, s.validation_images);
     println!(
         "batch        {}, peak learning rate {:.3e}, by layer × {:.3} to {:.3}",
         s.effective_batch, s.peak_lr, s.lr_scales[0], s.lr_scales[1]

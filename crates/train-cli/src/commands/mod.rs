@@ -9,6 +9,7 @@ pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod predict;
 pub(crate) mod pretrain;
+pub(crate) mod probe;
 pub(crate) mod reconstruct;
 
 use anyhow::Result;

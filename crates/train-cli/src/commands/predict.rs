@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
-use data::transform::{EvalTransform, Normalize};
-use data::{Format, Labels, Split};
+use data::rng::{Stream, rng};
+use data::source::ImageFolder;
+use data::transform::{EvalTransform, Normalize, Transform};
+use finetune::ProblemType;
 use image::imageops::{self, FilterType};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use indicatif::ProgressBar;
@@ -17,7 +19,8 @@ use crate::checkpoint::Classifier;
 use crate::classification::logits;
 use crate::experiment::{normalize, prepare, to_device};
 
-/// A class and its probability, as transformers' image-classification pipeline has them.
+/// A class and its probability, as transformers' image-classification pipeline has them; or a number
+/// and its name.
 #[derive(Serialize)]
 struct Prediction<'a> {
     label: &'a str,
@@ -89,45 +92,49 @@ fn predict(
         return Ok(());
     }
     let (names, images): (Vec<_>, Vec<_>) = images.into_iter().unzip();
-    let picture = images[0].clone();
+    // The part of the image that the network sees; nothing is drawn at random.
+    let seen = args.heatmap.as_ref().map(|_| transform.apply(&images[0], &mut rng(0, Stream::Augment, 0, 0)));
     let (values, shape) = prepare(images, transform, normalize);
     let all = logits(&classifier.network, values.clone(), shape, &args.device.device());
-    let classes = &classifier.config.finetune.classes;
+    let finetune = &classifier.config.finetune;
+    let (classes, problem) = (&finetune.classes, finetune.problem_type.unwrap_or_default());
     for (name, logits) in names.into_iter().zip(all.chunks_exact(classes.len())) {
-        let ranked = ranked(logits);
-        if let Some(path) = &args.heatmap {
-            let picture = explain(args, classifier, (values.clone(), shape), ranked[0].0, &picture)?;
+        let ranked = ranked(problem, logits);
+        if let (Some(path), Some(picture)) = (&args.heatmap, &seen) {
+            let picture = explain(args, classifier, (values.clone(), shape), ranked[0].0, picture)?;
             picture.save(path).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        let top = ranked.into_iter().take(args.top_k);
+        // All numbers were asked for, not the largest of them.
+        let count = if problem == ProblemType::Regression { ranked.len() } else { args.top_k };
+        let top = ranked.into_iter().take(count);
         let predictions = top.map(|(class, score)| Prediction { label: &classes[class], score });
         let row = Row {
             image: name.display().to_string(),
             predictions: predictions.collect(),
             logits: args.logits.then_some(logits),
         };
-        let text = if args.json { serde_json::to_string(&row)? } else { table(&row, args.csv) };
+        let text = if args.json { serde_json::to_string(&row)? } else { table(&row, problem, args.csv) };
         bar.suspend(|| println!("{}", text.trim_end()));
     }
     Ok(())
 }
 
-/// Classes by falling probability; of equal ones the lower first.
-fn ranked(logits: &[f32]) -> Vec<(usize, f32)> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|v| f64::from(v - largest).exp()).sum();
-    let score = |v: f32| (f64::from(v - largest).exp() / sum) as f32;
-    let mut ranked: Vec<_> = logits.iter().map(|v| score(*v)).enumerate().collect();
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+/// Classes by falling probability, of equal ones the lower first; numbers in their own order.
+fn ranked(problem: ProblemType, logits: &[f32]) -> Vec<(usize, f32)> {
+    let mut ranked: Vec<_> = problem.scores(logits).into_iter().enumerate().collect();
+    if problem != ProblemType::Regression {
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    }
     ranked
 }
 
-fn table(row: &Row, csv: bool) -> String {
+fn table(row: &Row, problem: ProblemType, csv: bool) -> String {
     let mut text = if csv { String::new() } else { format!("{}\n", row.image) };
     for (rank, Prediction { label, score }) in row.predictions.iter().enumerate() {
-        text += &match csv {
-            true => format!("{},{},{},{score:.6}\n", quoted(&row.image), rank + 1, quoted(label)),
-            false => format!("  {:>6.2}%  {label}\n", 100.0 * score),
+        text += &match (csv, problem) {
+            (true, _) => format!("{},{},{},{score:.6}\n", quoted(&row.image), rank + 1, quoted(label)),
+            (false, ProblemType::Regression) => format!("  {score:>10.4}  {label}\n"),
+            (false, _) => format!("  {:>6.2}%  {label}\n", 100.0 * score),
         };
     }
     text
@@ -175,11 +182,11 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
     for input in inputs {
         if input == Path::new("-") {
             for line in stdin().lines() {
-                files.push(PathBuf::from(line.context("cannot read standard input")?));
+                let line = line.context("cannot read standard input")?;
+                files.extend(Some(line).filter(|line| !line.is_empty()).map(PathBuf::from));
             }
         } else if input.is_dir() {
-            let source = data::open(input, Format::Flat, Split::Train, Labels::Ignored)?;
-            files.extend((0..source.len()).map(|index| PathBuf::from(source.name(index))));
+            files.extend(ImageFolder::flat(input)?.paths().map(Path::to_owned));
         } else {
             files.push(input.clone());
         }

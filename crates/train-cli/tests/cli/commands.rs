@@ -42,7 +42,7 @@ fn every_configuration_can_be_planned() {
                     (&plan["training_images"], &plan["validation_images"]),
                     (&json("1000"), &json("250"))
                 );
-                assert_eq!(plan["classes"], 10, "{config}");
+                assert_eq!(plan["outputs"], 10, "{config}");
             }
             planned += 1;
         }

@@ -69,15 +69,20 @@ fn evaluation_and_prediction_agree_with_training() {
     let best = evaluations.iter().flat_map(|line| [of(line, "val_acc1"), of(line, "ema_val_acc1")]);
     let best = best.fold(0.0, f64::max);
     // The best network reproduces its accuracy exactly.
-    let report = json(&bench.succeed(&["eval", "--checkpoint", "run", "--json", "--confusion", "c.json"]));
+    let report = json(&bench.succeed(&["eval", "--checkpoint", "run", "--json", "--confusion", "c.png"]));
     assert_eq!(report["top1"].as_f64().unwrap(), best);
     let state = json(&fs::read_to_string(bench.path("run/checkpoints/best/state.json")).unwrap());
     assert_eq!(state["best"]["score"].as_f64().unwrap(), best);
 
     // Counting predictions over all images gives the same accuracy as evaluating them.
-    let whole = json(&bench.succeed(&["eval", "--checkpoint", "run", "--data", "data", "--json"]));
+    // Of the folder that it was trained on, eval takes what was held out; of a copy, everything.
+    let same = json(&bench.succeed(&["eval", "--checkpoint", "run", "--data", "./data", "--json"]));
+    assert_eq!(same["top1"], report["top1"]);
+    fs::rename(bench.path("data"), bench.path("all")).unwrap();
+    let whole = json(&bench.succeed(&["eval", "--checkpoint", "run", "--data", "all", "--json"]));
     assert_eq!(whole["images"], 26);
-    let lines = bench.succeed(&["predict", "--checkpoint", "run", "data", "--json", "--batch", "7"]);
+    let lines = bench.succeed(&["predict", "--checkpoint", "run", "all", "--json", "--batch", "7"]);
+    fs::rename(bench.path("all"), bench.path("data")).unwrap();
     let right = lines
         .lines()
         .map(json)
@@ -96,13 +101,142 @@ fn evaluation_and_prediction_agree_with_training() {
     let counts = confusion["counts"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
     assert_eq!(counts.map(|n| n.as_u64().unwrap()).sum::<u64>(), report["images"].as_u64().unwrap());
 
-    // A picture of where the score comes from has the size of the image.
+    // So many cells that none of them is empty of colour.
+    let picture = image::open(bench.path("c.png")).unwrap().into_rgb8();
+    assert!(picture.width() >= 72 && picture.pixels().any(|pixel| pixel.0[0] < 128));
+    assert!(bench.fail(&["eval", "--checkpoint", "run", "--confusion", "c.txt"]).contains(".png"));
+
+    // A picture of where the score comes from shows what the network sees.
     let image = "data/class0/00.png";
     bench.succeed(&["predict", "--checkpoint", "run", image, "--heatmap", "why.png"]);
-    let (picture, original) =
-        (image::open(bench.path("why.png")).unwrap(), image::open(bench.path(image)).unwrap());
-    assert_eq!((picture.width(), picture.height()), (original.width(), original.height()));
-    assert_ne!(picture.into_rgb8(), original.into_rgb8());
+    let picture = image::open(bench.path("why.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (24, 16));
+}
+
+/// Writes `table.csv` with a column of targets beside the bench's images.
+fn table(bench: &Bench, column: &str, target: impl Fn(usize) -> String) {
+    let rows = (0..26).map(|i| format!("data/class{}/{i:02}.png,{},{}\n", i % 2, target(i), split(i)));
+    let text = format!("file_name,{column},split\n{}", rows.collect::<String>());
+    fs::write(bench.path("table.csv"), text).unwrap();
+}
+
+fn split(index: usize) -> &'static str {
+    if index % 5 == 4 { "val" } else { "train" }
+}
+
+const TABLE: [&str; 6] =
+    ["--data", "table.csv", "--set", "data.max_corrupt=0", "--set", "finetune.eval_every_epochs=3"];
+
+/// The configuration for images that a table divides.
+fn divided(bench: &Bench) {
+    fs::write(bench.path("classes.toml"), CONFIG.replace("val_fraction = 0.2", "")).unwrap();
+}
+
+#[test]
+fn several_labels_an_image() {
+    let bench = bench();
+    divided(&bench);
+    // The brightness of an image says which it shows: `bright`, `even`, both or none.
+    table(&bench, "labels", |i| match (i > 12, i % 2 == 0) {
+        (true, true) => "bright;even".to_owned(),
+        (true, false) => "bright".to_owned(),
+        (false, true) => "even".to_owned(),
+        (false, false) => String::new(),
+    });
+    let told = bench.succeed(&finetune("run", &TABLE));
+    assert!(told.contains("21 images of 2 classes, any number each, 5 to validate"), "{told}");
+    let log = fs::read_to_string(bench.path("run/log.jsonl")).unwrap();
+    let logged = log.lines().map(json).rfind(|line: &Value| line.get("val_map").is_some()).unwrap();
+    assert!(logged["val_f1"].is_number() && logged["ema_val_map"].is_number(), "{logged}");
+    let report = json(&bench.succeed(&["eval", "--checkpoint", "run", "--data", "table.csv", "--json"]));
+    let state = json(&fs::read_to_string(bench.path("run/checkpoints/best/state.json")).unwrap());
+    assert_eq!((&report["map"], &report["images"]), (&state["best"]["score"], &Value::from(5)));
+    // Probabilities of their own: they need not sum to 1.
+    let row = json(&bench.succeed(&["predict", "--checkpoint", "run", "data/class0/00.png", "--json"]));
+    let scores: Vec<f64> =
+        row["predictions"].as_array().unwrap().iter().map(|p| p["score"].as_f64().unwrap()).collect();
+    assert!(scores.len() == 2 && scores[0] >= scores[1] && (scores[0] + scores[1] - 1.0).abs() > 1e-3);
+    assert!(bench.fail(&["eval", "--checkpoint", "run", "--data", "data"]).contains("another kind"));
+    let error = bench.fail(&["eval", "--checkpoint", "run", "--data", "table.csv", "--confusion", "c.png"]);
+    assert!(error.contains("one class an image"), "{error}");
+}
+
+#[test]
+fn numbers_are_predicted() {
+    let bench = bench();
+    divided(&bench);
+    table(&bench, "target.red", |i| format!("{}", i as f64 * 9.0 / 255.0));
+    assert!(bench.fail(&finetune("run", &TABLE)).contains("--set finetune.label_smoothing=0"));
+    let set = [&TABLE[..], &["--set", "finetune.label_smoothing=0", "--set", "train.epochs=40"]].concat();
+    let told = bench.succeed(&finetune("run", &set));
+    assert!(told.contains("21 images with 1 numbers each"), "{told}");
+    let report = json(&bench.succeed(&["eval", "--checkpoint", "run", "--data", "table.csv", "--json"]));
+    assert!(report["r2"].as_f64().unwrap() > 0.3, "{report}");
+    let row = json(&bench.succeed(&["predict", "--checkpoint", "run", "data/class1/25.png", "--json"]));
+    let (low, high) = (&row["predictions"][0]["score"], 25.0 * 9.0 / 255.0);
+    assert!((low.as_f64().unwrap() - high).abs() < 0.5 && row["predictions"][0]["label"] == "red", "{row}");
+    let error = bench.fail(&finetune(
+        "other",
+        &[&set[..], &["--set", "finetune.problem_type=multi_label_classification"]].concat(),
+    ));
+    assert!(error.contains("the data are for regression"), "{error}");
+}
+
+#[test]
+fn validation_images_can_be_named_in_a_table() {
+    let bench = bench();
+    divided(&bench);
+    let rows = "file_name,label\ndata/class0/02.png,class0\n./data/class1/03.png,class1\n";
+    fs::write(bench.path("val.csv"), rows).unwrap();
+    let set = ["--set", "data.val_csv=val.csv", "--set", "train.max_steps=1"];
+    let told = bench.succeed(&finetune("run", &set));
+    assert!(told.contains("24 images in 2 classes, 2 to validate"), "{told}");
+    fs::write(bench.path("val.csv"), "file_name,label\ndata/class0/02.png,cat\n").unwrap();
+    let error = bench.fail(&finetune("other", &set));
+    assert!(error.contains("class cat is not among the 2"), "{error}");
+    let error = bench.fail(&finetune("other", &[&set[..], &["--set", "data.val_fraction=0.5"]].concat()));
+    assert!(error.contains("leave one of them out"), "{error}");
+    // A colour jitter instead of RandAugment.
+    let error = bench.fail(&finetune("other", &["--set", "augment.color_jitter=0.4"]));
+    assert!(error.contains("augment.rand_augment"), "{error}");
+}
+
+#[test]
+fn features_are_written_and_judged() {
+    let bench = bench();
+    for (split, index) in (0..26).map(|i| (split(i), i)) {
+        let to = bench.path(&format!("halves/{split}/class{}/{index:02}.png", index % 2));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(bench.path(&format!("data/class{}/{index:02}.png", index % 2)), to).unwrap();
+    }
+    assert!(bench.pretrain("pretrained", &["--set", "train.max_steps=2"]).status.success());
+    let embed =
+        |out: &str| bench.succeed(&["embed", "--checkpoint", "pretrained", "--data", "halves", "--out", out]);
+    assert!(embed("f.safetensors").contains("21 × 16"));
+    let file = fs::read(bench.path("f.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let (features, labels) = (tensors.tensor("features").unwrap(), tensors.tensor("labels").unwrap());
+    assert_eq!((features.shape(), labels.shape()), (&[21, 16][..], &[21][..]));
+    embed("f.npy");
+    let npy = fs::read(bench.path("f.npy")).unwrap();
+    let header = 10 + u16::from_le_bytes([npy[8], npy[9]]) as usize;
+    assert!(header.is_multiple_of(64) && npy[..header].ends_with(b"\n"));
+    assert!(String::from_utf8_lossy(&npy[10..header]).contains("'shape': (21, 16)"));
+    assert_eq!(&npy[header..], features.data());
+
+    let probe = |args: &[&'static str]| {
+        [&["probe"], args, &["--checkpoint", "pretrained", "--data", "halves", "--json"]].concat()
+    };
+    let knn = json(&bench.succeed(&probe(&["knn", "--k", "3"])));
+    assert_eq!((&knn["k"], &knn["images"], &knn["training_images"]), (&3.into(), &5.into(), &21.into()));
+    let linear = json(&bench.succeed(&probe(&["linear"])));
+    assert_eq!((&linear["probe"], &linear["l2"]), (&"linear".into(), &1e-3.into()));
+    assert!((0.0..=1.0).contains(&linear["top1"].as_f64().unwrap()));
+    assert!(bench.fail(&probe(&["knn", "--l2", "1"])).contains("--l2 is for the linear probe"));
+    let undivided = ["probe", "knn", "--checkpoint", "pretrained", "--data", "data"];
+    assert!(bench.fail(&undivided).contains("not divided"));
+    let error = bench.fail(&["embed", "--checkpoint", "pretrained", "--data", "data", "--out", "f.csv"]);
+    assert!(error.contains(".npy"), "{error}");
 }
 
 #[test]
@@ -130,6 +264,39 @@ fn a_resumed_run_equals_one_without_interruption() {
     }
     let state = |run: &str| fs::read_to_string(last(run).join("state.json")).unwrap();
     assert_eq!(state("straight"), state("parts"));
+}
+
+#[test]
+fn a_run_that_cannot_resume_yet_starts_from_its_initial_weights() {
+    let bench = bench();
+    assert!(bench.pretrain("pretrained", &["--set", "train.max_steps=1"]).status.success());
+    let set = ["--init", "pretrained", "--resume", "auto", "--set", "train.max_steps=2"];
+    let told = bench.succeed(&finetune("run", &set));
+    assert!(told.contains("has no checkpoint yet") && told.contains("starting from pretrained"), "{told}");
+    let config = fs::read_to_string(bench.path("run/config.toml")).unwrap();
+    assert!(config.contains("init = \"pretrained\""), "{config}");
+    let told = bench.succeed(&finetune("run", &set[..4]));
+    assert!(told.contains("resuming from") && !told.contains("starting from"), "{told}");
+    for command in ["pretrain", "finetune"] {
+        let config = if command == "pretrain" { "tiny.toml" } else { "classes.toml" };
+        let args = [command, "--config", config, "--run-dir", "other", "--dry-run", "--init", "nowhere"];
+        assert!(bench.fail(&args).contains("nowhere does not exist"));
+    }
+    assert!(bench.pretrain("fresh", &["--init", "none", "--set", "train.max_steps=1"]).status.success());
+    let error = bench.fail(&["finetune", "--config", "tiny.toml"]);
+    assert!(error.contains("configuration for train-cli pretrain"), "{error}");
+}
+
+#[test]
+fn an_unreadable_validation_image_loses_nothing() {
+    let bench = bench();
+    fs::write(bench.path("data/class0/24.png"), b"no picture").unwrap();
+    fs::write(bench.path("val.csv"), "file_name,label\ndata/class0/24.png,class0\n").unwrap();
+    divided(&bench);
+    let error = bench.fail(&finetune("run", &["--set", "data.val_csv=val.csv"]));
+    assert!(error.contains("24.png") && error.contains("repair or remove"), "{error}");
+    // Two epochs of six batches, whatever the interval of checkpoints.
+    assert!(checkpoints(&bench.path("run")).pop().unwrap().ends_with("step-00000012"));
 }
 
 #[test]
@@ -164,6 +331,9 @@ fn early_stopping_ends_a_run_that_no_longer_improves() {
     let set =
         ["--set", "optim.lr=0", "--set", "finetune.patience=1", "--set", "finetune.eval_every_epochs=1"];
     let told = bench.succeed(&finetune("run", &set));
+    assert!(told.contains("no better score any more"), "{told}");
+    // Nor does it go on when asked to.
+    let told = bench.succeed(&finetune("run", &[&set[..], &["--resume", "auto"]].concat()));
     assert!(told.contains("no better score any more"), "{told}");
     let steps: Value =
         json(&fs::read_to_string(checkpoints(&bench.path("run")).pop().unwrap().join("state.json")).unwrap());
@@ -203,7 +373,7 @@ fn what_cannot_be_done_is_said() {
     }
     let args = [&args[..], &["--data", "divided"]].concat();
     let error = bench.fail(&args);
-    assert!(error.contains("class c has validation images but no training images"), "{error}");
+    assert!(error.contains("class c is not among the 2 that are trained"), "{error}");
     fs::remove_file(bench.path("divided/train/b/x.png")).unwrap();
     let error = bench.fail(&args);
     assert!(error.contains("train/b") && error.contains("holds no image"), "{error}");

@@ -1,14 +1,13 @@
 //! `curves.png`: a run at a glance, drawn from its log.
 
-use std::path::Path;
-use std::sync::Once;
+use std::path::PathBuf;
 
 use image::RgbImage;
 use plotters::prelude::*;
-use plotters::style::{FontStyle, register_font};
 use serde_json::Value;
 
 use crate::error::TrainError;
+use crate::plot::{Area, PlotError, canvas, save};
 use crate::run_dir::RunDir;
 
 const WIDTH: u32 = 900;
@@ -18,7 +17,7 @@ const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 
 /// Panels from top to bottom: title, and keys of the log with what to call them.
-const PANELS: [(&str, &[(&str, &str)]); 3] = [
+const PANELS: [(&str, &[(&str, &str)]); 5] = [
     ("loss", &[("loss", "training"), ("val_loss", "validation"), ("ema_val_loss", "validation, average")]),
     (
         "accuracy",
@@ -29,7 +28,17 @@ const PANELS: [(&str, &[(&str, &str)]); 3] = [
             ("ema_val_acc5", "top-5, average"),
         ],
     ),
-    ("learning rate", &[("lr", "peak over layers")]),
+    (
+        "labels",
+        &[
+            ("val_map", "mean average precision"),
+            ("ema_val_map", "mean average precision, average"),
+            ("val_f1", "F1"),
+            ("ema_val_f1", "F1, average"),
+        ],
+    ),
+    ("R squared", &[("val_r2", "weights"), ("ema_val_r2", "average")]),
+    ("learning rate", &[("lr", "")]),
 ];
 
 /// A line: name, points (epoch, value).
@@ -39,18 +48,12 @@ type Series = (&'static str, Vec<(f64, f64)>);
 ///
 /// # Errors
 /// The log cannot be read or the picture not be written.
-pub fn draw_curves(run: &RunDir) -> Result<std::path::PathBuf, TrainError> {
+pub fn draw_curves(run: &RunDir) -> Result<PathBuf, TrainError> {
     let log = std::fs::read_to_string(run.log()).map_err(TrainError::io("read", &run.log()))?;
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let path = run.path().join("curves.png");
-    let picture = draw(&lines).map_err(|reason| failed(&path, reason))?;
-    picture.save(&path).map_err(|error| TrainError::Picture { path: path.clone(), error })?;
+    save(draw(&lines), &path)?;
     Ok(path)
-}
-
-fn failed(path: &Path, reason: String) -> TrainError {
-    let error = image::ImageError::IoError(std::io::Error::other(reason));
-    TrainError::Picture { path: path.to_owned(), error }
 }
 
 /// The finite values of a key, by epoch.
@@ -59,13 +62,7 @@ fn points(lines: &[Value], key: &str) -> Vec<(f64, f64)> {
     lines.iter().filter_map(pair).filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
 }
 
-fn draw(lines: &[Value]) -> Result<RgbImage, String> {
-    static FONT: Once = Once::new();
-    FONT.call_once(|| {
-        // Fails for fonts that are none, which this one is not.
-        let _ =
-            register_font("sans-serif", FontStyle::Normal, include_bytes!("../assets/DejaVuSans-ascii.ttf"));
-    });
+fn draw(lines: &[Value]) -> Result<RgbImage, PlotError> {
     let panels: Vec<(&str, Vec<Series>)> = PANELS
         .iter()
         .map(|(title, keys)| {
@@ -75,23 +72,13 @@ fn draw(lines: &[Value]) -> Result<RgbImage, String> {
         .filter(|(_, series): &(_, Vec<Series>)| !series.is_empty())
         .collect();
     let (width, height) = (WIDTH, PANEL_HEIGHT * panels.len().max(1) as u32);
-    let mut pixels = vec![0; (3 * width * height) as usize];
-    {
-        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-        area.fill(&WHITE).map_err(|error| error.to_string())?;
-        for (area, (title, series)) in area.split_evenly((panels.len().max(1), 1)).iter().zip(&panels) {
-            panel(area, title, series).map_err(|error| error.to_string())?;
-        }
-        area.present().map_err(|error| error.to_string())?;
-    }
-    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "the picture has another size".to_owned())
+    canvas([width, height], |area| {
+        let areas = area.split_evenly((panels.len().max(1), 1));
+        areas.iter().zip(&panels).try_for_each(|(area, (title, series))| panel(area, title, series))
+    })
 }
 
-fn panel<'a>(
-    area: &DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>,
-    title: &str,
-    series: &[Series],
-) -> Result<(), DrawingAreaErrorKind<<BitMapBackend<'a> as DrawingBackend>::ErrorType>> {
+fn panel(area: &Area, title: &str, series: &[Series]) -> Result<(), PlotError> {
     let all = || series.iter().flat_map(|(_, points)| points);
     let range = |value: fn(&(f64, f64)) -> f64| {
         let (low, high) =
@@ -100,6 +87,7 @@ fn panel<'a>(
         let margin = if high > low { 0.04 * (high - low) } else { high.abs().max(1e-9) * 0.5 };
         low - margin..high + margin
     };
+    let spread = range(|p| p.1).end - range(|p| p.1).start;
     let text = ("sans-serif", 15).into_font().color(&BLACK.mix(0.8));
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
@@ -115,13 +103,21 @@ fn panel<'a>(
         .x_desc("epoch")
         .y_labels(6)
         .label_style(text.clone())
-        .y_label_formatter(&|value| tick(*value))
+        .y_label_formatter(&|value| tick(*value, spread))
         .draw()?;
     for ((name, points), colour) in series.iter().zip(COLOURS) {
+        // A line of one point would not be seen.
+        if let [point] = points[..] {
+            chart.draw_series([Circle::new(point, 3, colour.filled())])?;
+        }
         chart
             .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+    }
+    // One line is named by the title.
+    if series.len() == 1 {
+        return Ok(());
     }
     chart
         .configure_series_labels()
@@ -131,11 +127,11 @@ fn panel<'a>(
         .draw()
 }
 
-/// `0.25`, or `1.5e-4` for what would be all zeros.
-fn tick(value: f64) -> String {
-    match value.abs() {
-        v if v > 0.0 && v < 0.01 => format!("{value:.1e}"),
-        _ => format!("{value:.2}"),
+/// With as many digits as tell the ticks of an axis apart.
+fn tick(value: f64, spread: f64) -> String {
+    match value.abs().max(spread) {
+        size if !(0.01..1e5).contains(&size) => format!("{value:.1e}"),
+        _ => format!("{value:.*}", (1.5 - spread.log10()).clamp(0.0, 4.0) as usize),
     }
 }
 

@@ -1,0 +1,78 @@
+//! A source whose classes are numbered as another's.
+
+use std::sync::Arc;
+
+use burn_dataset::Dataset;
+
+use crate::error::DataError;
+use crate::source::{ImageSource, Sample, Target, Task};
+
+struct WithClasses {
+    source: Arc<dyn ImageSource>,
+    classes: Vec<String>,
+    /// New index of every class of the source.
+    index: Vec<usize>,
+}
+
+/// Numbers the classes of a source as `classes` does, so that a network trained on these
+/// understands its labels; it may have fewer of them.
+///
+/// # Errors
+/// A class that is not among `classes`, or, of numbers, one that is missing.
+pub fn with_classes(
+    source: Arc<dyn ImageSource>,
+    classes: &[String],
+) -> Result<Arc<dyn ImageSource>, DataError> {
+    if source.classes() == classes {
+        return Ok(source);
+    }
+    let find = |class: &String| {
+        let unknown = || DataError::UnknownClass { class: class.clone(), known: classes.len() };
+        classes.iter().position(|known| known == class).ok_or_else(unknown)
+    };
+    let index = source.classes().iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    if source.task() == Task::Numbers
+        && let Some(missing) = classes.iter().find(|class| !source.classes().contains(class))
+    {
+        return Err(DataError::MissingNumber(missing.clone()));
+    }
+    Ok(Arc::new(WithClasses { source, classes: classes.to_vec(), index }))
+}
+
+impl Dataset<Sample, DataError> for WithClasses {
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        let Sample { image, target } = self.source.get(index)?;
+        let target = match target {
+            Target::None => Target::None,
+            Target::Class(class) => Target::Class(self.index[class as usize] as u32),
+            Target::Values(old) => {
+                let mut values = vec![0.0; self.classes.len()];
+                old.into_iter().zip(&self.index).for_each(|(value, class)| values[*class] = value);
+                Target::Values(values)
+            }
+        };
+        Ok(Sample { image, target })
+    }
+
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+}
+
+impl ImageSource for WithClasses {
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn task(&self) -> Task {
+        self.source.task()
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.source.label(index).map(|class| self.index[class as usize] as u32)
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.source.name(index)
+    }
+}

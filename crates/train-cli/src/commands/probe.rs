@@ -1,0 +1,70 @@
+//! `train-cli probe`: how well the features of an encoder tell classes apart.
+
+use anyhow::{Result, bail};
+use data::{Format, Labels, Split, Task, with_classes};
+use finetune::{Features, knn, linear_probe};
+use serde::Serialize;
+
+use crate::args::{ProbeArgs, ProbeKind};
+use crate::checkpoint::FeatureExtractor;
+use crate::commands::embed::Embedded;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    probe: ProbeKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    k: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    l2: Option<f64>,
+    training_images: usize,
+    images: u64,
+    /// 0 to 1.
+    top1: f64,
+    top5: f64,
+}
+
+pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
+    let device = args.device.device();
+    let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
+    let open = |split| data::open(&args.data, Format::Auto, split, Labels::Required);
+    let (training, test) = (open(Split::Train)?, open(Split::Val)?);
+    if training.task() != Task::Class {
+        bail!("probes tell one class an image; {} has other targets", args.data.display());
+    }
+    if training.len() == test.len() && training.name(0) == test.name(0) {
+        bail!("{} is not divided into train and val, and would be judged by itself", args.data.display());
+    }
+    let test = with_classes(test, training.classes())?;
+    let embedded = |source| Embedded::of(&extractor, source, args.batch, &device);
+    let (known, asked) = (embedded(&training)?, embedded(&test)?);
+    let [known, asked] = [&known, &asked].map(|e| Features { values: &e.features, labels: &e.labels });
+    let classes = training.classes().len();
+    let tally = match (args.kind, args.k, args.l2) {
+        (ProbeKind::Knn, Some(k), None) => knn(known, asked, classes, k),
+        (ProbeKind::Linear, None, Some(l2)) => linear_probe(known, asked, classes, l2, &device.autodiff()),
+        (ProbeKind::Knn, ..) => bail!("--l2 is for the linear probe"),
+        (ProbeKind::Linear, ..) => bail!("--k is for the nearest neighbours (probe knn)"),
+    };
+    let report = Report {
+        probe: args.kind,
+        k: args.k,
+        l2: args.l2,
+        training_images: training.len(),
+        images: tally.images,
+        top1: tally.top1_accuracy(),
+        top5: tally.top5_accuracy(),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    let judge = match args.kind {
+        ProbeKind::Knn => "nearest neighbours among",
+        ProbeKind::Linear => "linear classifier of",
+    };
+    println!("probe        {judge} {} images", report.training_images);
+    println!("images       {}", report.images);
+    println!("accuracy     top-1 {:.2}%, top-5 {:.2}%", 100.0 * report.top1, 100.0 * report.top5);
+    Ok(())
+}
