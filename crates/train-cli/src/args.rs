@@ -60,9 +60,17 @@ pub(crate) enum Command {
   train-cli reconstruct --checkpoint runs/quickstart --out grid.png photo.jpg
   train-cli reconstruct --checkpoint runs/quickstart/checkpoints/step-00000120 --mask-ratio 0.75 --out grid.png *.jpg")]
     Reconstruct(ReconstructArgs),
-    /// Write a network in a format of other programs.
-    #[command(after_help = "Example:
-  train-cli export --format onnx --checkpoint runs/mine --out exported")]
+    /// Turn a checkpoint of the official code, timm or transformers into one of ours. (All commands
+    /// also read those directly.)
+    #[command(after_help = "Examples:
+  train-cli import convnextv2_tiny_1k_224_fcmae.pt --out checkpoints/tiny
+  train-cli import ~/models/convnextv2-atto-1k-224 --out checkpoints/atto")]
+    Import(ImportArgs),
+    /// Write a checkpoint for transformers, timm, the official code or onnxruntime.
+    #[command(after_help = "Examples:
+  train-cli export --checkpoint runs/finetune_quickstart --format hf --out exported/hf
+  train-cli export --checkpoint runs/mine --format timm --out exported/timm --license mit
+  train-cli export --checkpoint runs/mine --format onnx --out exported/onnx")]
     Export(ExportArgs),
     /// Upload a folder to the Hugging Face Hub.
     #[cfg(feature = "hub")]
@@ -123,6 +131,8 @@ pub(crate) struct RunArgs {
     /// fresh weights. With `--resume auto`: where there is no checkpoint to continue yet.
     #[arg(long, value_name = "CHECKPOINT|none")]
     pub(crate) init: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
     /// Override a setting, as in the configuration file.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -143,9 +153,70 @@ pub(crate) struct RunArgs {
     pub(crate) tui: bool,
 }
 
+/// Which differences between a checkpoint and the network it is for are no errors.
+#[derive(Debug, Args)]
+pub(crate) struct AllowArgs {
+    /// Tensors that the checkpoint need not have; they start fresh. `*` stands for any characters.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) allow_missing: Vec<String>,
+    /// Tensors of the checkpoint that may be left out. `*` stands for any characters.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) allow_unused: Vec<String>,
+}
+
+impl AllowArgs {
+    pub(crate) fn patterns(&self) -> interop::Allow {
+        interop::Allow { missing: self.allow_missing.clone(), unused: self.allow_unused.clone() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// A weight file, a directory of transformers or timm, a run or a checkpoint.
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: PathBuf,
+    /// A new directory, for model.safetensors and config.toml.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// A run (its best network), a checkpoint, or weights of the official code, timm or transformers.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: PathBuf,
+    /// For which program.
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+    /// A new directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// For the model card, as the Hugging Face Hub names licences: mit, cc-by-nc-4.0 …
+    #[arg(long, value_name = "NAME", default_value = "unknown")]
+    pub(crate) license: String,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
+}
+
+/// What `export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Hugging Face transformers.
+    Hf,
+    /// timm, also for transformers where timm is installed.
+    Timm,
+    /// The official code: checkpoint.pth, and its dense names as model.safetensors.
+    Official,
+    /// onnxruntime and the like: model.onnx.
+    Onnx,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// A fine-tuning run (its best network), a checkpoint, or its model.safetensors.
+    /// A fine-tuning run (its best network), a checkpoint, or weights of the official code, timm or
+    /// transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
     /// Images with classes: their validation part, or all if they are not divided [default: those
@@ -168,7 +239,8 @@ pub(crate) struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
-    /// A fine-tuning run (its best network), a checkpoint, or its model.safetensors.
+    /// A fine-tuning run (its best network), a checkpoint, or weights of the official code, timm or
+    /// transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
     /// Images, or folders of them; `-` reads names from standard input, one a line.
@@ -189,6 +261,9 @@ pub(crate) struct PredictArgs {
     /// Print a line of JSON for each image.
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,
+    /// Add the head's outputs, in the order of the classes, to the JSON.
+    #[arg(long, requires = "json")]
+    pub(crate) logits: bool,
     /// Print a table: image, rank, label, score.
     #[arg(long)]
     pub(crate) csv: bool,
@@ -196,7 +271,7 @@ pub(crate) struct PredictArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EmbedArgs {
-    /// A run directory, a checkpoint, or its model.safetensors.
+    /// A run directory, a checkpoint, or weights of the official code, timm or transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
     /// Images: every one of a folder, or a part of a data set that is divided.
@@ -228,7 +303,7 @@ pub(crate) enum SplitName {
 pub(crate) struct ProbeArgs {
     /// What judges the features.
     pub(crate) kind: ProbeKind,
-    /// A run directory, a checkpoint, or its model.safetensors.
+    /// A run directory, a checkpoint, or weights of the official code, timm or transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
     /// Images with classes, divided into train and val.
@@ -263,7 +338,7 @@ pub(crate) enum ProbeKind {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReconstructArgs {
-    /// A run directory, a checkpoint, or its model.safetensors.
+    /// A run directory, a checkpoint, or weights of the official code, timm or transformers.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
     /// Images, one row of the picture each.
@@ -281,26 +356,6 @@ pub(crate) struct ReconstructArgs {
     /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceName,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExportArgs {
-    /// The format.
-    #[arg(long, value_enum)]
-    pub(crate) format: ExportFormat,
-    /// A run directory, a checkpoint, or its model.safetensors.
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub(crate) checkpoint: PathBuf,
-    /// The folder to write; created if missing.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
-}
-
-/// What `export` writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum ExportFormat {
-    /// model.onnx, for onnxruntime and the like.
-    Onnx,
 }
 
 #[cfg(feature = "hub")]

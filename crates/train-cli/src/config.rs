@@ -150,6 +150,9 @@ pub(crate) struct ModelSection {
     pub(crate) drop_path_rate: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) initializer_range: Option<f64>,
+    /// Of the final norm; checkpoints made by transformers may have 1e-12.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) layer_norm_eps: Option<f64>,
     /// Of pretraining; a classifier sees every patch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) execution: Option<Execution>,
@@ -273,6 +276,7 @@ impl ModelSection {
             hidden_act: self.hidden_act.unwrap_or(base.hidden_act),
             drop_path_rate: self.drop_path_rate.unwrap_or(base.drop_path_rate),
             initializer_range: self.initializer_range.unwrap_or(base.initializer_range),
+            layer_norm_eps: self.layer_norm_eps.unwrap_or(base.layer_norm_eps),
             image_size: image.pixels()[0],
             ..base
         };

@@ -20,9 +20,34 @@ pub struct Entry {
     pub values: Vec<f32>,
 }
 
+impl Entry {
+    /// From little-endian elements; half, double and integers become single precision. None for
+    /// other types of element, and where there are more or fewer elements than the shape says.
+    pub fn from_le_bytes(shape: Vec<usize>, dtype: Dtype, bytes: &[u8]) -> Option<Self> {
+        let elements = shape.iter().try_fold(1usize, |product, side| product.checked_mul(*side))?;
+        let values = to_f32(dtype, bytes).filter(|values| values.len() == elements)?;
+        Some(Self { shape, values })
+    }
+}
+
 /// Tensors by name, in the order of their names.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StateDict(BTreeMap<String, Entry>);
+
+impl FromIterator<(String, Entry)> for StateDict {
+    fn from_iter<I: IntoIterator<Item = (String, Entry)>>(tensors: I) -> Self {
+        Self(tensors.into_iter().collect())
+    }
+}
+
+impl IntoIterator for StateDict {
+    type Item = (String, Entry);
+    type IntoIter = std::collections::btree_map::IntoIter<String, Entry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
 
 /// Why a file of tensors cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -179,12 +204,13 @@ impl StateDict {
         tensors
             .iter()
             .map(|(name, view)| {
-                let values = to_f32(view.dtype(), view.data()).ok_or_else(|| StateDictError::Type {
+                let entry = Entry::from_le_bytes(view.shape().to_vec(), view.dtype(), view.data());
+                let entry = entry.ok_or_else(|| StateDictError::Type {
                     path: path.to_owned(),
                     name: name.to_owned(),
                     dtype: view.dtype(),
                 })?;
-                Ok((name.to_owned(), Entry { shape: view.shape().to_vec(), values }))
+                Ok((name.to_owned(), entry))
             })
             .collect::<Result<_, _>>()
             .map(Self)

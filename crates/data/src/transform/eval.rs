@@ -22,6 +22,19 @@ pub struct EvalTransform {
     pub size: [usize; 2],
 }
 
+impl EvalTransform {
+    /// Share of the resized short side that the crop keeps.
+    pub fn crop_pct(&self) -> f64 {
+        if self.is_whole() { 1.0 } else { CROP_PERCENT }
+    }
+
+    /// Whether the whole image is resized to the size, without a crop.
+    fn is_whole(&self) -> bool {
+        let [height, width] = self.size;
+        height == width && (height >= WARP_FROM || height <= WHOLE_UP_TO)
+    }
+}
+
 impl Transform for EvalTransform {
     fn size(&self) -> [usize; 2] {
         self.size
@@ -29,7 +42,7 @@ impl Transform for EvalTransform {
 
     fn apply(&self, image: &RgbImage, _rng: &mut ChaCha8Rng) -> RgbImage {
         let [height, width] = self.size;
-        if height == width && (height >= WARP_FROM || height <= WHOLE_UP_TO) {
+        if self.is_whole() {
             return resize(image, self.size);
         }
         let image = &without_far_ends(image);

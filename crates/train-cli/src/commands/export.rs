@@ -1,4 +1,4 @@
-//! `train-cli export`: a network in a format of the outside world.
+//! `train-cli export`: a checkpoint as another program's.
 
 use std::fs;
 use std::path::Path;
@@ -6,42 +6,75 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use interop::onnx::{self, Metadata};
+use interop::{Format, Kind, ModelCard, Preprocessing, Score, export};
 use model::official_name;
-use trainer::StateDict;
+use trainer::{StateDict, read_state};
 
 use crate::args::{ExportArgs, ExportFormat};
-use crate::checkpoint::{Classifier, FeatureExtractor, is_pretraining};
-use crate::config::DataSection;
-use crate::experiment::normalize;
+use crate::checkpoint::{Checkpoint, FeatureExtractor, fill_in, open};
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
-    fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
-    let file = args.out.join("model.onnx");
-    match args.format {
-        ExportFormat::Onnx => export_onnx(&args.checkpoint, &file)?,
+    let mut checkpoint = open(&args.checkpoint, &args.allow.patterns())?;
+    if !args.allow.allow_missing.is_empty() {
+        fill_in(&mut checkpoint.network)?;
     }
-    println!("wrote {}", file.display());
+    let format = match args.format {
+        ExportFormat::Hf => Format::Transformers,
+        ExportFormat::Timm => Format::Timm,
+        ExportFormat::Official => Format::Official,
+        ExportFormat::Onnx => return export_onnx(args, checkpoint),
+    };
+    let card = card(args, &checkpoint)?;
+    for file in export(&checkpoint.network, format, &card, &args.out)? {
+        println!("{}", file.display());
+    }
+    let [height, width] = checkpoint.network.preprocessing().image_size;
+    if format == Format::Transformers && height != width {
+        println!(
+            "note: transformers' image processor makes square images; this network was made for \
+             {height}×{width} pixels"
+        );
+    }
     Ok(())
 }
 
-/// A classifier with its logits; a pretrained encoder with its features.
-fn export_onnx(checkpoint: &Path, file: &Path) -> Result<()> {
-    let device = Device::flex();
-    let (config, network, data, labels) = if is_pretraining(checkpoint)? {
-        let encoder = FeatureExtractor::open(checkpoint, &device)?;
-        (encoder.model, encoder.network, encoder.data, Vec::new())
-    } else {
-        let classifier = Classifier::open(checkpoint, &device)?;
-        let config = classifier.config;
-        (classifier.model, classifier.network, config.data, config.finetune.classes)
+/// A classifier with its logits; an encoder with its features.
+fn export_onnx(args: &ExportArgs, checkpoint: Checkpoint) -> Result<()> {
+    let Preprocessing { image_size, mean, std, .. } = checkpoint.network.preprocessing();
+    let labels = checkpoint.network.labels.clone().unwrap_or_default();
+    let metadata = Metadata { labels, image_size: Some(image_size), image_mean: mean, image_std: std };
+    let (config, weights) = match checkpoint.network.kind {
+        Kind::Classifier => (checkpoint.network.config, checkpoint.network.weights),
+        _ => {
+            let features = FeatureExtractor::of(checkpoint, &Device::flex())?;
+            (features.model, StateDict::of_module(&features.network, &official_name))
+        }
     };
-    let weights = StateDict::of_module(&network, &official_name);
-    let metadata = metadata(&data, config.num_channels, labels)?;
-    Ok(onnx::write(&config, &weights, &metadata, file)?)
+    fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
+    let file = args.out.join("model.onnx");
+    onnx::write(&config, &weights, &metadata, &file)?;
+    println!("{}", file.display());
+    Ok(())
 }
 
-fn metadata(data: &DataSection, channels: usize, labels: Vec<String>) -> Result<Metadata> {
-    let normalize = normalize(data, channels)?;
-    let image_size = Some(data.image_size.pixels());
-    Ok(Metadata { labels, image_size, image_mean: normalize.mean, image_std: normalize.std })
+fn card(args: &ExportArgs, checkpoint: &Checkpoint) -> Result<ModelCard> {
+    let name = args.out.file_name().map(|name| name.to_string_lossy().into_owned());
+    // Other scores than the accuracy have no place on the card.
+    let counts = checkpoint.network.problem_type.as_deref().is_none_or(|name| name.starts_with("single"));
+    let data = checkpoint.recipe.data().path.as_deref().and_then(Path::file_name);
+    Ok(ModelCard {
+        name: name.unwrap_or_else(|| "ConvNeXt V2".to_owned()),
+        license: args.license.clone(),
+        dataset: data.map(|name| name.to_string_lossy().into_owned()),
+        score: if counts { score(&checkpoint.path) } else { None },
+        experiment: checkpoint.is_ours.then(|| checkpoint.recipe.to_toml()).transpose()?,
+    })
+}
+
+/// The accuracy of the network in a checkpoint folder, if it is the one that was evaluated.
+fn score(folder: &Path) -> Option<Score> {
+    let state = read_state(folder).ok()?;
+    let best = state.best.filter(|best| best.step == state.position.step)?;
+    let holds_average = folder.file_name().is_some_and(|name| name == "best");
+    (!best.ema || holds_average).then_some(Score { top1: best.score, step: best.step })
 }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use burn::module::Module;
 use burn::tensor::Device;
 use finetune::{Freeze, ProblemType, scale_head};
+use interop::Allow;
 use model::cost::EncoderCost;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification};
 use serde::Serialize;
@@ -88,7 +89,7 @@ fn finetune(args: &RunArgs, world: &World) -> Result<()> {
     // A run that goes on finds its weights in its checkpoint, and other processes get theirs from
     // rank 0.
     let init = init.filter(|_| checkpoint.is_none() && world.is_leader());
-    let network = network(init.as_deref(), &config, &model, &device)?;
+    let network = network(init.as_deref(), &args.allow.patterns(), &config, &model, &device)?;
     let objective = Classification::new(&config, &model, &data, &device, world)?;
     let run_dir = open_run(args, &config, checkpoint.as_deref(), world)?;
     let trainer = Trainer {
@@ -165,6 +166,7 @@ fn name(problem: ProblemType) -> String {
 /// The classifier that training starts from: weights of a checkpoint, or fresh ones.
 fn network(
     init: Option<&Path>,
+    allow: &Allow,
     config: &FinetuneExperiment,
     model: &ConvNextV2Config,
     device: &Device,
@@ -175,7 +177,7 @@ fn network(
     let mut network = match init {
         None => fresh,
         Some(path) => {
-            let (network, top) = initialize_classifier(path, fresh)?;
+            let (network, top) = initialize_classifier(path, fresh, &config.finetune, allow)?;
             println!("starting from {}", path.display());
             if !top.is_empty() {
                 println!("fresh        {}", top.join(", "));

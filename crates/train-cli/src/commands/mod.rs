@@ -5,6 +5,7 @@ pub(crate) mod embed;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod finetune;
+pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod launch;
 pub(crate) mod predict;

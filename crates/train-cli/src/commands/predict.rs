@@ -32,6 +32,9 @@ struct Prediction<'a> {
 struct Row<'a> {
     image: String,
     predictions: Vec<Prediction<'a>>,
+    /// In the order of the classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logits: Option<&'a [f32]>,
 }
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
@@ -105,7 +108,11 @@ fn predict(
         let count = if problem == ProblemType::Regression { ranked.len() } else { args.top_k };
         let top = ranked.into_iter().take(count);
         let predictions = top.map(|(class, score)| Prediction { label: &classes[class], score });
-        let row = Row { image: name.display().to_string(), predictions: predictions.collect() };
+        let row = Row {
+            image: name.display().to_string(),
+            predictions: predictions.collect(),
+            logits: args.logits.then_some(logits),
+        };
         let text = if args.json { serde_json::to_string(&row)? } else { table(&row, problem, args.csv) };
         bar.suspend(|| println!("{}", text.trim_end()));
     }

@@ -49,7 +49,7 @@ fn pretrain(args: &RunArgs, world: &World) -> Result<()> {
         (Some(_), _) => zeros,
         (None, None) => fresh()?,
         (None, Some(path)) => {
-            let (network, report) = initialize_from(path, fresh()?)?;
+            let (network, report) = initialize_from(path, fresh()?, &args.allow.patterns())?;
             if !report.missing.is_empty() {
                 println!("{} has no decoder: that one starts fresh", path.display());
             }

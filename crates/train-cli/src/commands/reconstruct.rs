@@ -5,10 +5,11 @@ use std::fs;
 use anyhow::{Context, Result};
 use data::transform::EvalTransform;
 use fcmae::{FcmaeConfig, Score, random_mask, reconstruct};
+use interop::Allow;
 use serde::Serialize;
 
 use crate::args::ReconstructArgs;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::open;
 use crate::experiment::{normalize, prepare, to_device};
 
 /// What is written beside the picture.
@@ -32,8 +33,9 @@ struct Row {
 }
 
 pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let config = &checkpoint.config;
+    let device = args.device.device()?;
+    let checkpoint = open(&args.checkpoint, &Allow::default())?;
+    let (config, network) = checkpoint.fcmae(&device)?;
     let model = config.model.resolve(config.data.image_size)?;
     let ratio = args.mask_ratio.unwrap_or(config.fcmae.mask_ratio);
     let objective = FcmaeConfig { mask_ratio: ratio, ..config.fcmae.clone() };
@@ -44,15 +46,13 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
     let transform = EvalTransform { size: config.data.image_size.pixels() };
     let (values, dims) = prepare(images, &transform, &normalize);
 
-    let device = args.device.device()?;
-    let network = checkpoint.network(&device)?;
     let indices: Vec<u64> = (0..args.images.len() as u64).collect();
     let mask = random_mask(&shape, args.seed, 0, &indices)?;
     let result = reconstruct(&network, to_device(values, dims, &device), &mask, &normalize)?;
 
     let rows = args.images.iter().zip(&result.scores);
     let report = Report {
-        checkpoint: checkpoint.folder.display().to_string(),
+        checkpoint: checkpoint.path.display().to_string(),
         mask_ratio: ratio,
         visible_patches: shape.visible,
         patches: shape.patches(),

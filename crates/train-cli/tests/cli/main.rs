@@ -10,5 +10,6 @@ mod distributed;
 mod finetune;
 #[cfg(feature = "hub")]
 mod hub;
+mod interop;
 mod launch;
 mod resume;

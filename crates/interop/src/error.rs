@@ -1,0 +1,103 @@
+//! What can be wrong with a checkpoint.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use trainer::StateDictError;
+
+use crate::check::Mismatch;
+
+/// Why a checkpoint cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum InteropError {
+    /// Reading or writing failed.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A damaged safetensors file.
+    #[error(transparent)]
+    Tensors(#[from] StateDictError),
+    /// A damaged PyTorch file.
+    #[error("{} is no complete PyTorch checkpoint ({reason})", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What the reader says.
+        reason: String,
+    },
+    /// A pickle that would run code when Python loads it.
+    #[error(
+        "{}: the pickle calls `{global}`, which no checkpoint needs; nothing was executed. Do not load \
+         this file with Python",
+        path.display()
+    )]
+    ForeignGlobal {
+        /// The file.
+        path: PathBuf,
+        /// Module and name.
+        global: String,
+    },
+    /// A PyTorch file without weights where they are looked for.
+    #[error(
+        "{} has no weights under `model` or `state_dict` and is no state dict itself; its keys are {}",
+        path.display(),
+        keys.join(", ")
+    )]
+    NoWeights {
+        /// The file.
+        path: PathBuf,
+        /// What is at the top.
+        keys: Vec<String>,
+    },
+    /// Nothing that could be a checkpoint.
+    #[error("{}: {reason}", path.display())]
+    NoCheckpoint {
+        /// What was asked for.
+        path: PathBuf,
+        /// Why it is none.
+        reason: String,
+    },
+    /// A configuration beside the weights that cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tensors are no ConvNeXt V2.
+    #[error("{}: {reason}", path.display())]
+    NotConvNextV2 {
+        /// The file.
+        path: PathBuf,
+        /// What they are instead, or lack.
+        reason: String,
+    },
+    /// Tensors are missing, unused or of another shape.
+    #[error("{}: {mismatch}", path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// Which ones.
+        mismatch: Mismatch,
+    },
+    /// The format cannot express this network.
+    #[error("{format} cannot hold this network: {reason}")]
+    Unsupported {
+        /// The format asked for.
+        format: &'static str,
+        /// What it lacks.
+        reason: String,
+    },
+}
+
+impl InteropError {
+    /// For `map_err`.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Io { path: path.to_owned(), error }
+    }
+}
