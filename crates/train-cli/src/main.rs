@@ -8,6 +8,7 @@ mod config;
 mod device;
 mod experiment;
 mod hub;
+mod output;
 mod plan;
 mod run;
 mod upload;
@@ -22,7 +23,7 @@ use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
     kernels::memory::keep_freed_memory();
-    match run(Cli::parse().command) {
+    match run(Cli::parse().command).and_then(|code| output::check().map(|()| code)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -15,6 +15,7 @@ use trainer::{
 use crate::args::RunArgs;
 use crate::checkpoint::{CONFIG_FILE, folder_of, write_config};
 use crate::config::{self, Experiment};
+use crate::output::out;
 use crate::world::World;
 
 fn run_path(args: &RunArgs) -> Result<PathBuf> {
@@ -80,7 +81,7 @@ fn open_here<C: Experiment>(args: &RunArgs, config: &C, checkpoint: Option<&Path
     if let Some(checkpoint) = checkpoint {
         refuse_changes(&config::load::<C>(&checkpoint.join(CONFIG_FILE), &[])?, config)?;
     } else if args.resume.is_some() {
-        println!("{} has no checkpoint yet: starting from the beginning", path.display());
+        out!("{} has no checkpoint yet: starting from the beginning", path.display());
     }
     let run_dir = match args.resume.is_some() && path.exists() {
         true => RunDir::open(&path)?,
@@ -195,39 +196,39 @@ pub(crate) fn tell<O: Objective>(outcome: &Outcome, trainer: &Trainer<O>, loader
         return Ok(());
     }
     if !corrupt.is_empty() {
-        println!("skipped {} unreadable image{}:", corrupt.len(), if corrupt.len() == 1 { "" } else { "s" });
+        out!("skipped {} unreadable image{}:", corrupt.len(), if corrupt.len() == 1 { "" } else { "s" });
         for (name, reason) in corrupt {
-            println!("  {name}: {reason}");
+            out!("  {name}: {reason}");
         }
     }
     let Plan { total_steps, .. } = trainer.plan;
     match &outcome.interrupted {
-        Some(reason) => println!("stopped at step {} of {total_steps}: {reason}", outcome.step),
+        Some(reason) => out!("stopped at step {} of {total_steps}: {reason}", outcome.step),
         None if outcome.stopped_early => {
-            println!("stopped at step {} of {total_steps}: no better score any more", outcome.step);
+            out!("stopped at step {} of {total_steps}: no better score any more", outcome.step);
         }
-        None => println!("finished at step {} of {total_steps}", outcome.step),
+        None => out!("finished at step {} of {total_steps}", outcome.step),
     }
     if let Some((first, last)) = outcome.losses {
-        println!("loss         {first:.4} → {last:.4}");
+        out!("loss         {first:.4} → {last:.4}");
     }
     if let Some(path) = &outcome.checkpoint {
-        println!("checkpoint   {}", path.display());
+        out!("checkpoint   {}", path.display());
     }
     if let Some(path) = &outcome.picture {
-        println!("picture      {}", path.display());
+        out!("picture      {}", path.display());
     }
     if let Some(path) = &outcome.curves {
-        println!("curves       {}", path.display());
+        out!("curves       {}", path.display());
     }
     if let Some(best) = &outcome.best {
         let which = if best.ema { "moving average" } else { "weights" };
         let folder = trainer.run_dir.best();
-        println!("best         {:.4} at step {} ({which}): {}", best.score, best.step, folder.display());
+        out!("best         {:.4} at step {} ({which}): {}", best.score, best.step, folder.display());
     }
-    println!("logs         {}", trainer.run_dir.path().display());
+    out!("logs         {}", trainer.run_dir.path().display());
     if outcome.interrupted.is_some() {
-        println!("continue with the same command and --resume auto");
+        out!("continue with the same command and --resume auto");
     }
     Ok(())
 }

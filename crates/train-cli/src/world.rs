@@ -57,7 +57,7 @@ impl World {
 macro_rules! say {
     ($world:expr, $($text:tt)*) => {
         if $world.is_leader() {
-            println!($($text)*);
+            $crate::output::line(format_args!($($text)*));
         }
     };
 }

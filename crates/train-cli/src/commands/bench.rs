@@ -18,6 +18,7 @@ use trainer::{AdamWConfig, ParameterRule, build_optimizer, learning_rates, param
 use crate::args::{BenchArgs, BenchKind};
 use crate::config::{self, PretrainConfig};
 use crate::device::kernels_on;
+use crate::output::out;
 use crate::plan::NetworkCost;
 
 /// Steps before the clock starts.
@@ -91,7 +92,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     };
     let report = report(args, &config, steps, macs);
     match args.json {
-        true => println!("{}", serde_json::to_string(&report)?),
+        true => out!("{}", serde_json::to_string(&report)?),
         false => tell(&report),
     }
     Ok(())
@@ -128,22 +129,22 @@ fn report(args: &BenchArgs, config: &PretrainConfig, mut steps: Vec<Step>, macs:
 
 fn tell(r: &Report) {
     let median = r.batch as f64 / r.img_per_s;
-    println!("{:?} {} at {:?}, batch {}, {} threads", r.bench, r.model, r.image_size, r.batch, r.threads);
-    println!("step         {:.1} ms, {:.1} img/s", 1e3 * median, r.img_per_s);
-    println!(
+    out!("{:?} {} at {:?}, batch {}, {} threads", r.bench, r.model, r.image_size, r.batch, r.threads);
+    out!("step         {:.1} ms, {:.1} img/s", 1e3 * median, r.img_per_s);
+    out!(
         "parts        forward {:.0}%, backward {:.0}%, optimizer {:.0}%",
         100.0 * r.forward_share,
         100.0 * r.backward_share,
         100.0 * r.optimizer_share
     );
-    println!(
+    out!(
         "useful work  {:.1} GFLOP/s, {:.0}% of a large matrix product's {:.1}",
         r.gflops,
         100.0 * r.peak_share,
         r.gemm_peak_gflops
     );
     if let Some(mib) = r.peak_rss_mib {
-        println!("peak memory  {mib} MiB");
+        out!("peak memory  {mib} MiB");
     }
 }
 

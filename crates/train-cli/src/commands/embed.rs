@@ -12,6 +12,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::args::{EmbedArgs, SplitName};
 use crate::checkpoint::FeatureExtractor;
 use crate::classification::{evaluation_loader, for_every_batch};
+use crate::output::out;
 use crate::world::World;
 
 pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
@@ -36,7 +37,7 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
         return Ok(());
     }
     write(&args.out, &embedded).with_context(|| format!("cannot write {}", args.out.display()))?;
-    println!("features     {} × {}: {}", embedded.names.len(), embedded.width(), args.out.display());
+    out!("features     {} × {}: {}", embedded.names.len(), embedded.width(), args.out.display());
     Ok(())
 }
 

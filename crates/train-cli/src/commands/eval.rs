@@ -14,6 +14,7 @@ use trainer::draw_matrix;
 use crate::args::EvalArgs;
 use crate::checkpoint::Classifier;
 use crate::classification::{Data, evaluate, evaluation_loader, problem_type};
+use crate::output::out;
 use crate::world::World;
 
 /// What `--confusion` writes beside its picture.
@@ -68,17 +69,17 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     }
     let checkpoint = classifier.folder.display().to_string();
     if args.json {
-        println!("{}", json(&checkpoint, source.len(), &metrics, img_per_s));
+        out!("{}", json(&checkpoint, source.len(), &metrics, img_per_s));
         return Ok(());
     }
-    println!("checkpoint   {checkpoint}");
-    println!("images       {}, {img_per_s:.0} img/s", source.len());
+    out!("checkpoint   {checkpoint}");
+    out!("images       {}, {img_per_s:.0} img/s", source.len());
     match &metrics {
         Metrics::Classes(tally) => show_classes(classes, tally),
         Metrics::Labels(tally) => show_labels(classes, tally),
         Metrics::Numbers(tally) => {
-            println!("errors       R² {:.4}, mean absolute {:.4}", tally.r2(), tally.mae());
-            println!("loss         {:.4}", tally.mse());
+            out!("errors       R² {:.4}, mean absolute {:.4}", tally.r2(), tally.mae());
+            out!("loss         {:.4}", tally.mse());
         }
     }
     Ok(())
@@ -108,25 +109,25 @@ fn json(checkpoint: &str, images: usize, metrics: &Metrics, img_per_s: f64) -> V
 
 fn show_classes(classes: &[String], tally: &Tally) {
     let (top1, top5) = (tally.top1_accuracy(), tally.top5_accuracy());
-    println!("accuracy     top-1 {:.2}%, top-5 {:.2}%", 100.0 * top1, 100.0 * top5);
-    println!("loss         {:.4}", tally.loss());
+    out!("accuracy     top-1 {:.2}%, top-5 {:.2}%", 100.0 * top1, 100.0 * top5);
+    out!("loss         {:.4}", tally.loss());
     table("accuracy", classes, &tally.class_accuracy());
 }
 
 fn show_labels(classes: &[String], tally: &LabelTally) {
     let map = tally.mean_average_precision();
-    println!("precision    mean average {:.2}%, F1 {:.2}%", 100.0 * map, 100.0 * tally.f1());
-    println!("loss         {:.4}", tally.loss());
+    out!("precision    mean average {:.2}%, F1 {:.2}%", 100.0 * map, 100.0 * tally.f1());
+    out!("loss         {:.4}", tally.loss());
     table("average precision", classes, &tally.average_precision());
 }
 
 /// A share of every class that has images.
 fn table(what: &str, classes: &[String], shares: &[Option<f64>]) {
-    println!("\n{:<20}  {what}", "class");
+    out!("\n{:<20}  {what}", "class");
     for (class, share) in classes.iter().zip(shares) {
         match share {
-            Some(share) => println!("{class:<20}  {:>7.2}%", 100.0 * share),
-            None => println!("{class:<20}  no image"),
+            Some(share) => out!("{class:<20}  {:>7.2}%", 100.0 * share),
+            None => out!("{class:<20}  no image"),
         }
     }
 }

@@ -12,6 +12,7 @@ use trainer::{StateDict, read_state};
 
 use crate::args::{ExportArgs, ExportFormat};
 use crate::checkpoint::{Checkpoint, FeatureExtractor, fill_in, open};
+use crate::output::out;
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let mut checkpoint = open(&args.checkpoint, &args.allow.patterns())?;
@@ -26,11 +27,11 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     };
     let card = card(args, &checkpoint)?;
     for file in export(&checkpoint.network, format, &card, &args.out)? {
-        println!("{}", file.display());
+        out!("{}", file.display());
     }
     let [height, width] = checkpoint.network.preprocessing().image_size;
     if format == Format::Transformers && height != width {
-        println!(
+        out!(
             "note: transformers' image processor makes square images; this network was made for \
              {height}×{width} pixels"
         );
@@ -53,7 +54,7 @@ fn export_onnx(args: &ExportArgs, checkpoint: Checkpoint) -> Result<()> {
     fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
     let file = args.out.join("model.onnx");
     onnx::write(&config, &weights, &metadata, &file)?;
-    println!("{}", file.display());
+    out!("{}", file.display());
     Ok(())
 }
 

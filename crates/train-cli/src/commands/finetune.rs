@@ -17,6 +17,7 @@ use crate::checkpoint::initialize_classifier;
 use crate::classification::{self, Classification, Data};
 use crate::config::{self, FinetuneExperiment};
 use crate::device::kernels_on;
+use crate::output::out;
 use crate::plan::{giga, millions};
 use crate::run::{init, open_run, resume_point, tell, train};
 use crate::world::{World, say};
@@ -76,7 +77,7 @@ fn finetune(args: &RunArgs, world: &World) -> Result<()> {
     let summary = summary(&config, &model, &data, &plan, &groups);
     match (world.is_leader(), args.json) {
         (false, _) => {}
-        (true, true) => println!("{}", serde_json::to_string(&summary)?),
+        (true, true) => out!("{}", serde_json::to_string(&summary)?),
         (true, false) => show(&summary),
     }
     let init = init(args, config.finetune.init.as_deref(), world)?.map(Path::to_owned);
@@ -178,9 +179,9 @@ fn network(
         None => fresh,
         Some(path) => {
             let (network, top) = initialize_classifier(path, fresh, &config.finetune, allow)?;
-            println!("starting from {}", path.display());
+            out!("starting from {}", path.display());
             if !top.is_empty() {
-                println!("fresh        {}", top.join(", "));
+                out!("fresh        {}", top.join(", "));
             }
             network
         }
@@ -219,17 +220,20 @@ fn summary(
 }
 
 fn show(s: &Summary) {
-    println!("model        {}", s.model);
-    println!("parameters   {}, {} multiply-adds per image", millions(s.parameters), giga(s.macs));
+    out!("model        {}", s.model);
+    out!("parameters   {}, {} multiply-adds per image", millions(s.parameters), giga(s.macs));
     let outputs = match s.problem_type {
         ProblemType::SingleLabelClassification => format!("in {} classes", s.outputs),
         ProblemType::MultiLabelClassification => format!("of {} classes, any number each", s.outputs),
         ProblemType::Regression => format!("with {} numbers each", s.outputs),
     };
-    println!("data         {} images {outputs}, {} to validate", s.training_images, s.validation_images);
-    println!(
+    out!("data         {} images {outputs}, {} to validate", s.training_images, s.validation_images);
+    out!(
         "batch        {}, peak learning rate {:.3e}, by layer × {:.3} to {:.3}",
-        s.effective_batch, s.peak_lr, s.lr_scales[0], s.lr_scales[1]
+        s.effective_batch,
+        s.peak_lr,
+        s.lr_scales[0],
+        s.lr_scales[1]
     );
-    println!("steps        {} in {} epochs, seed {}", s.total_steps, s.epochs, s.seed);
+    out!("steps        {} in {} epochs, seed {}", s.total_steps, s.epochs, s.seed);
 }

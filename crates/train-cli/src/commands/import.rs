@@ -8,6 +8,7 @@ use trainer::MODEL_FILE;
 
 use crate::args::ImportArgs;
 use crate::checkpoint::{CONFIG_FILE, Checkpoint, fill_in, open};
+use crate::output::out;
 
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     let mut checkpoint = open(&args.source, &args.allow.patterns())?;
@@ -23,28 +24,28 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
         .with_context(|| format!("cannot write {}", config.display()))?;
     checkpoint.network.weights.save(&args.out.join(MODEL_FILE))?;
     show(&checkpoint);
-    println!("checkpoint   {}", args.out.display());
+    out!("checkpoint   {}", args.out.display());
     Ok(())
 }
 
 fn show(checkpoint: &Checkpoint) {
     let network = &checkpoint.network;
-    println!("source       {} ({})", checkpoint.path.display(), checkpoint.layout);
-    println!("model        depths {:?}, channels {:?}", network.config.depths, network.config.hidden_sizes);
+    out!("source       {} ({})", checkpoint.path.display(), checkpoint.layout);
+    out!("model        depths {:?}, channels {:?}", network.config.depths, network.config.hidden_sizes);
     match network.kind {
         Kind::Pretraining { decoder_dim, decoder_depth } => {
-            println!("decoder      {decoder_depth} blocks of {decoder_dim} channels");
+            out!("decoder      {decoder_depth} blocks of {decoder_dim} channels");
         }
-        Kind::Encoder | Kind::Backbone => println!("decoder      none, an encoder alone"),
+        Kind::Encoder | Kind::Backbone => out!("decoder      none, an encoder alone"),
         Kind::Classifier if network.labels.is_none() => {
-            println!("classes      {}, without names", network.config.num_labels);
+            out!("classes      {}, without names", network.config.num_labels);
         }
-        Kind::Classifier => println!("classes      {}", network.config.num_labels),
+        Kind::Classifier => out!("classes      {}", network.config.num_labels),
     }
-    println!("tensors      {}", network.weights.len());
+    out!("tensors      {}", network.weights.len());
     let said = network.preprocessing();
     let ours = data::transform::EvalTransform { size: said.image_size }.crop_pct();
     if network.preprocessing.is_some() && (said.crop_pct - ours).abs() > 1e-6 && said.image_size[0] < 384 {
-        println!("note: it was evaluated with crop_pct {}, evaluation here uses {ours}", said.crop_pct);
+        out!("note: it was evaluated with crop_pct {}, evaluation here uses {ours}", said.crop_pct);
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::args::InfoArgs;
 use crate::checkpoint::{Checkpoint, Recipe, open};
 use crate::config::{self, ImageSize, PretrainConfig};
+use crate::output::out;
 use crate::plan::{NetworkCost, giga, millions};
 
 /// What `--json` prints.
@@ -47,19 +48,19 @@ struct PlainCost {
 pub(crate) fn run(args: &InfoArgs) -> Result<()> {
     let info = describe(&args.path)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&info)?);
+        out!("{}", serde_json::to_string_pretty(&info)?);
         return Ok(());
     }
     let [height, width] = info.image_size;
-    println!("images       {height}×{width}, {} channels, stem {}×{1}", info.num_channels, info.patch_size);
+    out!("images       {height}×{width}, {} channels, stem {}×{1}", info.num_channels, info.patch_size);
     if let Some(layout) = &info.layout {
-        println!("layout       {layout}");
+        out!("layout       {layout}");
     }
     show(&info);
     if let Some(tensors) = &info.tensors {
-        println!("\n{} tensors", tensors.len());
+        out!("\n{} tensors", tensors.len());
         for (name, shape) in tensors {
-            println!("{name:<44} {shape:?}");
+            out!("{name:<44} {shape:?}");
         }
     }
     Ok(())
@@ -67,16 +68,16 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
 
 fn show(info: &Info) {
     if let Some(plain) = &info.plain {
-        println!("depths       {:?}, channels {:?}", info.depths, info.hidden_sizes);
-        println!("parameters   {}", millions(plain.parameters));
-        println!("multiply-adds per image, forward: {}", giga(plain.macs));
-        println!("classes      {}", plain.classes.len());
+        out!("depths       {:?}, channels {:?}", info.depths, info.hidden_sizes);
+        out!("parameters   {}", millions(plain.parameters));
+        out!("multiply-adds per image, forward: {}", giga(plain.macs));
+        out!("classes      {}", plain.classes.len());
     }
     let Some(cost) = &info.cost else { return };
     print!("{cost}");
-    println!("\nstage  depth  channels      map   tokens  visible  parameters  multiply-adds");
+    out!("\nstage  depth  channels      map   tokens  visible  parameters  multiply-adds");
     for (i, stage) in cost.stages.iter().enumerate() {
-        println!(
+        out!(
             "{:>5}  {:>5}  {:>8}  {:>7}  {:>7}  {:>7}  {:>10}  {:>13}",
             i + 1,
             stage.depth,

@@ -18,6 +18,7 @@ use crate::args::PredictArgs;
 use crate::checkpoint::Classifier;
 use crate::classification::logits;
 use crate::experiment::{normalize, prepare, to_device};
+use crate::output::{self, out};
 
 /// A class and its probability, as transformers' image-classification pipeline has them; or a number
 /// and its name.
@@ -51,10 +52,13 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
         false => ProgressBar::hidden(),
     };
     if args.csv {
-        println!("image,rank,label,score");
+        out!("image,rank,label,score");
     }
     let mut unreadable = 0;
     for files in files.chunks(args.batch) {
+        if output::is_gone() {
+            break;
+        }
         let mut images = Vec::new();
         for file in files {
             match data::decode_file(file) {
@@ -114,7 +118,7 @@ fn predict(
             logits: args.logits.then_some(logits),
         };
         let text = if args.json { serde_json::to_string(&row)? } else { table(&row, problem, args.csv) };
-        bar.suspend(|| println!("{}", text.trim_end()));
+        bar.suspend(|| out!("{}", text.trim_end()));
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::checkpoint::initialize_from;
 use crate::config::{self, PretrainConfig};
 use crate::device::{kernels_on, normalizes};
 use crate::experiment::{self, Pretraining};
+use crate::output::out;
 use crate::plan::RunPlan;
 use crate::run::{init, open_run, resume_point, tell, train};
 use crate::world::{World, say};
@@ -32,8 +33,8 @@ fn pretrain(args: &RunArgs, world: &World) -> Result<()> {
     if world.is_leader() {
         let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups, &device)?;
         match args.json {
-            true => println!("{}", serde_json::to_string(&run_plan)?),
-            false => println!("{run_plan}"),
+            true => out!("{}", serde_json::to_string(&run_plan)?),
+            false => out!("{run_plan}"),
         }
     }
     let (init, checkpoint) = (init(args, None, world)?, resume_point(args, world)?);
@@ -51,7 +52,7 @@ fn pretrain(args: &RunArgs, world: &World) -> Result<()> {
         (None, Some(path)) => {
             let (network, report) = initialize_from(path, fresh()?, &args.allow.patterns())?;
             if !report.missing.is_empty() {
-                println!("{} has no decoder: that one starts fresh", path.display());
+                out!("{} has no decoder: that one starts fresh", path.display());
             }
             network
         }

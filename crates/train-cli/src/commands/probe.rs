@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::args::{ProbeArgs, ProbeKind};
 use crate::checkpoint::FeatureExtractor;
 use crate::commands::embed::Embedded;
+use crate::output::out;
 use crate::world::World;
 
 /// What `--json` prints.
@@ -64,15 +65,15 @@ fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
         top5: tally.top5_accuracy(),
     };
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        out!("{}", serde_json::to_string(&report)?);
         return Ok(());
     }
     let judge = match args.kind {
         ProbeKind::Knn => "nearest neighbours among",
         ProbeKind::Linear => "linear classifier of",
     };
-    println!("probe        {judge} {} images", report.training_images);
-    println!("images       {}", report.images);
-    println!("accuracy     top-1 {:.2}%, top-5 {:.2}%", 100.0 * report.top1, 100.0 * report.top5);
+    out!("probe        {judge} {} images", report.training_images);
+    out!("images       {}", report.images);
+    out!("accuracy     top-1 {:.2}%, top-5 {:.2}%", 100.0 * report.top1, 100.0 * report.top5);
     Ok(())
 }

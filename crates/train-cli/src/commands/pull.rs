@@ -5,9 +5,10 @@ use interop::hub::{Hub, Settings};
 
 use crate::args::PullArgs;
 use crate::hub::Bar;
+use crate::output::out;
 
 pub(crate) fn run(args: &PullArgs) -> Result<()> {
     Hub::new(Settings::from_env())?.pull(&args.source, &args.out, &Bar::new())?;
-    println!("wrote {}", args.out.display());
+    out!("wrote {}", args.out.display());
     Ok(())
 }

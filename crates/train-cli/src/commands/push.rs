@@ -5,6 +5,7 @@ use interop::hub::{Hub, Push, Settings};
 
 use crate::args::PushArgs;
 use crate::hub::Bar;
+use crate::output::out;
 
 pub(crate) fn run(args: &PushArgs) -> Result<()> {
     let push = Push {
@@ -15,6 +16,6 @@ pub(crate) fn run(args: &PushArgs) -> Result<()> {
         message: &args.message,
     };
     let commit = Hub::new(Settings::from_env())?.push(&push, &Bar::new())?;
-    println!("{}", commit.url);
+    out!("{}", commit.url);
     Ok(())
 }

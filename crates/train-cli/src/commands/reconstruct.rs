@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::args::ReconstructArgs;
 use crate::checkpoint::open;
 use crate::experiment::{normalize, prepare, to_device};
+use crate::output::out;
 
 /// What is written beside the picture.
 #[derive(Serialize)]
@@ -65,17 +66,17 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
         .with_context(|| format!("cannot write {}", json.display()))?;
     result.picture.save(&args.out).with_context(|| format!("cannot write {}", args.out.display()))?;
 
-    println!("{} of {} patches visible", shape.visible, shape.patches());
+    out!("{} of {} patches visible", shape.visible, shape.patches());
     for row in &report.images {
-        println!("{}: masked MSE {:.4}, PSNR {:.1} dB", row.image, row.score.masked_mse, row.score.psnr_db);
+        out!("{}: masked MSE {:.4}, PSNR {:.1} dB", row.image, row.score.masked_mse, row.score.psnr_db);
     }
     if report.used_target_statistics {
-        println!(
+        out!(
             "note: this network predicts patch-normalised pixels (norm_pix_loss); the picture and the \
              numbers use the mean and variance of the true patches"
         );
     }
-    println!("picture      {}", args.out.display());
-    println!("scores       {}", json.display());
+    out!("picture      {}", args.out.display());
+    out!("scores       {}", json.display());
     Ok(())
 }

@@ -383,6 +383,32 @@ fn what_cannot_be_done_is_said() {
     assert!(!bench.path("a").exists() && !bench.path("e").exists(), "a refused run leaves a directory");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_nobody_reads_or_that_cannot_be_written() {
+    let bench = bench();
+    bench.succeed(&finetune("run", &["--set", "train.max_steps=1"]));
+    let predict = ["predict", "--checkpoint", "run", "data"];
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = bench.command(&predict).stdout(writer).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = bench.command(&predict).stdout(full).output().unwrap();
+    assert!(crate::common::failure(&output, &predict).contains("cannot write to standard output"));
+}
+
+#[test]
+fn a_head_for_other_classes_starts_fresh() {
+    let bench = bench();
+    bench.succeed(&finetune("first", &["--set", "train.max_steps=1"]));
+    let again = finetune("same", &["--init", "first", "--set", "train.max_steps=1"]);
+    assert!(!bench.succeed(&again).contains("fresh"));
+    fs::rename(bench.path("data/class0"), bench.path("data/another")).unwrap();
+    let told = bench.succeed(&finetune("other", &["--init", "first", "--set", "train.max_steps=1"]));
+    assert!(told.contains("fresh        head.weight, head.bias"), "{told}");
+}
+
 #[test]
 fn unreadable_images_do_not_stop_the_others() {
     let bench = bench();
