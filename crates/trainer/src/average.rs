@@ -156,6 +156,8 @@ impl ModuleVisitor for Unpack<'_> {
 /// The same on CUDA devices, where gradients stay.
 #[cfg(feature = "tch")]
 mod cuda {
+    #![allow(deprecated, reason = "Burn 0.22 is the last release with libtorch, and is pinned")]
+
     use burn::backend::libtorch::TchTensor;
     use burn::backend::{DispatchDevice, LibTorch, LibTorchDevice};
     use burn::module::{Module, ModuleVisitor, Param};

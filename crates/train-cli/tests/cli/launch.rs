@@ -10,6 +10,7 @@ fn every_process_knows_its_rank_and_speaks_with_it() {
     let stdout = String::from_utf8(output.stdout).unwrap();
     let mut ranks: Vec<_> = stdout.lines().map(|line| line.split_once(' ').unwrap().0).collect();
     ranks.sort_unstable();
+    ranks.dedup();
     assert_eq!(ranks, ["[0]", "[1]"]);
 }
 
