@@ -18,8 +18,8 @@ environment() {
 
 environment torch
 environment tensorflow
-cargo build --release --quiet -p train-cli
-cargo build --release --quiet -p interop --example forward
+# The whole workspace, so that dependencies are built with the features that its tests use.
+cargo build --release --quiet --workspace --bins --examples
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
