@@ -54,7 +54,7 @@ pub enum InteropError {
         keys: Vec<String>,
     },
     /// Nothing that could be a checkpoint.
-    #[error("{}: {reason}", path.display())]
+    #[error("{} {reason}", path.display())]
     NoCheckpoint {
         /// What was asked for.
         path: PathBuf,

@@ -27,12 +27,12 @@ pub fn locate(path: &Path) -> Result<PathBuf, InteropError> {
     }
     if path.join("model.safetensors.index.json").is_file() {
         return Err(none(
-            "the weights are in several files; save them in one: save_pretrained(DIR, max_shard_size=\"10GB\")",
+            "has its weights in several files; save them in one: save_pretrained(DIR, max_shard_size=\"10GB\")",
         ));
     }
     let Ok(run) = RunDir::open(path) else {
         return Err(none(
-            "not the directory of a run or a checkpoint: it has neither checkpoints nor model.safetensors \
+            "is not the directory of a run or a checkpoint: it has neither checkpoints nor model.safetensors \
              nor pytorch_model.bin",
         ));
     };

@@ -125,6 +125,15 @@ fn configurations_say_what_other_programs_would_guess_wrongly() {
 }
 
 #[test]
+fn what_the_outputs_are_travels_with_transformers() {
+    let problem_type = Some("multi_label_classification".to_owned());
+    let original = Network { problem_type, ..network("hf") };
+    let dir = tempfile::tempdir().unwrap();
+    export(&original, Format::Transformers, &card(), dir.path()).unwrap();
+    assert_eq!(read(dir.path(), &Allow::default()).unwrap().network, original);
+}
+
+#[test]
 fn timm_refuses_what_it_would_stride_differently() {
     let original = network("finetuned.pth");
     let two = ConvNextV2Config { patch_size: 2, ..original.config.clone() };

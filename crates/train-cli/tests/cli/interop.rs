@@ -57,7 +57,7 @@ fn a_pretraining_checkpoint_starts_everything() {
         "--set",
         "model.patch_size=4",
         "--set",
-        "data.image_size=32",
+        "data.image_size=64",
         "--set",
         "train.max_steps=1",
         "--set",
@@ -71,6 +71,7 @@ fn a_pretraining_checkpoint_starts_everything() {
     bench.succeed(&["export", "--checkpoint", "ours", "--format", "hf", "--out", "encoder"]);
     let error = bench.fail(&["reconstruct", "--checkpoint", "encoder", "--out", "grid.png", IMAGE]);
     assert!(error.contains("has no decoder"), "{error}");
+    bench.succeed(&["embed", "--checkpoint", "encoder", "--data", "data", "--out", "e.safetensors"]);
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn differences_are_refused_until_they_are_allowed() {
         "--set",
         "model.patch_size=4",
         "--set",
-        "data.image_size=32",
+        "data.image_size=64",
         "--set",
         "fcmae.patch_size=32",
         "--set",
