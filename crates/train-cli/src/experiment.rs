@@ -15,7 +15,6 @@ use trainer::{Objective, ParameterGroup, ParameterRule, Plan, TrainError, decays
 
 use crate::config::{DataSection, PretrainConfig};
 use crate::upload::batch_to_device;
-pub(crate) use crate::upload::to_device;
 
 /// Images on a progress picture.
 const PICTURES: usize = 8;
@@ -73,10 +72,20 @@ pub(crate) fn normalize(section: &DataSection, channels: usize) -> Result<Normal
         (found, wanted) => Err(anyhow!("data.{key} has {found} numbers for model.num_channels = {wanted}")),
     };
     let normalize = Normalize { mean: of("mean", &section.mean)?, std: of("std", &section.std)? };
-    if normalize.std.iter().any(|std| *std <= 0.0) {
-        bail!("data.std must be positive, found {:?}", section.std);
+    let sound = |std: &f32| *std > 0.0 && std.is_finite();
+    if !normalize.std.iter().all(sound) || !normalize.mean.iter().all(|mean| mean.is_finite()) {
+        bail!(
+            "data.std must be positive and data.mean finite, found {:?} and {:?}",
+            section.std,
+            section.mean
+        );
     }
     Ok(normalize)
+}
+
+/// Images `[N, C, H, W]` on a device.
+pub(crate) fn to_device(values: Vec<f32>, shape: [usize; 4], device: &Device) -> Tensor<4> {
+    host::floats(values, shape, device)
 }
 
 /// FCMAE on batches of images.

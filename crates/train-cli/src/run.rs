@@ -14,19 +14,41 @@ use crate::args::RunArgs;
 use crate::checkpoint::{CONFIG_FILE, folder_of, write_config};
 use crate::config::{self, Experiment};
 
-/// A new run directory, or the one to continue, and the checkpoint to continue from.
-pub(crate) fn open_run<C: Experiment>(args: &RunArgs, config: &C) -> Result<(RunDir, Option<PathBuf>)> {
-    let path = match &args.run_dir {
-        Some(path) => path.clone(),
-        None => Path::new("runs").join(run_name(&args.config)?),
-    };
-    let checkpoint = match args.resume.as_deref() {
+fn run_path(args: &RunArgs) -> Result<PathBuf> {
+    match &args.run_dir {
+        Some(path) => Ok(path.clone()),
+        None => Ok(Path::new("runs").join(run_name(&args.config)?)),
+    }
+}
+
+/// The checkpoint that `--resume` goes on from, if there is one.
+pub(crate) fn resume_point(args: &RunArgs) -> Result<Option<PathBuf>> {
+    let path = run_path(args)?;
+    Ok(match args.resume.as_deref() {
         None => None,
         Some("auto") if path.exists() => RunDir::open(&path)?.latest_checkpoint(),
         Some("auto") => None,
         Some(checkpoint) => Some(folder_of(Path::new(checkpoint))?),
-    };
-    if let Some(checkpoint) = &checkpoint {
+    })
+}
+
+/// The weights that a run starts from: `--init`, or else what its configuration names.
+pub(crate) fn init<'a>(args: &'a RunArgs, configured: Option<&'a Path>) -> Result<Option<&'a Path>> {
+    let path = args.init.as_deref().or(configured).filter(|path| *path != Path::new("none"));
+    if let Some(path) = path.filter(|path| !path.exists()) {
+        bail!("{} does not exist, which the run is to start from", path.display());
+    }
+    Ok(path)
+}
+
+/// A new run directory, or the one to continue from a [resume point](resume_point).
+pub(crate) fn open_run<C: Experiment>(
+    args: &RunArgs,
+    config: &C,
+    checkpoint: Option<&Path>,
+) -> Result<RunDir> {
+    let path = run_path(args)?;
+    if let Some(checkpoint) = checkpoint {
         refuse_changes(&config::load::<C>(&checkpoint.join(CONFIG_FILE), &[])?, config)?;
     } else if args.resume.is_some() {
         println!("{} has no checkpoint yet: starting from the beginning", path.display());
@@ -35,11 +57,11 @@ pub(crate) fn open_run<C: Experiment>(args: &RunArgs, config: &C) -> Result<(Run
         true => RunDir::open(&path)?,
         false => RunDir::create(&path)?,
     };
-    if let Some(checkpoint) = &checkpoint {
+    if let Some(checkpoint) = checkpoint {
         refuse_to_branch(&run_dir, checkpoint)?;
     }
     write_config(config, &path)?;
-    Ok((run_dir, checkpoint))
+    Ok(run_dir)
 }
 
 /// A run that went on from an older checkpoint would leave newer ones of another history beside
@@ -58,10 +80,11 @@ fn refuse_to_branch(run_dir: &RunDir, checkpoint: &Path) -> Result<()> {
 
 /// What may differ between a run and its continuation: nothing that a step's result depends on,
 /// apart from the length of the schedule.
-const MAY_CHANGE: [&str; 9] = [
+const MAY_CHANGE: [&str; 10] = [
     "data.max_corrupt",
     "data.path",
     "data.workers",
+    "finetune.init",
     "log.every_steps",
     "log.pictures_every_steps",
     "train.checkpoint_every_steps",

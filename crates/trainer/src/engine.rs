@@ -281,6 +281,8 @@ impl<O: Objective> Trainer<O> {
             best: state.best,
             stopped_early: false,
         };
+        // A run that had stopped because it no longer improved does not go on.
+        outcome.stopped_early = self.has_seen_enough(&state);
         progress.start(self.plan.total_steps, state.step);
         while state.step < self.plan.total_steps && outcome.interrupted.is_none() && !outcome.stopped_early {
             let waiting = Instant::now();
@@ -296,10 +298,14 @@ impl<O: Objective> Trainer<O> {
                 outcome.interrupted = Some(interrupter.get_message().unwrap_or_default());
             }
             let ended = state.step == self.plan.total_steps;
-            if outcome.interrupted.is_none() && self.evaluation_is_due(state.step, ended) {
+            // Also when interrupted: the run that goes on begins after this step.
+            if self.evaluation_is_due(state.step, ended) {
                 self.settle(&mut interval, state.step)?;
                 let pause = Instant::now();
-                self.evaluate(&mut state, &mut log, progress)?;
+                if let Err(error) = self.evaluate(&mut state, &mut log, progress) {
+                    self.save(&state)?;
+                    return Err(error);
+                }
                 interval.since += pause.elapsed();
                 outcome.best = state.best;
                 outcome.stopped_early = !ended && self.has_seen_enough(&state);
@@ -499,4 +505,24 @@ impl<O: Objective> Trainer<O> {
 /// Whether something done every `interval` steps (0: at the end only) is due.
 fn due(step: u64, interval: u64, last: bool) -> bool {
     last || (interval > 0 && step.is_multiple_of(interval))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn what_is_not_finite_is_found_when_it_is_read() {
+        let pending = |value: f32| Reading::Pending(Tensor::full([1], value, &Device::flex()));
+        let mut interval = Interval::start();
+        interval.add(Reading::Known(1.0), pending(0.5));
+        interval.add(pending(2.0), Reading::Known(1.5));
+        assert_eq!(interval.settle(7), Ok(()));
+        assert_eq!((interval.loss, interval.grad_norm, interval.steps), (3.0, 2.0, 2));
+        interval.add(pending(3.0), pending(1.0));
+        interval.add(pending(4.0), pending(f32::INFINITY));
+        interval.add(pending(f32::NAN), pending(1.0));
+        assert_eq!(interval.settle(10), Err((9, 4.0)));
+    }
 }

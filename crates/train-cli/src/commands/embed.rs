@@ -10,7 +10,7 @@ use data::{Format, ImageSource, Labels, Position, Split};
 use safetensors::tensor::{Dtype, TensorView};
 use trainer::TrainError;
 
-use crate::args::EmbedArgs;
+use crate::args::{EmbedArgs, SplitName};
 use crate::checkpoint::FeatureExtractor;
 use crate::classification::{evaluation_loader, logits};
 
@@ -20,9 +20,13 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
         Some("npy") => write_npy,
         _ => bail!("--out {}: features go into a .safetensors or a .npy file", args.out.display()),
     };
+    let split = match args.split {
+        SplitName::Train => Split::Train,
+        SplitName::Val => Split::Val,
+    };
     let device = args.device.device()?;
     let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
-    let source = data::open(&args.data, Format::Auto, Split::Train, Labels::Ignored)?;
+    let source = data::open(&args.data, Format::Auto, split, Labels::Ignored)?;
     let embedded = Embedded::of(&extractor, &source, args.batch, &device)?;
     write(&args.out, &embedded).with_context(|| format!("cannot write {}", args.out.display()))?;
     println!("features     {} × {}: {}", embedded.names.len(), embedded.width(), args.out.display());

@@ -17,7 +17,7 @@ use crate::classification::{self, Classification, Data};
 use crate::config::{self, FinetuneExperiment};
 use crate::device::kernels_on;
 use crate::plan::{giga, millions};
-use crate::run::{open_run, tell, train};
+use crate::run::{init, open_run, resume_point, tell, train};
 
 /// What `--json` prints before a run.
 #[derive(Serialize)]
@@ -42,7 +42,14 @@ struct Summary {
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let mut config = resolve(args)?;
     let data = Data::open(&config)?;
-    config.finetune.classes = data.training.classes().to_vec();
+    let classes = data.training.classes();
+    if !config.finetune.classes.is_empty() && config.finetune.classes != classes {
+        bail!(
+            "finetune.classes differs from the {} classes of the data; leave it out, it is filled in from them",
+            classes.len()
+        );
+    }
+    config.finetune.classes = classes.to_vec();
     config.finetune.problem_type = Some(problem_type(&config, &data)?);
     let model = ConvNextV2Config {
         num_labels: config.finetune.classes.len(),
@@ -65,13 +72,18 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         true => println!("{}", serde_json::to_string(&summary)?),
         false => show(&summary),
     }
+    let init = init(args, config.finetune.init.as_deref())?.map(Path::to_owned);
+    config.finetune.init = init.clone();
+    let checkpoint = resume_point(args)?;
     if args.dry_run {
         return Ok(());
     }
 
-    let network = network(args, &config, &model, &device)?;
+    // A run that goes on finds its weights in its checkpoint.
+    let init = init.filter(|_| checkpoint.is_none());
+    let network = network(init.as_deref(), &config, &model, &device)?;
     let objective = Classification::new(&config, &model, &data, &device)?;
-    let (run_dir, checkpoint) = open_run(args, &config)?;
+    let run_dir = open_run(args, &config, checkpoint.as_deref())?;
     let trainer = Trainer {
         objective,
         groups,
@@ -143,9 +155,9 @@ fn name(problem: ProblemType) -> String {
     serde_json::to_value(problem).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// The classifier that training starts from: `--init`, then `finetune.init`, or fresh weights.
+/// The classifier that training starts from: weights of a checkpoint, or fresh ones.
 fn network(
-    args: &RunArgs,
+    init: Option<&Path>,
     config: &FinetuneExperiment,
     model: &ConvNextV2Config,
     device: &Device,
@@ -153,11 +165,8 @@ fn network(
     let fresh = ConvNextV2ForImageClassification::new(model, config.seed, device)?;
     let kernels = kernels_on(device, config.model.kernels, config.train.precision, model)?;
     let fresh = scale_head(fresh.with_kernels(kernels), config.finetune.head_init_scale);
-    let init = args.init.as_deref().or(config.finetune.init.as_deref());
-    let network = match init.filter(|path| *path != Path::new("none")) {
-        // A run that goes on finds its weights in its checkpoint.
+    let network = match init {
         None => fresh,
-        Some(_) if args.resume.is_some() => fresh,
         Some(path) => {
             let (network, top) = initialize_classifier(path, fresh)?;
             println!("starting from {}", path.display());

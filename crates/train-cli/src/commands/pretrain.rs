@@ -10,7 +10,7 @@ use crate::config::{self, PretrainConfig};
 use crate::device::{kernels_on, normalizes};
 use crate::experiment::{self, Pretraining};
 use crate::plan::RunPlan;
-use crate::run::{open_run, tell, train};
+use crate::run::{init, open_run, resume_point, tell, train};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let config = resolve(args)?;
@@ -28,25 +28,26 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         true => println!("{}", serde_json::to_string(&run_plan)?),
         false => println!("{run_plan}"),
     }
+    let (init, checkpoint) = (init(args, None)?, resume_point(args)?);
     if args.dry_run {
         return Ok(());
     }
 
     // Everything that can fail comes before the run directory is made.
     let objective = Pretraining::new(&config, &model, data.source.as_ref(), &device)?;
-    let network = match (&args.resume, &args.init) {
+    let fresh = || Fcmae::new(&config.fcmae, &model, kernels, config.seed, &device);
+    let network = match (&checkpoint, init) {
         (Some(_), _) => zeros,
-        (None, None) => Fcmae::new(&config.fcmae, &model, kernels, config.seed, &device)?,
+        (None, None) => fresh()?,
         (None, Some(path)) => {
-            let fresh = Fcmae::new(&config.fcmae, &model, kernels, config.seed, &device)?;
-            let (network, report) = initialize_from(path, fresh)?;
+            let (network, report) = initialize_from(path, fresh()?)?;
             if !report.missing.is_empty() {
                 println!("{} has no decoder: that one starts fresh", path.display());
             }
             network
         }
     };
-    let (run_dir, checkpoint) = open_run(args, &config)?;
+    let run_dir = open_run(args, &config, checkpoint.as_deref())?;
     let trainer = Trainer {
         objective,
         groups,
@@ -62,10 +63,6 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         Some(checkpoint) => {
             println!("resuming from {}", checkpoint.display());
             trainer.resume(network, checkpoint)?
-        }
-        // Asked to resume, but there is nothing yet.
-        None if args.resume.is_some() => {
-            trainer.start(Fcmae::new(&config.fcmae, &model, kernels, config.seed, &device)?)
         }
         None => trainer.start(network),
     };
@@ -87,8 +84,8 @@ fn resolve(args: &RunArgs) -> Result<PretrainConfig> {
     config.train.validate()?;
     config.log.validate()?;
     config.data.validate()?;
-    if config.data.val_fraction.is_some() {
-        bail!("data.val_fraction is for fine-tuning; pretraining learns from all images");
+    if config.data.val_fraction.is_some() || config.data.val_csv.is_some() {
+        bail!("data.val_fraction and data.val_csv are for fine-tuning; pretraining learns from all images");
     }
     Ok(config)
 }
