@@ -12,6 +12,7 @@ use burn::backend::libtorch::TchTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, LibTorch, backend_extension};
 use burn::tensor::Tensor;
+use host::libtorch::to_device;
 use kernels::patch_loss::Target;
 use tch::{Kind, Tensor as Raw};
 
@@ -60,7 +61,7 @@ fn picked_patches(target: &Target, images: &Raw) -> Raw {
         .reshape([samples, channels, rows, patch, columns, patch])
         .permute([0, 2, 4, 3, 5, 1])
         .reshape([samples * rows * columns, patch * patch * channels])
-        .index_select(0, &Raw::from_slice(&indices).to_device(images.device()));
+        .index_select(0, &to_device(&Raw::from_slice(&indices), images.device()));
     if !target.normalize {
         return patches;
     }

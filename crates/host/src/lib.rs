@@ -6,6 +6,7 @@
 mod backend;
 mod precision;
 mod tensor;
+mod upload;
 
 #[cfg(feature = "tch")]
 pub mod libtorch;
@@ -13,3 +14,4 @@ pub mod libtorch;
 pub use backend::HostBackend;
 pub use precision::Precision;
 pub use tensor::{HostTensor, is_libtorch, is_on_host, processors};
+pub use upload::{floats, indices};

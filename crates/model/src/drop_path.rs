@@ -1,6 +1,6 @@
 //! Stochastic depth: whole residual branches dropped per sample (arXiv:1603.09382).
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand::{Rng, RngExt};
 
 /// Which samples keep which residual branches in one training step.
@@ -9,8 +9,8 @@ use rand::{Rng, RngExt};
 /// not depend on its place in the batch, on the process or on the device.
 #[derive(Debug, Clone)]
 pub struct DropPath {
-    /// Per block `[N, 1, 1]`: 0 where dropped, 1 / (1 − rate) where kept.
-    scales: Vec<Tensor<3>>,
+    /// `[blocks, N, 1]`: 0 where dropped, 1 / (1 − rate) where kept.
+    scales: Tensor<3>,
 }
 
 impl DropPath {
@@ -28,18 +28,13 @@ impl DropPath {
                     .collect()
             })
             .collect();
-        let scales = (0..rates.len())
-            .map(|block| {
-                let column: Vec<f32> = draws.iter().map(|sample| sample[block]).collect();
-                let shape = [column.len(), 1, 1];
-                Tensor::from_data(TensorData::new(column, shape), device)
-            })
-            .collect();
-        Self { scales }
+        let by_block = (0..rates.len()).flat_map(|block| draws.iter().map(move |sample| sample[block]));
+        Self { scales: host::floats(by_block.collect(), [rates.len(), draws.len(), 1], device) }
     }
 
     /// The factor `[N, 1, 1]` on the residual branch of block number `block`.
     pub(crate) fn scale(&self, block: usize) -> Tensor<3> {
-        self.scales[block].clone()
+        let samples = self.scales.dims()[1];
+        self.scales.clone().narrow(0, block, 1).reshape([samples, 1, 1])
     }
 }

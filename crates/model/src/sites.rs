@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use kernels::block::{Batch, Statistics};
 use kernels::strided_conv::{Order, Windows};
 use serde::{Deserialize, Serialize};
@@ -69,9 +69,8 @@ impl Rows {
         let flat: Vec<i64> = (picked.iter().enumerate())
             .flat_map(|(sample, list)| list.iter().map(move |patch| (sample * patches + patch) as i64))
             .collect();
-        let shape = [flat.len()];
         Self {
-            indices: Tensor::from_data(TensorData::new(flat, shape), device),
+            indices: host::indices(flat, device),
             host: picked.iter().flatten().map(|patch| *patch as u32).collect(),
             patches,
             picked: picked.first().map_or(0, Vec::len),

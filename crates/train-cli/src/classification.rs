@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use data::mixup::{Mixup, mixed_values, soft_targets};
 use data::rng::{Stream, rng};
 use data::transform::{ColorJitter, EvalTransform, RandomErasing, RandomResizedCrop, TrainTransform};
@@ -323,8 +323,7 @@ impl Objective for Classification {
         let mix = self.mixup.draw([height, width], &mut draws);
         mix.apply(&mut batch.images, batch.shape);
         let lambda = mix.lambda([height, width]);
-        let targets = TensorData::new(self.targets(&batch, lambda), [samples, self.outputs]);
-        let targets = Tensor::from_data(targets, &self.device);
+        let targets = host::floats(self.targets(&batch, lambda), [samples, self.outputs], &self.device);
         let drop_path = self.drop_path_rates.last().is_some_and(|rate| *rate > 0.0).then(|| {
             let streams = batch.indices.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
             DropPath::sample(&self.drop_path_rates, streams, &self.device)

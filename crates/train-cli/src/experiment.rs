@@ -15,7 +15,6 @@ use trainer::{Objective, ParameterGroup, ParameterRule, Plan, TrainError, decays
 
 use crate::config::{DataSection, PretrainConfig};
 use crate::upload::batch_to_device;
-pub(crate) use crate::upload::to_device;
 
 /// Images on a progress picture.
 const PICTURES: usize = 8;
@@ -83,6 +82,11 @@ pub(crate) fn normalize(section: &DataSection, channels: usize) -> Result<Normal
         );
     }
     Ok(normalize)
+}
+
+/// Images `[N, C, H, W]` on a device.
+pub(crate) fn to_device(values: Vec<f32>, shape: [usize; 4], device: &Device) -> Tensor<4> {
+    host::floats(values, shape, device)
 }
 
 /// FCMAE on batches of images.

@@ -1,32 +1,17 @@
 //! Images to the device that computes.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use data::Batch;
 use data::transform::Normalize;
-
-/// Images `[N, C, H, W]` on a device.
-pub(crate) fn to_device(values: Vec<f32>, shape: [usize; 4], device: &Device) -> Tensor<4> {
-    #[cfg(feature = "tch")]
-    if !host::is_on_host(device) {
-        return host::libtorch::upload(&values, shape, device);
-    }
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
 
 /// The images of a batch; normalised there if they come as intensities.
 pub(crate) fn batch_to_device(batch: Batch, normalize: &Normalize, device: &Device) -> Tensor<4> {
     #[cfg(feature = "tch")]
     if !batch.raw.is_empty() && host::is_libtorch(device) {
-        return host::libtorch::upload_intensities(
-            &batch.raw,
-            batch.shape,
-            &normalize.mean,
-            &normalize.std,
-            device,
-        );
+        return host::libtorch::intensities(&batch.raw, batch.shape, &normalize.mean, &normalize.std, device);
     }
     if batch.raw.is_empty() {
-        return to_device(batch.images, batch.shape, device);
+        return host::floats(batch.images, batch.shape, device);
     }
     let plane = batch.shape[2] * batch.shape[3];
     let planes = batch.raw.chunks_exact(plane).zip((0..normalize.channels()).cycle());
@@ -34,7 +19,7 @@ pub(crate) fn batch_to_device(batch: Batch, normalize: &Normalize, device: &Devi
         let (mean, std) = (normalize.mean[channel], normalize.std[channel]);
         plane.iter().map(move |value| (f32::from(*value) / 255.0 - mean) / std)
     });
-    to_device(values.collect(), batch.shape, device)
+    host::floats(values.collect(), batch.shape, device)
 }
 
 #[cfg(test)]

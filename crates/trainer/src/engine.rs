@@ -585,3 +585,23 @@ impl<O: Objective> Trainer<O> {
 fn due(step: u64, interval: u64, last: bool) -> bool {
     last || (interval > 0 && step.is_multiple_of(interval))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn what_is_not_finite_is_found_when_it_is_read() {
+        let pending = |value: f32| Reading::Pending(Tensor::full([1], value, &Device::flex()));
+        let mut interval = Interval::start();
+        interval.add(Reading::Known(1.0), pending(0.5));
+        interval.add(pending(2.0), Reading::Known(1.5));
+        assert_eq!(interval.settle(7), Ok(()));
+        assert_eq!((interval.loss, interval.grad_norm, interval.steps), (3.0, 2.0, 2));
+        interval.add(pending(3.0), pending(1.0));
+        interval.add(pending(4.0), pending(f32::INFINITY));
+        interval.add(pending(f32::NAN), pending(1.0));
+        assert_eq!(interval.settle(10), Err((9, 4.0)));
+    }
+}

@@ -12,7 +12,8 @@ use burn::tensor::Shape;
 use tch::{Device, Kind, Tensor};
 
 use crate::backend::HostBackend;
-pub use upload::{upload, upload_intensities};
+pub(crate) use upload::{floats_on, gpu, indices_on};
+pub use upload::{intensities, to_device};
 
 /// Whether the memory behind the data pointer is `numel` values of f32 on the host, one after another.
 fn is_plain(tensor: &Tensor) -> bool {

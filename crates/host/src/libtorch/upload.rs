@@ -1,12 +1,11 @@
-//! Images to where libtorch computes. To a GPU they go from pinned memory and beside its computing.
+//! Numbers to where libtorch computes. To a GPU they go from pinned memory and beside its computing;
+//! libtorch's plain copy would wait until the GPU has nothing left to do.
 
 use std::sync::{Mutex, PoisonError};
 
-use burn::backend::DispatchDevice;
-use burn::backend::LibTorch;
-use burn::backend::LibTorchDevice;
 use burn::backend::libtorch::TchTensor;
-use burn::tensor::{Device as BurnDevice, Tensor};
+use burn::backend::{DispatchDevice, LibTorch, LibTorchDevice};
+use burn::tensor::{Device as BurnDevice, Int, Tensor};
 use tch::{Device, Kind, Tensor as Raw};
 
 use super::aten;
@@ -14,41 +13,16 @@ use super::aten;
 /// The copying stream of every GPU, by its number.
 static STREAMS: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 
-/// f32 images `[N, C, H, W]` on a device of libtorch.
-pub fn upload(values: &[f32], shape: [usize; 4], device: &BurnDevice) -> Tensor<4> {
-    finish(to_device(&Raw::from_slice(values).view(sizes(shape)), raw_device(device)), device)
-}
-
-/// The same from intensities, normalised on the device: (intensity / 255 − mean) / std by channel.
-pub fn upload_intensities(
-    values: &[u8],
-    shape: [usize; 4],
-    mean: &[f32],
-    std: &[f32],
-    device: &BurnDevice,
-) -> Tensor<4> {
-    let place = raw_device(device);
-    let images = to_device(&Raw::from_slice(values).view(sizes(shape)), place).to_kind(Kind::Float);
-    let channels = |numbers: Vec<f32>| Raw::from_slice(&numbers).view([-1, 1, 1]).to_device(place);
-    // One multiplication and one sum.
-    let scale = channels(std.iter().map(|std| 1.0 / (255.0 * std)).collect());
-    let shift = channels(mean.iter().zip(std).map(|(mean, std)| -mean / std).collect());
-    finish(shift.addcmul(&images, &scale), device)
-}
-
-fn sizes(shape: [usize; 4]) -> [i64; 4] {
-    shape.map(|size| size as i64)
-}
-
-fn raw_device(device: &BurnDevice) -> Device {
+/// The number of the GPU that a device is.
+pub(crate) fn gpu(device: &BurnDevice) -> Option<usize> {
     match device.clone().inner().as_dispatch() {
-        DispatchDevice::LibTorch(LibTorchDevice::Cuda(index)) => Device::Cuda(*index),
-        DispatchDevice::LibTorch(LibTorchDevice::Cpu) => Device::Cpu,
-        other => panic!("{other:?} is no device of libtorch that images go to"),
+        DispatchDevice::LibTorch(LibTorchDevice::Cuda(index)) => Some(*index),
+        _ => None,
     }
 }
 
-fn to_device(host: &Raw, device: Device) -> Raw {
+/// A copy on the device of a tensor in this machine's memory.
+pub fn to_device(host: &Raw, device: Device) -> Raw {
     let Device::Cuda(gpu) = device else { return host.shallow_clone() };
     let mut streams = STREAMS.lock().unwrap_or_else(PoisonError::into_inner);
     if streams.len() <= gpu {
@@ -57,10 +31,48 @@ fn to_device(host: &Raw, device: Device) -> Raw {
     aten::upload(&host.pin_memory(device), gpu, &mut streams[gpu])
 }
 
-fn finish(images: Raw, device: &BurnDevice) -> Tensor<4> {
-    let images = Tensor::from_primitive::<LibTorch>(TchTensor::new(images));
+pub(crate) fn floats_on<const D: usize>(
+    gpu: usize,
+    values: &[f32],
+    shape: [usize; D],
+    device: &BurnDevice,
+) -> Tensor<D> {
+    let shape = shape.map(|size| size as i64);
+    finish(to_device(&Raw::from_slice(values).view(shape.as_slice()), Device::Cuda(gpu)), device)
+}
+
+pub(crate) fn indices_on(gpu: usize, values: &[i64], device: &BurnDevice) -> Tensor<1, Int> {
+    let indices = TchTensor::new(to_device(&Raw::from_slice(values), Device::Cuda(gpu)));
+    let indices = Tensor::<1, Int>::from_primitive::<LibTorch>(indices);
     match device.is_autodiff() {
-        true => images.autodiff(),
-        false => images,
+        true => indices.autodiff(),
+        false => indices,
+    }
+}
+
+/// Images `[N, C, H, W]` from intensities, normalised on the device, which is one of libtorch:
+/// (intensity / 255 − mean) / std by channel.
+pub fn intensities(
+    values: &[u8],
+    shape: [usize; 4],
+    mean: &[f32],
+    std: &[f32],
+    device: &BurnDevice,
+) -> Tensor<4> {
+    let place = gpu(device).map_or(Device::Cpu, Device::Cuda);
+    let shape = shape.map(|size| size as i64);
+    let images = to_device(&Raw::from_slice(values).view(shape), place).to_kind(Kind::Float);
+    let channels = |numbers: Vec<f32>| to_device(&Raw::from_slice(&numbers).view([-1, 1, 1]), place);
+    // One multiplication and one sum.
+    let scale = channels(std.iter().map(|std| 1.0 / (255.0 * std)).collect());
+    let shift = channels(mean.iter().zip(std).map(|(mean, std)| -mean / std).collect());
+    finish(shift.addcmul(&images, &scale), device)
+}
+
+fn finish<const D: usize>(tensor: Raw, device: &BurnDevice) -> Tensor<D> {
+    let tensor = Tensor::from_primitive::<LibTorch>(TchTensor::new(tensor));
+    match device.is_autodiff() {
+        true => tensor.autodiff(),
+        false => tensor,
     }
 }
