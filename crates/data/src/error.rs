@@ -104,6 +104,9 @@ pub enum DataError {
         /// How many are skipped.
         limit: usize,
     },
+    /// Images that a network is judged by cannot be read.
+    #[error("{} of the images to evaluate cannot be read: {}; repair or remove them", .0.len(), few(.0))]
+    Unreadable(Vec<(String, String)>),
     /// Not a single readable image.
     #[error("none of the images can be read; the last one: {0}")]
     AllCorrupt(String),

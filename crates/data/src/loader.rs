@@ -372,7 +372,11 @@ impl Shared {
         if count <= limit {
             return Ok(());
         }
-        Err(DataError::TooManyCorrupt { found: self.corrupt_images(), limit })
+        let found = self.corrupt_images();
+        Err(match self.passes {
+            Passes::Shuffled => DataError::TooManyCorrupt { found, limit },
+            Passes::Sequential => DataError::Unreadable(found),
+        })
     }
 
     fn corrupt_images(&self) -> Vec<(String, String)> {

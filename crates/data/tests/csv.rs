@@ -101,11 +101,17 @@ fn what_is_wrong_is_named_with_its_line() {
         ("file_name,target\na.png,inf\n", "line 2: `inf` is no finite number"),
         ("file_name,label\na.png,x,y\n", "found record with 3 fields"),
         ("file_name,label\n", "is empty"),
+        ("", "is empty"),
+        ("file_name,labels\na.png,\nb.png,\n", "no training row names a class"),
+        ("file_name,label\na.png,x\na.png,y\n", "line 3: a.png is listed twice"),
+        ("file_name,label,label\na.png,x,y\n", "column `label` is there twice"),
         ("file_name,label,split\na.png,x,val\n", "no train"),
     ] {
         let error = folder.open(text, Split::Train).err().unwrap();
         assert!(error.contains(expected) && error.contains("table.csv"), "{error}");
     }
+    let error = folder.open("file_name,label,split\na.png,x,train\nb.png,y,val\n", Split::Val).err().unwrap();
+    assert!(error.contains("line 3: no training image is of class y"), "{error}");
     // Without labels needed, a list of files will do.
     let path = folder.csv("file_name\na.png\nc.png\n");
     let source = open(&path, Format::Auto, Split::Train, Labels::Ignored).unwrap();

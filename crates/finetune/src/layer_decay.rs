@@ -66,7 +66,8 @@ impl LayerDecay<'_> {
         match (self.ids, stage) {
             (LayerIds::Single, _) => self.depths[..stage].iter().sum::<usize>() + block + 1,
             (LayerIds::Group, 0 | 1) => stage + 1,
-            (LayerIds::Group, 2) => 3 + block / GROUP,
+            // Deeper third stages than the 27 blocks that this was made for end in the last group.
+            (LayerIds::Group, 2) => (3 + block / GROUP).min(GROUPED_LAYERS),
             (LayerIds::Group, _) => GROUPED_LAYERS,
         }
     }

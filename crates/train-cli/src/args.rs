@@ -98,11 +98,12 @@ pub(crate) struct RunArgs {
     /// Where checkpoints, logs and pictures go [default: runs/NAME-OF-CONFIG].
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<PathBuf>,
-    /// Continue a run: `auto` for the newest checkpoint of the run directory, or a checkpoint.
+    /// Continue a run: `auto` for the newest checkpoint of the run directory, from the start if there
+    /// is none yet; or a checkpoint. Its weights come before those of --init.
     #[arg(long, value_name = "auto|CHECKPOINT")]
     pub(crate) resume: Option<String>,
     /// Start from the weights of a checkpoint, with a fresh optimizer and at step 0; `none` for
-    /// fresh weights. With `--resume auto`: where there is no checkpoint to continue yet.
+    /// fresh weights.
     #[arg(long, value_name = "CHECKPOINT|none")]
     pub(crate) init: Option<PathBuf>,
     /// Override a setting, as in the configuration file.
@@ -181,10 +182,13 @@ pub(crate) struct EmbedArgs {
     /// A run directory, a checkpoint, or its model.safetensors.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: PathBuf,
-    /// Images: every one of a folder, or the training part of a data set.
+    /// Images: every one of a folder, or a part of a data set that is divided.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// With `features` [N, C] and, where there are classes, `labels` [N]; names of images in the
+    /// Which part of a data set that is divided.
+    #[arg(long, value_enum, default_value = "train")]
+    pub(crate) split: SplitName,
+    /// With `features` (a row an image) and, where there are classes, `labels`; names of images in the
     /// metadata. Or an NPY file of the features alone.
     #[arg(long, value_name = "FILE.safetensors|FILE.npy")]
     pub(crate) out: PathBuf,
@@ -194,6 +198,13 @@ pub(crate) struct EmbedArgs {
     /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceName,
+}
+
+/// A part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SplitName {
+    Train,
+    Val,
 }
 
 #[derive(Debug, Args)]

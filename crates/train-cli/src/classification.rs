@@ -50,6 +50,15 @@ impl Data {
             path.ok_or_else(|| anyhow!("no images: give --data DIR, or path = \"…\" in the [data] section"))?;
         let training = data::open(path, config.data.format, Split::Train, Labels::Required)?;
         if let Some(fraction) = config.data.val_fraction {
+            let divided = data::open(path, config.data.format, Split::Val, Labels::Required)
+                .is_ok_and(|source| source.name(0) != training.name(0));
+            if divided {
+                bail!(
+                    "{} has validation images of its own, and data.val_fraction would hold out others; leave \
+                     it out",
+                    path.display()
+                );
+            }
             let (training, validation) = stratified_split(&training, fraction, config.seed);
             if validation.indices().is_empty() {
                 bail!(

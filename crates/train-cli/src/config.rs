@@ -286,8 +286,21 @@ pub(crate) fn load<C: Experiment>(path: &Path, overrides: &[String]) -> Result<C
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration {}", path.display()))?;
     // Parsed by itself first: the file's own mistakes are shown with their lines.
-    parse::<C>(&text).with_context(|| format!("in {}", path.display()))?;
+    parse::<C>(&text)
+        .map_err(|error| other_kind::<C>(&text, error))
+        .with_context(|| format!("in {}", path.display()))?;
     parse_with(&text, overrides)
+}
+
+/// Says so when a configuration is of the other kind of experiment.
+fn other_kind<C: Experiment>(text: &str, error: anyhow::Error) -> anyhow::Error {
+    if parse::<PretrainConfig>(text).is_ok() {
+        return anyhow!("this is a configuration for train-cli pretrain");
+    }
+    if parse::<FinetuneExperiment>(text).is_ok() {
+        return anyhow!("this is a configuration for train-cli finetune");
+    }
+    error
 }
 
 /// Parses a configuration and applies `key=value` overrides to it.

@@ -70,8 +70,13 @@ pub(crate) fn normalize(section: &DataSection, channels: usize) -> Result<Normal
         (found, wanted) => Err(anyhow!("data.{key} has {found} numbers for model.num_channels = {wanted}")),
     };
     let normalize = Normalize { mean: of("mean", &section.mean)?, std: of("std", &section.std)? };
-    if normalize.std.iter().any(|std| *std <= 0.0) {
-        bail!("data.std must be positive, found {:?}", section.std);
+    let sound = |std: &f32| *std > 0.0 && std.is_finite();
+    if !normalize.std.iter().all(sound) || !normalize.mean.iter().all(|mean| mean.is_finite()) {
+        bail!(
+            "data.std must be positive and data.mean finite, found {:?} and {:?}",
+            section.std,
+            section.mean
+        );
     }
     Ok(normalize)
 }

@@ -17,41 +17,66 @@ use crate::checkpoint::{CONFIG_FILE, folder_of, write_config};
 use crate::config::{self, Experiment};
 use crate::world::World;
 
-/// A new run directory, or the one to continue, and the checkpoint to continue from. Rank 0 decides,
-/// and the others hear of it.
-pub(crate) fn open_run<C: Experiment>(
-    args: &RunArgs,
-    config: &C,
-    world: &World,
-) -> Result<(RunDir, Option<PathBuf>)> {
-    let own = if world.is_leader() { Some(open_here(args, config)?) } else { None };
-    let text = |path: Option<&Path>| path.map_or(String::new(), |path| path.display().to_string());
-    let (run_dir, checkpoint) = own
-        .as_ref()
-        .map_or((None, None), |(run_dir, checkpoint)| (Some(run_dir.path()), checkpoint.as_deref()));
-    let run_dir = world.broadcast_text(&text(run_dir))?;
-    let checkpoint = world.broadcast_text(&text(checkpoint))?;
-    Ok(own.unwrap_or_else(|| {
-        let checkpoint = (!checkpoint.is_empty()).then(|| PathBuf::from(checkpoint));
-        (RunDir::of_leader(Path::new(&run_dir)), checkpoint)
-    }))
+fn run_path(args: &RunArgs) -> Result<PathBuf> {
+    match &args.run_dir {
+        Some(path) => Ok(path.clone()),
+        None => Ok(Path::new("runs").join(run_name(&args.config)?)),
+    }
 }
 
-fn open_here<C: Experiment>(args: &RunArgs, config: &C) -> Result<(RunDir, Option<PathBuf>)> {
-    if let (Some(checkpoint), Some(_)) = (args.resume.as_deref().filter(|from| *from != "auto"), &args.init) {
-        bail!("--init starts a new run and --resume {checkpoint} continues one; give one of them");
-    }
-    let path = match &args.run_dir {
-        Some(path) => path.clone(),
-        None => Path::new("runs").join(run_name(&args.config)?),
-    };
-    let checkpoint = match args.resume.as_deref() {
+/// The checkpoint that `--resume` goes on from, if there is one. Rank 0 looks for it, and reads it for
+/// all.
+pub(crate) fn resume_point(args: &RunArgs, world: &World) -> Result<Option<PathBuf>> {
+    let own = if world.is_leader() { checkpoint_here(args)? } else { None };
+    let text = own.as_ref().map_or(String::new(), |path| path.display().to_string());
+    let found = world.broadcast_text(&text)?;
+    Ok(own.or_else(|| (!found.is_empty()).then(|| PathBuf::from(found))))
+}
+
+fn checkpoint_here(args: &RunArgs) -> Result<Option<PathBuf>> {
+    let path = run_path(args)?;
+    Ok(match args.resume.as_deref() {
         None => None,
         Some("auto") if path.exists() => RunDir::open(&path)?.latest_checkpoint(),
         Some("auto") => None,
         Some(checkpoint) => Some(folder_of(Path::new(checkpoint))?),
-    };
-    if let Some(checkpoint) = &checkpoint {
+    })
+}
+
+/// The weights that a run starts from: `--init`, or else what its configuration names. Rank 0 reads
+/// them for all.
+pub(crate) fn init<'a>(
+    args: &'a RunArgs,
+    configured: Option<&'a Path>,
+    world: &World,
+) -> Result<Option<&'a Path>> {
+    if !world.is_leader() {
+        return Ok(None);
+    }
+    let path = args.init.as_deref().or(configured).filter(|path| *path != Path::new("none"));
+    if let Some(path) = path.filter(|path| !path.exists()) {
+        bail!("{} does not exist, which the run is to start from", path.display());
+    }
+    Ok(path)
+}
+
+/// A new run directory, or the one to continue from a [resume point](resume_point). Rank 0 opens it for
+/// all.
+pub(crate) fn open_run<C: Experiment>(
+    args: &RunArgs,
+    config: &C,
+    checkpoint: Option<&Path>,
+    world: &World,
+) -> Result<RunDir> {
+    let own = if world.is_leader() { Some(open_here(args, config, checkpoint)?) } else { None };
+    let path = own.as_ref().map_or(String::new(), |run| run.path().display().to_string());
+    let path = world.broadcast_text(&path)?;
+    Ok(own.unwrap_or_else(|| RunDir::of_leader(Path::new(&path))))
+}
+
+fn open_here<C: Experiment>(args: &RunArgs, config: &C, checkpoint: Option<&Path>) -> Result<RunDir> {
+    let path = run_path(args)?;
+    if let Some(checkpoint) = checkpoint {
         refuse_changes(&config::load::<C>(&checkpoint.join(CONFIG_FILE), &[])?, config)?;
     } else if args.resume.is_some() {
         println!("{} has no checkpoint yet: starting from the beginning", path.display());
@@ -60,11 +85,11 @@ fn open_here<C: Experiment>(args: &RunArgs, config: &C) -> Result<(RunDir, Optio
         true => RunDir::open(&path)?,
         false => RunDir::create(&path)?,
     };
-    if let Some(checkpoint) = &checkpoint {
+    if let Some(checkpoint) = checkpoint {
         refuse_to_branch(&run_dir, checkpoint)?;
     }
     write_config(config, &path)?;
-    Ok((run_dir, checkpoint))
+    Ok(run_dir)
 }
 
 /// A run that went on from an older checkpoint would leave newer ones of another history beside
@@ -83,10 +108,11 @@ fn refuse_to_branch(run_dir: &RunDir, checkpoint: &Path) -> Result<()> {
 
 /// What may differ between a run and its continuation: nothing that a step's result depends on,
 /// apart from the length of the schedule.
-const MAY_CHANGE: [&str; 9] = [
+const MAY_CHANGE: [&str; 10] = [
     "data.max_corrupt",
     "data.path",
     "data.workers",
+    "finetune.init",
     "log.every_steps",
     "log.pictures_every_steps",
     "train.checkpoint_every_steps",

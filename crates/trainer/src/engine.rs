@@ -306,6 +306,8 @@ impl<O: Objective> Trainer<O> {
             best: state.best,
             stopped_early: false,
         };
+        // A run that had stopped because it no longer improved does not go on.
+        outcome.stopped_early = self.has_seen_enough(&state);
         progress.start(self.plan.total_steps, state.step);
         while state.step < self.plan.total_steps && outcome.interrupted.is_none() && !outcome.stopped_early {
             let waiting = Instant::now();
@@ -322,9 +324,14 @@ impl<O: Objective> Trainer<O> {
                 outcome.interrupted = Some(interrupter.get_message().unwrap_or_else(another));
             }
             let ended = state.step == self.plan.total_steps;
-            if outcome.interrupted.is_none() && self.evaluation_is_due(state.step, ended) {
+            // Also when interrupted: the run that goes on begins after this step.
+            if self.evaluation_is_due(state.step, ended) {
                 let pause = Instant::now();
-                self.evaluate(&mut state, log.as_mut(), progress)?;
+                if let Err(error) = self.evaluate(&mut state, log.as_mut(), progress) {
+                    // Perhaps of this process alone: without asking the others.
+                    self.write(&state)?;
+                    return Err(error);
+                }
                 interval.since += pause.elapsed();
                 outcome.best = state.best;
                 outcome.stopped_early = !ended && self.has_seen_enough(&state);
@@ -509,6 +516,10 @@ impl<O: Objective> Trainer<O> {
     /// Writes a checkpoint, on rank 0, once it is sure that all processes have what it says.
     fn save(&self, state: &State<O::Model>) -> Result<PathBuf, TrainError> {
         require_equal(&state.model, self.world.as_ref(), state.step)?;
+        self.write(state)
+    }
+
+    fn write(&self, state: &State<O::Model>) -> Result<PathBuf, TrainError> {
         if !self.world.is_leader() {
             return Ok(self.run_dir.checkpoint(state.step));
         }

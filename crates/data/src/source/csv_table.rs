@@ -1,6 +1,6 @@
 //! Images and what is known of them, listed in a CSV file.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use burn_dataset::Dataset;
@@ -48,7 +48,7 @@ enum Known {
 }
 
 impl CsvTable {
-    /// The rows of a split. Classes are those of all rows, by name.
+    /// The rows of a split. Classes are those of the training rows, by name.
     ///
     /// # Errors
     /// A file that is no such table, names the first line at fault; no row of the split; an image
@@ -56,14 +56,24 @@ impl CsvTable {
     pub fn open(path: &Path, split: Split, labels: Labels) -> Result<Self, DataError> {
         let mut reader =
             csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(table(path))?;
+        if reader.headers().map_err(table(path))?.is_empty() {
+            return Err(DataError::Empty(path.to_owned()));
+        }
         let columns = Columns::find(path, reader.headers().map_err(table(path))?, labels)?;
         let records = reader.records().collect::<Result<Vec<_>, _>>().map_err(table(path))?;
         let classes = columns.classes(&records);
+        if classes.is_empty() && labels == Labels::Required && !records.is_empty() {
+            let reason = "no training row names a class".to_owned();
+            return Err(DataError::Damaged { path: path.to_owned(), reason });
+        }
         let index: HashMap<&str, usize> = classes.iter().enumerate().map(|(i, c)| (c.as_str(), i)).collect();
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut files = Vec::new();
+        let (mut files, mut seen) = (Vec::new(), HashSet::new());
         for record in &records {
             let error = |reason| damaged(path, record, reason);
+            if !seen.insert(&record[columns.file_name]) {
+                return Err(error(format!("{} is listed twice", &record[columns.file_name])));
+            }
             if !columns.belongs(record, split).map_err(error)? {
                 continue;
             }
@@ -88,6 +98,9 @@ impl Columns {
         let error = |reason| DataError::Damaged { path: path.to_owned(), reason };
         let (mut file_name, mut split, mut known) = (None, None, Known::Nothing);
         for (column, name) in header.iter().enumerate() {
+            if header.iter().take(column).any(|before| before == name) {
+                return Err(error(format!("column `{name}` is there twice")));
+            }
             let number = (name == "target").then_some(name).or(name.strip_prefix("target."));
             match (name, number, &mut known) {
                 ("file_name", ..) => file_name = Some(column),
@@ -120,11 +133,16 @@ impl Columns {
 
     /// Names of classes, or of numbers.
     fn classes(&self, records: &[StringRecord]) -> Vec<String> {
+        // Rows of unknown splits are reported where they are read.
+        let trained = || records.iter().filter(|r| self.belongs(r, Split::Train).unwrap_or(false));
+        // A table of nothing but validation rows is for a network that exists.
+        let none_trained = trained().next().is_none();
+        let records = || trained().chain(records.iter().filter(move |_| none_trained));
         let distinct = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect();
         match &self.known {
             Known::Nothing => Vec::new(),
-            Known::Label(column) => distinct(records.iter().map(|record| &record[*column]).collect()),
-            Known::Labels(column) => distinct(records.iter().flat_map(|r| names(&r[*column])).collect()),
+            Known::Label(column) => distinct(records().map(|record| &record[*column]).collect()),
+            Known::Labels(column) => distinct(records().flat_map(|r| names(&r[*column])).collect()),
             Known::Numbers(columns) => columns.iter().map(|(name, _)| name.clone()).collect(),
         }
     }
@@ -144,10 +162,12 @@ impl Columns {
         Ok(match &self.known {
             Known::Nothing => Target::None,
             Known::Label(column) if record[*column].is_empty() => return Err("the label is empty".to_owned()),
-            Known::Label(column) => Target::Class(index[&record[*column]] as u32),
+            Known::Label(column) => Target::Class(find(index, &record[*column])? as u32),
             Known::Labels(column) => {
                 let mut values = vec![0.0; index.len()];
-                names(&record[*column]).for_each(|name| values[index[name]] = 1.0);
+                for name in names(&record[*column]) {
+                    values[find(index, name)?] = 1.0;
+                }
                 Target::Values(values)
             }
             Known::Numbers(columns) => {
@@ -161,6 +181,10 @@ impl Columns {
             }
         })
     }
+}
+
+fn find(index: &HashMap<&str, usize>, class: &str) -> Result<usize, String> {
+    index.get(class).copied().ok_or_else(|| format!("no training image is of class {class}"))
 }
 
 fn names(field: &str) -> impl Iterator<Item = &str> {

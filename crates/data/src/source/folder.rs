@@ -66,6 +66,13 @@ impl ImageFolder {
     }
 }
 
+impl ImageFolder {
+    /// Its files, in order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|(path, _)| path.as_path())
+    }
+}
+
 impl Dataset<Sample, DataError> for ImageFolder {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         let (path, label) = &self.files[index];
@@ -91,12 +98,13 @@ impl ImageSource for ImageFolder {
     }
 }
 
-/// Entries of a folder by name, without hidden ones.
+/// Entries of a folder by name, without hidden ones and what macOS puts into archives.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(DataError::io(folder))? {
         let path = entry.map_err(DataError::io(folder))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let hidden = name.starts_with('.') || name == "__MACOSX";
         if !hidden {
             entries.push(path);
         }

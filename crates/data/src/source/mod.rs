@@ -139,7 +139,7 @@ pub fn open(
     if !path.exists() {
         return Err(DataError::NotFound(path.to_owned()));
     }
-    if path.is_file() && path.extension().is_some_and(|extension| extension == "csv") {
+    if path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
         return Ok(Arc::new(CsvTable::open(path, split, labels)?));
     }
     if !path.is_dir() {

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use data::{Format, ImageSource, Labels, Split};
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::args::EmbedArgs;
+use crate::args::{EmbedArgs, SplitName};
 use crate::checkpoint::FeatureExtractor;
 use crate::classification::{evaluation_loader, for_every_batch};
 use crate::world::World;
@@ -24,9 +24,13 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
         Some("npy") => write_npy,
         _ => bail!("--out {}: features go into a .safetensors or a .npy file", args.out.display()),
     };
+    let split = match args.split {
+        SplitName::Train => Split::Train,
+        SplitName::Val => Split::Val,
+    };
     let device = world.device(args.device)?;
     let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
-    let source = data::open(&args.data, Format::Auto, Split::Train, Labels::Ignored)?;
+    let source = data::open(&args.data, Format::Auto, split, Labels::Ignored)?;
     let embedded = Embedded::of(&extractor, &source, args.batch, &device, world)?;
     if !world.is_leader() {
         return Ok(());

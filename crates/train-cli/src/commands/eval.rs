@@ -35,6 +35,8 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     let mut config = classifier.config.clone();
     let source = match &args.data {
         None => Data::open(&config)?.validation,
+        // The images that it was trained on, from which some were held out.
+        Some(path) if same_folder(config.data.path.as_deref(), path) => Data::open(&config)?.validation,
         Some(path) => {
             config.data.path = Some(path.clone());
             data::open(path, config.data.format, Split::Val, Labels::Required)?
@@ -43,6 +45,9 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     let (classes, problem) = (&config.finetune.classes, config.finetune.problem_type.unwrap_or_default());
     if problem_type(source.task()) != problem {
         bail!("{} was trained for targets of another kind than these", args.checkpoint.display());
+    }
+    if let Some(path) = args.confusion.as_ref().filter(|p| p.extension().is_none_or(|e| e != "png")) {
+        bail!("--confusion {}: the picture is a PNG, its name ends in .png", path.display());
     }
     if args.confusion.is_some() && !matches!(Metrics::new(problem, 1), Metrics::Classes(_)) {
         bail!("--confusion is for networks that tell one class an image");
@@ -77,6 +82,12 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether two names lead to the same place.
+fn same_folder(a: Option<&Path>, b: &Path) -> bool {
+    let place = |path: &Path| fs::canonicalize(path).ok();
+    a.is_some_and(|a| place(a).is_some() && place(a) == place(b))
 }
 
 /// One object: `top1` and `top5` (0 to 1), `map` and `f1`, or `mae` and `r2`; `loss`, `images`.
@@ -122,9 +133,6 @@ fn table(what: &str, classes: &[String], shares: &[Option<f64>]) {
 
 /// The matrix as a picture, and as JSON beside it.
 fn confusion(path: &Path, classes: &[String], tally: &Tally) -> Result<()> {
-    if path.extension().is_none_or(|extension| extension != "png") {
-        bail!("--confusion {}: the picture is a PNG, its name ends in .png", path.display());
-    }
     draw_matrix(classes, &tally.confusion, path)?;
     let counts = tally.confusion.chunks_exact(classes.len()).collect();
     let confusion = Confusion { classes, class_accuracy: tally.class_accuracy(), counts };

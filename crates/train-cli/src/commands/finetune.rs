@@ -16,7 +16,7 @@ use crate::checkpoint::initialize_classifier;
 use crate::classification::{self, Classification, Data};
 use crate::config::{self, FinetuneExperiment};
 use crate::plan::{giga, millions};
-use crate::run::{open_run, tell, train};
+use crate::run::{init, open_run, resume_point, tell, train};
 use crate::world::{World, say};
 
 /// What `--json` prints before a run.
@@ -46,7 +46,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
 fn finetune(args: &RunArgs, world: &World) -> Result<()> {
     let mut config = resolve(args)?;
     let data = Data::open(&config)?;
-    config.finetune.classes = data.training.classes().to_vec();
+    let classes = data.training.classes();
+    if !config.finetune.classes.is_empty() && config.finetune.classes != classes {
+        bail!(
+            "finetune.classes differs from the {} classes of the data; leave it out, it is filled in from them",
+            classes.len()
+        );
+    }
+    config.finetune.classes = classes.to_vec();
     config.finetune.problem_type = Some(problem_type(&config, &data)?);
     let model = ConvNextV2Config {
         num_labels: config.finetune.classes.len(),
@@ -70,18 +77,18 @@ fn finetune(args: &RunArgs, world: &World) -> Result<()> {
         (true, true) => println!("{}", serde_json::to_string(&summary)?),
         (true, false) => show(&summary),
     }
+    let init = init(args, config.finetune.init.as_deref(), world)?.map(Path::to_owned);
+    config.finetune.init = init.clone();
+    let checkpoint = resume_point(args, world)?;
     if args.dry_run {
         return Ok(());
     }
 
-    let begin = || network(args, &config, &model, &device, world);
-    let network = if args.resume.is_some() {
-        freeze(&config, zeros.with_kernels(config.model.kernels))
-    } else {
-        begin()?
-    };
+    // A run that goes on finds its weights in its checkpoint.
+    let init = init.filter(|_| checkpoint.is_none());
+    let network = network(init.as_deref(), &config, &model, &device)?;
     let objective = Classification::new(&config, &model, &data, &device, world)?;
-    let (run_dir, checkpoint) = open_run(args, &config, world)?;
+    let run_dir = open_run(args, &config, checkpoint.as_deref(), world)?;
     let trainer = Trainer {
         objective,
         groups,
@@ -102,8 +109,6 @@ fn finetune(args: &RunArgs, world: &World) -> Result<()> {
             say!(world, "resuming from {}", checkpoint.display());
             trainer.resume(network, checkpoint)?
         }
-        // Asked to resume, but there is nothing yet.
-        None if args.resume.is_some() => trainer.start(begin()?),
         None => trainer.start(network),
     };
     let outcome = train(args, &trainer, state, &loader)?;
@@ -155,21 +160,17 @@ fn name(problem: ProblemType) -> String {
     serde_json::to_value(problem).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// The classifier that training starts from: `--init`, then `finetune.init`, or fresh weights.
+/// The classifier that training starts from: weights of a checkpoint, or fresh ones.
 fn network(
-    args: &RunArgs,
+    init: Option<&Path>,
     config: &FinetuneExperiment,
     model: &ConvNextV2Config,
     device: &Device,
-    world: &World,
 ) -> Result<ConvNextV2ForImageClassification> {
     let fresh = ConvNextV2ForImageClassification::new(model, config.seed, device)?;
     let fresh = scale_head(fresh.with_kernels(config.model.kernels), config.finetune.head_init_scale);
-    let init = args.init.as_deref().or(config.finetune.init.as_deref());
-    let network = match init.filter(|path| *path != Path::new("none")) {
+    let network = match init {
         None => fresh,
-        // The others get their weights from rank 0.
-        Some(_) if !world.is_leader() => fresh,
         Some(path) => {
             let (network, top) = initialize_classifier(path, fresh)?;
             println!("starting from {}", path.display());

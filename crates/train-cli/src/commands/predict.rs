@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
-use data::transform::{EvalTransform, Normalize};
-use data::{Format, Labels, Split};
+use data::rng::{Stream, rng};
+use data::source::ImageFolder;
+use data::transform::{EvalTransform, Normalize, Transform};
 use finetune::ProblemType;
 use image::imageops::{self, FilterType};
 use image::{GrayImage, Luma, Rgb, RgbImage};
@@ -88,18 +89,21 @@ fn predict(
         return Ok(());
     }
     let (names, images): (Vec<_>, Vec<_>) = images.into_iter().unzip();
-    let picture = images[0].clone();
+    // The part of the image that the network sees; nothing is drawn at random.
+    let seen = args.heatmap.as_ref().map(|_| transform.apply(&images[0], &mut rng(0, Stream::Augment, 0, 0)));
     let (values, shape) = prepare(images, transform, normalize);
     let all = logits(&classifier.network, values.clone(), shape, &args.device.device()?);
     let finetune = &classifier.config.finetune;
     let (classes, problem) = (&finetune.classes, finetune.problem_type.unwrap_or_default());
     for (name, logits) in names.into_iter().zip(all.chunks_exact(classes.len())) {
         let ranked = ranked(problem, logits);
-        if let Some(path) = &args.heatmap {
-            let picture = explain(args, classifier, (values.clone(), shape), ranked[0].0, &picture)?;
+        if let (Some(path), Some(picture)) = (&args.heatmap, &seen) {
+            let picture = explain(args, classifier, (values.clone(), shape), ranked[0].0, picture)?;
             picture.save(path).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        let top = ranked.into_iter().take(args.top_k);
+        // All numbers were asked for, not the largest of them.
+        let count = if problem == ProblemType::Regression { ranked.len() } else { args.top_k };
+        let top = ranked.into_iter().take(count);
         let predictions = top.map(|(class, score)| Prediction { label: &classes[class], score });
         let row = Row { image: name.display().to_string(), predictions: predictions.collect() };
         let text = if args.json { serde_json::to_string(&row)? } else { table(&row, problem, args.csv) };
@@ -171,11 +175,11 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
     for input in inputs {
         if input == Path::new("-") {
             for line in stdin().lines() {
-                files.push(PathBuf::from(line.context("cannot read standard input")?));
+                let line = line.context("cannot read standard input")?;
+                files.extend(Some(line).filter(|line| !line.is_empty()).map(PathBuf::from));
             }
         } else if input.is_dir() {
-            let source = data::open(input, Format::Flat, Split::Train, Labels::Ignored)?;
-            files.extend((0..source.len()).map(|index| PathBuf::from(source.name(index))));
+            files.extend(ImageFolder::flat(input)?.paths().map(Path::to_owned));
         } else {
             files.push(input.clone());
         }

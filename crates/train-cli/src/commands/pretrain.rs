@@ -9,7 +9,7 @@ use crate::checkpoint::initialize_from;
 use crate::config::{self, PretrainConfig};
 use crate::experiment::{self, Pretraining};
 use crate::plan::RunPlan;
-use crate::run::{open_run, tell, train};
+use crate::run::{init, open_run, resume_point, tell, train};
 use crate::world::{World, say};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
@@ -33,24 +33,27 @@ fn pretrain(args: &RunArgs, world: &World) -> Result<()> {
             false => println!("{run_plan}"),
         }
     }
+    let (init, checkpoint) = (init(args, None, world)?, resume_point(args, world)?);
     if args.dry_run {
         return Ok(());
     }
 
     // Everything that can fail comes before the run directory is made.
     let objective = Pretraining::new(&config, &model, data.source.as_ref(), &device)?;
-    let begin = || -> Result<Fcmae> {
-        let fresh = Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device)?;
-        // The others get their weights from rank 0.
-        let Some(path) = args.init.as_ref().filter(|_| world.is_leader()) else { return Ok(fresh) };
-        let (network, report) = initialize_from(path, fresh)?;
-        if !report.missing.is_empty() {
-            println!("{} has no decoder: that one starts fresh", path.display());
+    let fresh = || Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device);
+    let network = match (&checkpoint, init) {
+        (Some(_), _) => zeros,
+        (None, None) => fresh()?,
+        (None, Some(path)) => {
+            let (network, report) = initialize_from(path, fresh()?)?;
+            if !report.missing.is_empty() {
+                println!("{} has no decoder: that one starts fresh", path.display());
+            }
+            network
         }
         Ok(network)
     };
-    let network = if args.resume.is_some() { zeros } else { begin()? };
-    let (run_dir, checkpoint) = open_run(args, &config, world)?;
+    let run_dir = open_run(args, &config, checkpoint.as_deref(), world)?;
     let trainer = Trainer {
         objective,
         groups,
@@ -68,8 +71,6 @@ fn pretrain(args: &RunArgs, world: &World) -> Result<()> {
             say!(world, "resuming from {}", checkpoint.display());
             trainer.resume(network, checkpoint)?
         }
-        // Asked to resume, but there is nothing yet.
-        None if args.resume.is_some() => trainer.start(begin()?),
         None => trainer.start(network),
     };
     let outcome = train(args, &trainer, state, &data.loader)?;
@@ -89,8 +90,8 @@ fn resolve(args: &RunArgs) -> Result<PretrainConfig> {
     config.train.validate()?;
     config.log.validate()?;
     config.data.validate()?;
-    if config.data.val_fraction.is_some() {
-        bail!("data.val_fraction is for fine-tuning; pretraining learns from all images");
+    if config.data.val_fraction.is_some() || config.data.val_csv.is_some() {
+        bail!("data.val_fraction and data.val_csv are for fine-tuning; pretraining learns from all images");
     }
     Ok(config)
 }

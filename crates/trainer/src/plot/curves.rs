@@ -37,7 +37,7 @@ const PANELS: [(&str, &[(&str, &str)]); 5] = [
             ("ema_val_f1", "F1, average"),
         ],
     ),
-    ("numbers", &[("val_r2", "R squared"), ("ema_val_r2", "R squared, average")]),
+    ("R squared", &[("val_r2", "weights"), ("ema_val_r2", "average")]),
     ("learning rate", &[("lr", "")]),
 ];
 
@@ -87,6 +87,7 @@ fn panel(area: &Area, title: &str, series: &[Series]) -> Result<(), PlotError> {
         let margin = if high > low { 0.04 * (high - low) } else { high.abs().max(1e-9) * 0.5 };
         low - margin..high + margin
     };
+    let spread = range(|p| p.1).end - range(|p| p.1).start;
     let text = ("sans-serif", 15).into_font().color(&BLACK.mix(0.8));
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
@@ -102,9 +103,13 @@ fn panel(area: &Area, title: &str, series: &[Series]) -> Result<(), PlotError> {
         .x_desc("epoch")
         .y_labels(6)
         .label_style(text.clone())
-        .y_label_formatter(&|value| tick(*value))
+        .y_label_formatter(&|value| tick(*value, spread))
         .draw()?;
     for ((name, points), colour) in series.iter().zip(COLOURS) {
+        // A line of one point would not be seen.
+        if let [point] = points[..] {
+            chart.draw_series([Circle::new(point, 3, colour.filled())])?;
+        }
         chart
             .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?
             .label(*name)
@@ -122,11 +127,11 @@ fn panel(area: &Area, title: &str, series: &[Series]) -> Result<(), PlotError> {
         .draw()
 }
 
-/// `0.25`, or `1.5e-4` for what would be all zeros.
-fn tick(value: f64) -> String {
-    match value.abs() {
-        v if v > 0.0 && v < 0.01 => format!("{value:.1e}"),
-        _ => format!("{value:.2}"),
+/// With as many digits as tell the ticks of an axis apart.
+fn tick(value: f64, spread: f64) -> String {
+    match value.abs().max(spread) {
+        size if !(0.01..1e5).contains(&size) => format!("{value:.1e}"),
+        _ => format!("{value:.*}", (1.5 - spread.log10()).clamp(0.0, 4.0) as usize),
     }
 }
 

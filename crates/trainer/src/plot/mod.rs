@@ -26,8 +26,8 @@ fn canvas(
 ) -> Result<RgbImage, PlotError> {
     static FONT: Once = Once::new();
     FONT.call_once(|| {
-        // Fails for fonts that are none, which this one is not.
-        let font = include_bytes!("../../assets/DejaVuSans-ascii.ttf");
+        // Latin, Greek and Cyrillic letters. Fails for fonts that are none, which this one is not.
+        let font = include_bytes!("../../assets/DejaVuSans-subset.ttf");
         let _ = register_font("sans-serif", FontStyle::Normal, font);
     });
     let mut picture = RgbImage::new(width, height);
