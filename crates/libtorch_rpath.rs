@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-fn main() {
+pub(crate) fn main() {
     println!("cargo::rerun-if-changed=../libtorch_rpath.rs");
     if env::var_os("CARGO_FEATURE_TCH").is_none() || env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux")
     {

@@ -21,8 +21,10 @@ use crate::transform::{Normalize, RandomErasing, Transform};
 /// Images of one forward pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// Normalised, row-major in `shape`.
+    /// Normalised, row-major in `shape`; empty where the device normalises.
     pub images: Vec<f32>,
+    /// Intensities in the same order, where the device normalises; else empty.
+    pub raw: Vec<u8>,
     /// `[N, C, H, W]`.
     pub shape: [usize; 4],
     /// A class index an image; empty for images without one.
@@ -59,6 +61,8 @@ pub struct LoaderConfig {
     pub max_corrupt: usize,
     /// Pixels → numbers.
     pub normalize: Normalize,
+    /// Leaves that to the device, which gets a quarter of the bytes; `erase` then does not apply.
+    pub raw: bool,
     /// What is done to the numbers of an image afterwards, in training.
     pub erase: Option<RandomErasing>,
     /// The part of each batch (in training) or of the batches (in evaluation) that is made here.
@@ -281,9 +285,13 @@ impl Maker {
         let wanted = &self.order.1[start..(start + size).min(self.order.1.len())];
         let [height, width] = shared.transform.size();
         let shape = [wanted.len(), shared.config.normalize.channels(), height, width];
-        let images = Vec::with_capacity(shape.iter().product());
+        let count = shape.iter().product();
+        let (images, raw) = match shared.config.raw {
+            true => (Vec::new(), Vec::with_capacity(count)),
+            false => (Vec::with_capacity(count), Vec::new()),
+        };
         let (labels, values, indices) = (Vec::new(), Vec::new(), Vec::new());
-        let mut batch = Batch { images, shape, labels, values, indices, epoch };
+        let mut batch = Batch { images, raw, shape, labels, values, indices, epoch };
         let mut unreadable = BTreeMap::new();
         for &index in wanted {
             if self.stop.load(Relaxed) {
@@ -344,9 +352,13 @@ impl Shared {
                     let mut rng = rng(self.config.seed, Stream::Augment, batch.epoch, index as u64);
                     let image = self.transform.apply(&sample.image, &mut rng);
                     let start = batch.images.len();
-                    self.config.normalize.apply(&image, &mut batch.images);
-                    if let Some(erase) = self.config.erase {
-                        erase.apply(&mut batch.images[start..], self.transform.size(), &mut rng);
+                    match (self.config.raw, self.config.erase) {
+                        (true, _) => self.config.normalize.append_raw(&image, &mut batch.raw),
+                        (false, None) => self.config.normalize.apply(&image, &mut batch.images),
+                        (false, Some(erase)) => {
+                            self.config.normalize.apply(&image, &mut batch.images);
+                            erase.apply(&mut batch.images[start..], self.transform.size(), &mut rng);
+                        }
                     }
                     match sample.target {
                         Target::None => {}
@@ -455,6 +467,7 @@ mod tests {
             workers,
             max_corrupt,
             normalize: Normalize { mean: vec![0.5; 3], std: vec![0.5; 3] },
+            raw: false,
             erase: None,
             shard: Shard::default(),
         };
@@ -465,6 +478,19 @@ mod tests {
             config,
         )
         .unwrap()
+    }
+
+    #[test]
+    fn raw_batches_are_the_same_before_normalisation() {
+        let Shared { source, transform, config, .. } = &*loader(&[], 0, 0).0;
+        let config = LoaderConfig { raw: true, ..config.clone() };
+        let raw = Loader::new(Arc::clone(source), Arc::clone(transform), config).unwrap();
+        for (raw, normal) in take(&raw, START, 4).into_iter().zip(take(&loader(&[], 0, 0), START, 4)) {
+            assert!(raw.images.is_empty() && normal.raw.is_empty());
+            let normalized: Vec<f32> = raw.raw.iter().map(|v| (f32::from(*v) / 255.0 - 0.5) / 0.5).collect();
+            assert_eq!(normalized, normal.images);
+            assert_eq!((raw.shape, raw.indices), (normal.shape, normal.indices));
+        }
     }
 
     const START: Position = Position { epoch: 0, batch: 0 };

@@ -6,6 +6,8 @@
 //! are per sample (`grn_stats = "batch"` for the official ones) and weights start at σ = 0.02
 //! (`init = "official"`). Images may have any shape and number of channels.
 
+#[cfg(feature = "tch")]
+mod aten;
 pub mod config;
 pub mod mask;
 pub mod objective;

@@ -6,8 +6,12 @@ use kernels::patch_loss::Target;
 use model::drop_path::DropPath;
 use model::init::{Init, initialize};
 use model::sites::Rows;
-use model::{ConfigError, ConvNextV2Config, Decoder, Encoder, Execution, Kernels, PatchMask, Predict, Sites};
+use model::{
+    ConfigError, ConvNextV2Config, Decoder, Encoder, Engine, Execution, Kernels, PatchMask, Predict, Sites,
+};
 
+#[cfg(feature = "tch")]
+use crate::aten;
 use crate::config::{FcmaeConfig, InitName};
 use crate::ops;
 use crate::target::{normalize_patches, patchify};
@@ -105,7 +109,8 @@ impl Fcmae {
         drop_path: Option<&DropPath>,
     ) -> Tensor<1> {
         let pred = self.forward(images.clone(), mask, execution, Predict::Hidden, drop_path);
-        if self.kernels == Kernels::Fused {
+        let engine = self.kernels.engine(&images.device());
+        if engine != Engine::Tensors {
             let channels = images.dims()[1];
             let picked = mask.hidden().iter().flatten().map(|patch| *patch as u32).collect();
             let target = Target {
@@ -116,7 +121,11 @@ impl Fcmae {
                 picked,
                 normalize: self.norm_pix_loss,
             };
-            return ops::patch_loss(pred, images, target);
+            return match engine {
+                #[cfg(feature = "tch")]
+                Engine::Aten(_) => aten::patch_loss(pred, images, target),
+                _ => ops::patch_loss(pred, images, target),
+            };
         }
         let hidden = Rows::new(mask.hidden(), mask.patches(), &images.device());
         let target = self.target(hidden.select(patchify(images, self.patch_size)));

@@ -1,15 +1,19 @@
 //! The loss as one operation of Burn's autodiff.
 
+#![cfg_attr(feature = "tch", allow(deprecated, reason = "Burn 0.22 is the last with libtorch, and pinned"))]
+
 use std::sync::Arc;
 
+#[cfg(feature = "tch")]
+use burn::backend::LibTorch;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
+use host::HostBackend;
 use kernels::buffer::Buffer;
 use kernels::patch_loss::{self, Target};
 
@@ -22,7 +26,7 @@ pub(crate) struct PatchLossArgs<B: Backend> {
 }
 
 /// Backends with our loss.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Flex, LibTorch: cfg(feature = "tch"), Autodiff)]
 pub(crate) trait LossBackend: Backend {
     fn patch_loss(#[extension_type] args: PatchLossArgs<Self>) -> FloatTensor<Self>;
 }
@@ -36,48 +40,54 @@ pub(crate) fn patch_loss(predicted: Tensor<3>, images: Tensor<4>, target: Target
     }))
 }
 
-fn slice(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("contiguous f32")
-}
-
-fn forward(target: &Target, predicted: FlexTensor, images: FlexTensor) -> (FlexTensor, Buffer) {
-    let (predicted, images) = (predicted.to_contiguous(), images.to_contiguous());
-    let (loss, gradient) = patch_loss::forward(target, slice(&predicted), slice(&images));
-    (FlexTensor::from_data(TensorData::new(vec![loss], [1])), gradient)
+fn forward<B: HostBackend>(
+    target: &Target,
+    predicted: FloatTensor<B>,
+    images: FloatTensor<B>,
+) -> (FloatTensor<B>, Buffer) {
+    let (predicted, images) = (B::contiguous(predicted), B::contiguous(images));
+    let (loss, gradient) = patch_loss::forward(target, B::values(&predicted), B::values(&images));
+    (B::tensor(vec![loss], [1]), gradient)
 }
 
 impl LossBackend for Flex {
-    fn patch_loss(args: PatchLossArgs<Self>) -> FlexTensor {
-        forward(&args.target, args.predicted, args.images).0
+    fn patch_loss(args: PatchLossArgs<Self>) -> FloatTensor<Self> {
+        forward::<Self>(&args.target, args.predicted, args.images).0
+    }
+}
+
+#[cfg(feature = "tch")]
+impl LossBackend for LibTorch {
+    fn patch_loss(args: PatchLossArgs<Self>) -> FloatTensor<Self> {
+        forward::<Self>(&args.target, args.predicted, args.images).0
     }
 }
 
 #[derive(Debug)]
 struct PatchLossBackward;
 
-impl<C: CheckpointStrategy> LossBackend for Autodiff<Flex, C> {
+impl<B: HostBackend, C: CheckpointStrategy> LossBackend for Autodiff<B, C> {
     fn patch_loss(args: PatchLossArgs<Self>) -> FloatTensor<Self> {
         let node = args.predicted.node();
         let predicted = args.predicted.into_primitive();
         let shape = predicted.shape().to_vec();
-        let (loss, gradient) = forward(&args.target, predicted, args.images.into_primitive());
-        match PatchLossBackward.prepare::<C>([node]).compute_bound().stateful() {
+        let (loss, gradient) = forward::<B>(&args.target, predicted, args.images.into_primitive());
+        match Backward::<B, 1>::prepare::<C>(PatchLossBackward, [node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((Arc::new(gradient), shape), loss),
             OpsKind::UnTracked(prep) => prep.finish(loss),
         }
     }
 }
 
-impl Backward<Flex, 1> for PatchLossBackward {
+impl<B: HostBackend> Backward<B, 1> for PatchLossBackward {
     /// Gradient of the loss, and the shape of the predictions.
     type State = (Arc<Buffer>, Vec<usize>);
 
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let upstream = slice(&gradients.consume::<Flex>(&ops.node).to_contiguous())[0];
+        let upstream = B::values(&B::contiguous(gradients.consume::<B>(&ops.node)))[0];
         let (gradient, shape) = ops.state;
         let [Some(parent)] = ops.parents else { return };
         let values: Vec<f32> = gradient.iter().map(|g| g * upstream).collect();
-        let data = TensorData::new(values, shape);
-        gradients.register::<Flex>(parent.id, FlexTensor::from_data(data));
+        gradients.register::<B>(parent.id, B::tensor(values, shape));
     }
 }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 /// Added to the variance of a patch.
-const EPSILON: f64 = 1e-6;
+pub(crate) const EPSILON: f64 = 1e-6;
 
 /// `[N, C, H, W]` → `[N, L, P·P·C]`, patches in row-major order, pixels in the order row, column,
 /// channel (`patchify` of the official `fcmae.py`).

@@ -22,8 +22,8 @@ fn images(step: u64, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(values, [BATCH, 3, 128, 128]), device)
 }
 
-fn losses(stats: GrnStats, execution: Execution, kernels: Kernels) -> Vec<f32> {
-    let device = Device::flex().autodiff();
+fn losses(stats: GrnStats, execution: Execution, kernels: Kernels, device: &Device) -> Vec<f32> {
+    let device = device.clone().autodiff();
     let model = ConvNextV2Config {
         depths: vec![1, 1, 2, 1],
         hidden_sizes: vec![8, 16, 32, 64],
@@ -51,11 +51,13 @@ fn losses(stats: GrnStats, execution: Execution, kernels: Kernels) -> Vec<f32> {
 #[test]
 fn the_fast_path_follows_the_plain_one() {
     for stats in [GrnStats::Sample, GrnStats::Batch] {
-        let plain = losses(stats, Execution::Masked, Kernels::Reference);
-        let fast = losses(stats, Execution::Compact, Kernels::Fused);
-        for (step, (a, b)) in plain.iter().zip(&fast).enumerate() {
-            // Rounding differences of 1e-7 grow with every update.
-            assert!((a - b).abs() < 1e-3 * a, "{stats:?} step {step}: {a} and {b}");
+        let plain = losses(stats, Execution::Masked, Kernels::Reference, &Device::flex());
+        for device in host::processors() {
+            let fast = losses(stats, Execution::Compact, Kernels::Fused, &device);
+            for (step, (a, b)) in plain.iter().zip(&fast).enumerate() {
+                // Rounding differences of 1e-7 grow with every update.
+                assert!((a - b).abs() < 1e-3 * a, "{stats:?} {device:?} step {step}: {a} and {b}");
+            }
         }
         let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
         assert!(mean(&plain[45..]) < 0.9 * mean(&plain[..5]), "{stats:?} did not learn: {plain:?}");

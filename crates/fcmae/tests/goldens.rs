@@ -20,13 +20,18 @@ use trainer::{
 };
 
 const PATCH: usize = 32;
-/// In masked execution the kernels compute what surrounds the blocks, not these.
-const WAYS: [(Execution, Kernels); 4] = [
-    (Execution::Masked, Kernels::Reference),
-    (Execution::Masked, Kernels::Fused),
-    (Execution::Compact, Kernels::Reference),
-    (Execution::Compact, Kernels::Fused),
-];
+
+/// How a loss can be computed: every execution by all kernels of every device. In masked execution
+/// our kernels compute what surrounds the blocks, not these; libtorch's compute these too.
+fn ways() -> Vec<(Execution, Kernels, Device)> {
+    let mut ways = Vec::new();
+    for device in host::processors() {
+        for execution in [Execution::Masked, Execution::Compact] {
+            ways.extend(Kernels::all_on(&device).map(|kernels| (execution, kernels, device.clone())));
+        }
+    }
+    ways
+}
 
 fn golden(name: &str) -> StateDict {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name);
@@ -90,29 +95,33 @@ fn assert_gradient(found: &[f32], expected: &[f32], what: &str) {
 
 #[test]
 fn stages_and_prediction() {
-    let device = Device::flex();
     let inputs = golden("inputs");
-    let (images, mask) = (tensor::<4>(&inputs, "images", &device), mask(&inputs));
+    let mask = mask(&inputs);
     for (variant, stats, norm_pix_loss) in variants() {
         let expected = golden(variant);
-        for (execution, kernels) in WAYS {
+        for (execution, kernels, device) in ways() {
+            let images = tensor::<4>(&inputs, "images", &device);
             let fcmae = network(stats, norm_pix_loss, kernels, &device);
             if expected.get("stage0").is_some() {
                 let sites = Sites::masked(&mask, [PATCH, PATCH], execution, &device);
                 let outputs = fcmae.encoder.forward(images.clone(), &sites, None);
                 for (i, features) in outputs[1..].iter().enumerate() {
                     let name = format!("stage{i}");
-                    let what = format!("{variant} {execution:?} {kernels:?} {name}");
+                    let what = format!("{variant} {execution:?} {kernels:?} {device:?} {name}");
                     assert_forward(&values(features.map()), &expected.get(&name).unwrap().values, &what);
                 }
             }
             let pred = fcmae.forward(images.clone(), &mask, execution, Predict::All, None);
             let losses = values(fcmae.patch_loss(images.clone(), pred.clone()));
-            let what = format!("{variant} {execution:?} {kernels:?} patch_loss");
+            let what = format!("{variant} {execution:?} {kernels:?} {device:?} patch_loss");
             assert_forward(&losses, &expected.get("patch_loss").unwrap().values, &what);
             if let Some(golden) = expected.get("pred") {
                 let nchw = values(pred.permute([0, 2, 1]));
-                assert_forward(&nchw, &golden.values, &format!("{variant} {execution:?} {kernels:?} pred"));
+                assert_forward(
+                    &nchw,
+                    &golden.values,
+                    &format!("{variant} {execution:?} {kernels:?} {device:?} pred"),
+                );
             }
         }
     }
@@ -120,15 +129,16 @@ fn stages_and_prediction() {
 
 #[test]
 fn loss_and_every_gradient() {
-    let device = Device::flex().autodiff();
     let inputs = golden("inputs");
-    let (images, mask) = (tensor::<4>(&inputs, "images", &device), mask(&inputs));
+    let mask = mask(&inputs);
     for (variant, stats, norm_pix_loss) in variants() {
         let expected = golden(variant);
-        for (execution, kernels) in WAYS {
+        for (execution, kernels, device) in ways() {
+            let device = device.autodiff();
+            let images = tensor::<4>(&inputs, "images", &device);
             let fcmae = network(stats, norm_pix_loss, kernels, &device);
             let loss = fcmae.loss(images.clone(), &mask, execution, None);
-            let what = format!("{variant} {execution:?} {kernels:?}");
+            let what = format!("{variant} {execution:?} {kernels:?} {device:?}");
             assert_forward(&values(loss.clone()), &expected.get("loss").unwrap().values, &what);
             let gradients = GradientsParams::from_grads(loss.backward(), &fcmae);
             let found = StateDict::of_gradients(&fcmae, &gradients, &official_name);
@@ -144,6 +154,33 @@ fn loss_and_every_gradient() {
     }
 }
 
+/// bf16 keeps 8 bits: single values of a gradient differ by a per cent, its direction hardly.
+#[cfg(feature = "tch")]
+#[test]
+fn bf16_is_close() {
+    let (inputs, expected) = (golden("inputs"), golden("sample_normpix"));
+    let (device, mask) = (host::processors().remove(1).autodiff(), mask(&inputs));
+    let images = tensor::<4>(&inputs, "images", &device);
+    for execution in [Execution::Masked, Execution::Compact] {
+        let kernels = Kernels::Aten.in_precision(host::Precision::Bf16);
+        let fcmae = network(GrnStats::Sample, true, kernels, &device);
+        let loss = fcmae.loss(images.clone(), &mask, execution, None);
+        let (found, golden) = (values(loss.clone())[0], expected.get("loss").unwrap().values[0]);
+        assert!(found != golden && (found - golden).abs() < 0.01 * golden, "{found}, expected {golden}");
+        let gradients = GradientsParams::from_grads(loss.backward(), &fcmae);
+        let found = StateDict::of_gradients(&fcmae, &gradients, &official_name);
+        for (name, entry) in found.iter() {
+            let golden = &expected.get(&format!("grad.{name}")).unwrap().values;
+            let dot =
+                |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            let (a, b): (f64, f64) = (dot(&entry.values, &entry.values), dot(golden, golden));
+            let cosine: f64 = dot(&entry.values, golden) / (a * b).sqrt();
+            assert!(cosine > 0.99, "{execution:?} {name}: cosine {cosine}");
+            assert!((a / b).sqrt().ln().abs() < 0.1, "{execution:?} {name}: length {}", (a / b).sqrt());
+        }
+    }
+}
+
 /// Losses before each of three steps and after the last, from the fixtures' manifest.
 const LOSSES: [(&str, [f32; 4]); 2] = [
     ("sample_normpix", [1.727_184_5, 1.479_151, 1.376_44, 1.304_585]),
@@ -152,9 +189,8 @@ const LOSSES: [(&str, [f32; 4]); 2] = [
 
 fn assert_after_three_steps(decay_grn: bool, prefix: &str) {
     const LR: f64 = 1e-3;
-    let device = Device::flex().autodiff();
     let inputs = golden("inputs");
-    let (images, mask) = (tensor::<4>(&inputs, "images", &device), mask(&inputs));
+    let mask = mask(&inputs);
     for (variant, losses) in LOSSES {
         let expected = golden(variant);
         let names: Vec<_> =
@@ -163,7 +199,9 @@ fn assert_after_three_steps(decay_grn: bool, prefix: &str) {
             continue;
         }
         let stats = if variant.starts_with("batch") { GrnStats::Batch } else { GrnStats::Sample };
-        for (execution, kernels) in WAYS {
+        for (execution, kernels, device) in ways() {
+            let device = device.autodiff();
+            let images = tensor::<4>(&inputs, "images", &device);
             let mut fcmae = network(stats, true, kernels, &device);
             let rule = |name: &str, shape: &[usize]| {
                 let weight_decay = if decays(name, shape, decay_grn) { 0.05 } else { 0.0 };
@@ -190,7 +228,7 @@ fn assert_after_three_steps(decay_grn: bool, prefix: &str) {
                     let error = f64::from((a - b).abs());
                     assert!(
                         error <= 2.0 * LR,
-                        "{variant} {execution:?} {kernels:?} {name}: {a}, expected {b}"
+                        "{variant} {execution:?} {kernels:?} {device:?} {name}: {a}, expected {b}"
                     );
                     beyond += usize::from(error > 2e-5);
                     count += 1;
@@ -198,7 +236,7 @@ fn assert_after_three_steps(decay_grn: bool, prefix: &str) {
             }
             assert!(
                 beyond * 1000 <= count,
-                "{variant} {execution:?} {kernels:?}: {beyond} of {count} beyond 2e-5"
+                "{variant} {execution:?} {kernels:?} {device:?}: {beyond} of {count} beyond 2e-5"
             );
         }
     }

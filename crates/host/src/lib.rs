@@ -1,15 +1,15 @@
 //! Tensors whose values lie in this machine's memory, seen as slices whatever backend holds them.
 //!
 //! Our kernels work on slices. [`HostBackend`] gives them the memory of Flex and of libtorch on the
-//! CPU alike, so that each operation is bound to Burn once.
+//! CPU alike, so that each operation is bound to Burn once. What tch lacks of libtorch is here as well.
 
 mod backend;
+mod precision;
 mod tensor;
 
 #[cfg(feature = "tch")]
-mod libtorch;
+pub mod libtorch;
 
-#[cfg(feature = "tch")]
-pub use crate::libtorch::{cuda_devices, prepare_cuda, set_threads};
 pub use backend::HostBackend;
-pub use tensor::{HostTensor, is_on_host};
+pub use precision::Precision;
+pub use tensor::{HostTensor, is_libtorch, is_on_host, processors};

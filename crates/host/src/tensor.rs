@@ -1,5 +1,7 @@
 //! A tensor on the host without its backend in the type.
 
+#![cfg_attr(feature = "tch", allow(deprecated, reason = "Burn 0.22 is the last with libtorch, and pinned"))]
+
 use burn::backend::flex::FlexTensor;
 #[cfg(feature = "tch")]
 use burn::backend::libtorch::TchTensor;
@@ -17,6 +19,24 @@ pub fn is_on_host(device: &Device) -> bool {
         #[cfg(feature = "tch")]
         DispatchDevice::LibTorch(device) => *device == LibTorchDevice::Cpu,
         DispatchDevice::Autodiff(_) => false,
+    }
+}
+
+/// The devices of this build that compute on this machine's processor, Flex first: what tests run on.
+pub fn processors() -> Vec<Device> {
+    vec![
+        Device::flex(),
+        #[cfg(feature = "tch")]
+        Device::libtorch(),
+    ]
+}
+
+/// Whether libtorch computes on a device.
+pub fn is_libtorch(device: &Device) -> bool {
+    match device.clone().inner().as_dispatch() {
+        #[cfg(feature = "tch")]
+        DispatchDevice::LibTorch(_) => true,
+        _ => false,
     }
 }
 

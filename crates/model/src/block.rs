@@ -3,10 +3,12 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use kernels::block::{Batch, Statistics};
-use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
+#[cfg(feature = "tch")]
+use crate::aten;
 use crate::conv::DepthwiseConv;
+use crate::engine::{Engine, Kernels};
 use crate::grn::{Grn, GrnStats};
 use crate::layer_norm::{EPSILON, LayerNorm};
 use crate::linear::Linear;
@@ -30,18 +32,6 @@ pub struct Block {
     act: Activation,
     #[module(skip)]
     kernels: Kernels,
-}
-
-/// What computes a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kernels {
-    /// Our kernels, as one operation with a handwritten backward pass, where they apply: on the
-    /// CPU, with GELU, in plain and compact execution.
-    #[default]
-    Fused,
-    /// Burn's tensor operations throughout.
-    Reference,
 }
 
 impl Block {
@@ -75,7 +65,12 @@ impl Block {
     /// This is the place where a block chooses its execution: `sites` says which tokens exist and
     /// how the depthwise convolution and GRN see them; everything else works token by token.
     pub fn forward(&self, x: Tensor<3>, sites: &Sites, drop_path: Option<Tensor<3>>) -> Tensor<3> {
-        if let Some(batch) = self.fused_batch(sites) {
+        #[cfg(feature = "tch")]
+        if let Some(spec) = self.aten_spec(&x, sites) {
+            let branch_scale = drop_path.map(aten::primitive);
+            return aten::block(x, self, aten::Spec { branch_scale, ..spec });
+        }
+        if let Some(batch) = self.fused_batch(&x, sites) {
             let branch_scale = drop_path.map(ops::host_values);
             return ops::fused_block(x, self, Batch { branch_scale, ..batch });
         }
@@ -90,7 +85,12 @@ impl Block {
     /// As [`forward`](Self::forward) with every site visible, but only the tokens of the patches
     /// `keep` come out. GRN needs every token, what follows it does not.
     pub fn forward_selected(&self, x: Tensor<3>, sites: &Sites, keep: &Rows) -> Tensor<3> {
-        if let Some(batch) = self.fused_batch(sites) {
+        #[cfg(feature = "tch")]
+        if let Some(spec) = self.aten_spec(&x, sites) {
+            let selected = Some(aten::index(keep.token_indices(sites.patch_sites())));
+            return aten::block(x, self, aten::Spec { selected, ..spec });
+        }
+        if let Some(batch) = self.fused_batch(&x, sites) {
             let selected = Some(keep.host().to_vec());
             return ops::fused_block(x, self, Batch { selected, ..batch });
         }
@@ -99,13 +99,24 @@ impl Block {
     }
 
     /// What the kernels need to know of the batch, if they can compute this block.
-    fn fused_batch(&self, sites: &Sites) -> Option<Batch> {
+    fn fused_batch(&self, x: &Tensor<3>, sites: &Sites) -> Option<Batch> {
         let statistics = match self.grn.stats() {
             GrnStats::Sample => Statistics::Sample,
             GrnStats::Batch => Statistics::Batch,
         };
-        let applies = self.kernels == Kernels::Fused && self.act == Activation::Gelu;
+        let applies = self.kernels.engine(&x.device()) == Engine::Slices && self.act == Activation::Gelu;
         if applies { sites.kernel_batch(statistics) } else { None }
+    }
+
+    /// What libtorch's kernels need to know of the batch, if they compute this block.
+    #[cfg(feature = "tch")]
+    fn aten_spec(&self, x: &Tensor<3>, sites: &Sites) -> Option<aten::Spec> {
+        let device = x.device();
+        let Engine::Aten(precision) = self.kernels.engine(&device) else { return None };
+        let (layout, stats) = (sites.aten_layout(&device), self.grn.stats());
+        let spec =
+            || aten::Spec { layout, stats, kind: aten::kind(precision), selected: None, branch_scale: None };
+        (self.act == Activation::Gelu).then(spec)
     }
 
     /// Everything up to the second linear layer: `[N, T, C]` → `[N, T, 4C]`.

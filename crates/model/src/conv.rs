@@ -5,7 +5,9 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, module};
 use kernels::strided_conv::Order;
 
-use crate::block::Kernels;
+#[cfg(feature = "tch")]
+use crate::aten;
+use crate::engine::{Engine, Kernels};
 use crate::ops;
 use crate::sites::Sites;
 
@@ -44,21 +46,26 @@ impl StridedConv {
     /// Images `[N, in, H, W]` → the tokens `[N, T, out]` of their k×k windows at `sites`, and the
     /// coarser sites that these form.
     pub fn forward_map(&self, images: Tensor<4>, sites: &Sites) -> (Tensor<3>, Sites) {
-        match self.kernels {
-            Kernels::Fused => self.by_kernel(images, sites, Order::Map),
-            Kernels::Reference => self.forward(sites.gather(images), sites),
+        match self.kernels.engine(&images.device()) {
+            Engine::Slices => self.by_kernel(images, sites, Order::Map),
+            _ => self.forward(sites.gather(images), sites),
         }
     }
 
     /// Tokens `[N, T, in]` at `sites` → tokens `[N, T / k², out]` at the coarser sites returned.
     pub fn forward(&self, x: Tensor<3>, sites: &Sites) -> (Tensor<3>, Sites) {
-        if self.kernels == Kernels::Fused {
+        let engine = self.kernels.engine(&x.device());
+        if engine == Engine::Slices {
             return self.by_kernel(x, sites, Order::Tokens);
         }
         let [outputs, inputs, kernel, _] = self.weight.dims();
         let (windows, sites) = sites.windows(x, kernel);
         let weight = self.weight.val().permute([0, 2, 3, 1]);
         let weight = weight.reshape([outputs, kernel * kernel * inputs]);
+        #[cfg(feature = "tch")]
+        if let Engine::Aten(precision) = engine {
+            return (aten::linear(windows, weight, self.bias.val(), aten::kind(precision)), sites);
+        }
         (module::linear(windows, weight.transpose(), Some(self.bias.val())), sites)
     }
 

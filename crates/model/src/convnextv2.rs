@@ -3,10 +3,10 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::block::Kernels;
 use crate::config::{ConfigError, ConvNextV2Config};
 use crate::drop_path::DropPath;
 use crate::encoder::Encoder;
+use crate::engine::Kernels;
 use crate::grn::GrnStats;
 use crate::init::{Init, initialize};
 use crate::layer_norm::{EPSILON, LayerNorm};

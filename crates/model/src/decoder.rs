@@ -3,9 +3,10 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use crate::block::{Block, Kernels};
+use crate::block::Block;
 use crate::config::ConvNextV2Config;
 use crate::conv::StridedConv;
+use crate::engine::Kernels;
 use crate::grn::GrnStats;
 use crate::patch_mask::PatchMask;
 use crate::sites::{Rows, Sites};

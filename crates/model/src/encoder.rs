@@ -3,10 +3,11 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::block::{Block, Kernels};
+use crate::block::Block;
 use crate::config::ConvNextV2Config;
 use crate::conv::StridedConv;
 use crate::drop_path::DropPath;
+use crate::engine::Kernels;
 use crate::grn::GrnStats;
 use crate::layer_norm::{EPSILON, LayerNorm};
 use crate::sites::Sites;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::sites::Sites;
 
 /// Added to the divisor, so that an all-zero map stays zero.
-const EPSILON: f64 = 1e-6;
+pub(crate) const EPSILON: f64 = 1e-6;
 
 /// Over which sites the channel norms of GRN are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -3,7 +3,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, module};
 
-use crate::block::Kernels;
+#[cfg(feature = "tch")]
+use crate::aten;
+use crate::engine::{Engine, Kernels};
 use crate::ops;
 
 /// Epsilon of every norm inside the network (official code; PyTorch's own default is 1e-5).
@@ -41,9 +43,11 @@ impl LayerNorm {
     /// `[…, channels]` → the same.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
-        match self.kernels {
-            Kernels::Fused => ops::layer_norm(x, weight, bias, self.epsilon),
-            Kernels::Reference => module::layer_norm(x, weight, Some(bias), self.epsilon),
+        match self.kernels.engine(&x.device()) {
+            Engine::Slices => ops::layer_norm(x, weight, bias, self.epsilon),
+            #[cfg(feature = "tch")]
+            Engine::Aten(_) => aten::layer_norm(x, weight, bias, self.epsilon),
+            Engine::Tensors => module::layer_norm(x, weight, Some(bias), self.epsilon),
         }
     }
 }

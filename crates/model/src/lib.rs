@@ -8,6 +8,8 @@
 //! Tensors are `[N, C, H, W]` at the borders of the crate and tokens `[N, T, C]` inside.
 
 pub mod activation;
+#[cfg(feature = "tch")]
+mod aten;
 pub mod block;
 pub mod config;
 pub mod conv;
@@ -16,6 +18,7 @@ pub mod cost;
 pub mod decoder;
 pub mod drop_path;
 pub mod encoder;
+pub mod engine;
 pub mod grn;
 pub mod init;
 pub mod layer_norm;
@@ -25,13 +28,13 @@ mod ops;
 pub mod patch_mask;
 pub mod sites;
 
-pub use block::Kernels;
 pub use config::{ConfigError, ConvNextV2Config, Size};
 pub use convnextv2::{
     ConvNextV2Backbone, ConvNextV2ForImageClassification, ConvNextV2Model, ConvNextV2Output,
 };
 pub use decoder::{Decoder, Predict};
 pub use encoder::{Encoder, Features};
+pub use engine::{Engine, Kernels};
 pub use grn::GrnStats;
 pub use names::official_name;
 pub use patch_mask::PatchMask;

@@ -1,58 +1,91 @@
 //! Our kernels as operations of Burn's autodiff: the fused block, the convolution without overlap,
-//! and LayerNorm.
+//! and LayerNorm. They work on the memory of Flex and of libtorch on the CPU.
+
+#![cfg_attr(feature = "tch", allow(deprecated, reason = "Burn 0.22 is the last with libtorch, and pinned"))]
 
 use std::sync::Arc;
 
+#[cfg(feature = "tch")]
+use burn::backend::LibTorch;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
+use host::HostBackend;
 use kernels::block::{self, Batch, Saved, Weights};
 use kernels::strided_conv::{self, Windows};
 use kernels::{Arch, layer_norm};
 
 use crate::block::Block;
 
-/// Input and weights of a block, and how its tokens lie.
-#[derive(ExtensionType)]
-pub(crate) struct BlockArgs<B: Backend> {
-    x: FloatTensor<B>,
-    dwconv: FloatTensor<B>,
-    dwconv_bias: FloatTensor<B>,
-    norm: FloatTensor<B>,
-    norm_bias: FloatTensor<B>,
-    pwconv1: FloatTensor<B>,
-    pwconv1_bias: FloatTensor<B>,
-    gamma: FloatTensor<B>,
-    beta: FloatTensor<B>,
-    pwconv2: FloatTensor<B>,
-    pwconv2_bias: FloatTensor<B>,
-    batch: Arc<Batch>,
-}
+/// The type of a block's arguments: input and weights, and what else there is to know.
+macro_rules! block_args {
+    ($Args:ident, $Spec:ty) => {
+        /// Input and weights of a block, and what else there is to know.
+        #[derive(ExtensionType)]
+        pub(crate) struct $Args<B: Backend> {
+            x: FloatTensor<B>,
+            dwconv: FloatTensor<B>,
+            dwconv_bias: FloatTensor<B>,
+            norm: FloatTensor<B>,
+            norm_bias: FloatTensor<B>,
+            pwconv1: FloatTensor<B>,
+            pwconv1_bias: FloatTensor<B>,
+            gamma: FloatTensor<B>,
+            beta: FloatTensor<B>,
+            pwconv2: FloatTensor<B>,
+            pwconv2_bias: FloatTensor<B>,
+            spec: Arc<$Spec>,
+        }
 
-impl<B: Backend> BlockArgs<B> {
-    fn into_parts(self) -> ([FloatTensor<B>; 11], Arc<Batch>) {
-        let tensors = [
-            self.x,
-            self.dwconv,
-            self.dwconv_bias,
-            self.norm,
-            self.norm_bias,
-            self.pwconv1,
-            self.pwconv1_bias,
-            self.gamma,
-            self.beta,
-            self.pwconv2,
-            self.pwconv2_bias,
-        ];
-        (tensors, self.batch)
-    }
+        impl<B: Backend> $Args<B> {
+            /// Tensors in the order of the fields.
+            fn into_parts(self) -> ([FloatTensor<B>; 11], Arc<$Spec>) {
+                let tensors = [
+                    self.x,
+                    self.dwconv,
+                    self.dwconv_bias,
+                    self.norm,
+                    self.norm_bias,
+                    self.pwconv1,
+                    self.pwconv1_bias,
+                    self.gamma,
+                    self.beta,
+                    self.pwconv2,
+                    self.pwconv2_bias,
+                ];
+                (tensors, self.spec)
+            }
+        }
+
+        impl $Args<Dispatch> {
+            fn new(x: Tensor<3>, block: &Block, spec: $Spec) -> Self {
+                Self {
+                    x: x.into_dispatch(),
+                    dwconv: block.dwconv.weight.val().into_dispatch(),
+                    dwconv_bias: block.dwconv.bias.val().into_dispatch(),
+                    norm: block.norm.weight.val().into_dispatch(),
+                    norm_bias: block.norm.bias.val().into_dispatch(),
+                    pwconv1: block.pwconv1.weight.val().into_dispatch(),
+                    pwconv1_bias: block.pwconv1.bias.val().into_dispatch(),
+                    gamma: block.grn.gamma.val().into_dispatch(),
+                    beta: block.grn.beta.val().into_dispatch(),
+                    pwconv2: block.pwconv2.weight.val().into_dispatch(),
+                    pwconv2_bias: block.pwconv2.bias.val().into_dispatch(),
+                    spec: Arc::new(spec),
+                }
+            }
+        }
+    };
 }
+#[cfg(feature = "tch")]
+pub(crate) use block_args;
+
+block_args!(BlockArgs, Batch);
 
 /// Input, weight `[out, in, k, k]` and bias of a convolution, and where its windows lie.
 #[derive(ExtensionType)]
@@ -73,7 +106,7 @@ pub(crate) struct LayerNormArgs<B: Backend> {
 }
 
 /// Backends with our kernels.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Flex, LibTorch: cfg(feature = "tch"), Autodiff)]
 pub(crate) trait KernelBackend: Backend {
     fn block(#[extension_type] args: BlockArgs<Self>) -> FloatTensor<Self>;
     fn strided_conv(#[extension_type] args: StridedConvArgs<Self>) -> FloatTensor<Self>;
@@ -112,111 +145,109 @@ pub(crate) fn layer_norm<const D: usize>(
 
 /// Tokens `[N, T, C]` through a block by our kernels.
 pub(crate) fn fused_block(x: Tensor<3>, block: &Block, batch: Batch) -> Tensor<3> {
-    Tensor::from_dispatch(<Dispatch as KernelBackend>::block(BlockArgs {
-        x: x.into_dispatch(),
-        dwconv: block.dwconv.weight.val().into_dispatch(),
-        dwconv_bias: block.dwconv.bias.val().into_dispatch(),
-        norm: block.norm.weight.val().into_dispatch(),
-        norm_bias: block.norm.bias.val().into_dispatch(),
-        pwconv1: block.pwconv1.weight.val().into_dispatch(),
-        pwconv1_bias: block.pwconv1.bias.val().into_dispatch(),
-        gamma: block.grn.gamma.val().into_dispatch(),
-        beta: block.grn.beta.val().into_dispatch(),
-        pwconv2: block.pwconv2.weight.val().into_dispatch(),
-        pwconv2_bias: block.pwconv2.bias.val().into_dispatch(),
-        batch: Arc::new(batch),
-    }))
+    Tensor::from_dispatch(<Dispatch as KernelBackend>::block(BlockArgs::new(x, block, batch)))
 }
 
-fn slice(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("contiguous f32")
-}
-
-fn weights(t: &[FlexTensor; 11]) -> Weights<'_> {
+fn weights<B: HostBackend>(t: &[FloatTensor<B>; 11]) -> Weights<'_> {
     Weights {
-        dwconv: slice(&t[1]),
-        dwconv_bias: slice(&t[2]),
-        norm: slice(&t[3]),
-        norm_bias: slice(&t[4]),
-        pwconv1: slice(&t[5]),
-        pwconv1_bias: slice(&t[6]),
-        gamma: slice(&t[7]),
-        beta: slice(&t[8]),
-        pwconv2: slice(&t[9]),
-        pwconv2_bias: slice(&t[10]),
+        dwconv: B::values(&t[1]),
+        dwconv_bias: B::values(&t[2]),
+        norm: B::values(&t[3]),
+        norm_bias: B::values(&t[4]),
+        pwconv1: B::values(&t[5]),
+        pwconv1_bias: B::values(&t[6]),
+        gamma: B::values(&t[7]),
+        beta: B::values(&t[8]),
+        pwconv2: B::values(&t[9]),
+        pwconv2_bias: B::values(&t[10]),
     }
 }
 
-fn output(values: Vec<f32>, batch: &Batch, x: &FlexTensor) -> FlexTensor {
+fn output<B: HostBackend>(values: Vec<f32>, batch: &Batch, x: &FloatTensor<B>) -> FloatTensor<B> {
     let channels = x.shape()[2];
-    FlexTensor::from_data(TensorData::new(values, [batch.samples, batch.tokens_out(), channels]))
+    B::tensor(values, [batch.samples, batch.tokens_out(), channels])
 }
 
-impl KernelBackend for Flex {
-    fn block(args: BlockArgs<Self>) -> FlexTensor {
-        let (tensors, batch) = args.into_parts();
-        let t = tensors.map(|tensor| tensor.to_contiguous());
-        output(block::infer(Arch::new(), &batch, &weights(&t), slice(&t[0])), &batch, &t[0])
-    }
-
-    fn strided_conv(args: StridedConvArgs<Self>) -> FlexTensor {
-        let t = [args.x, args.weight, args.bias].map(|tensor| tensor.to_contiguous());
-        strided_conv_forward(&t, &args.windows)
-    }
-
-    fn layer_norm(args: LayerNormArgs<Self>) -> FlexTensor {
-        let t = [args.x, args.weight, args.bias].map(|tensor| tensor.to_contiguous());
-        layer_norm_forward(&t, args.epsilon).0
-    }
+fn infer_block<B: HostBackend>(batch: &Batch, t: &[FloatTensor<B>; 11]) -> FloatTensor<B> {
+    let y = block::infer(Arch::new(), batch, &weights::<B>(t), B::values(&t[0]));
+    output::<B>(y, batch, &t[0])
 }
 
-fn strided_conv_forward([x, weight, bias]: &[FlexTensor; 3], windows: &Windows) -> FlexTensor {
-    let y = strided_conv::forward(windows, slice(x), slice(weight), slice(bias));
-    let shape = [windows.samples, windows.rows(), bias.shape()[0]];
-    FlexTensor::from_data(TensorData::new(y, shape))
+fn strided_conv_forward<B: HostBackend>(
+    [x, weight, bias]: &[FloatTensor<B>; 3],
+    windows: &Windows,
+) -> FloatTensor<B> {
+    let y = strided_conv::forward(windows, B::values(x), B::values(weight), B::values(bias));
+    B::tensor(y, [windows.samples, windows.rows(), bias.shape()[0]])
 }
 
-fn layer_norm_forward([x, weight, bias]: &[FlexTensor; 3], epsilon: f64) -> (FlexTensor, layer_norm::Saved) {
-    let (x_values, epsilon) = (slice(x), epsilon as f32);
-    let (y, saved) = layer_norm::layer(Arch::new(), x_values, slice(weight), slice(bias), epsilon);
-    (FlexTensor::from_data(TensorData::new(y, x.shape())), saved)
+fn layer_norm_forward<B: HostBackend>(
+    [x, weight, bias]: &[FloatTensor<B>; 3],
+    epsilon: f64,
+) -> (FloatTensor<B>, layer_norm::Saved) {
+    let [values, weight, bias] = [x, weight, bias].map(B::values);
+    let (y, saved) = layer_norm::layer(Arch::new(), values, weight, bias, epsilon as f32);
+    (B::tensor(y, x.shape()), saved)
 }
+
+/// The operations of a backend without autodiff.
+macro_rules! without_autodiff {
+    ($Backend:ty) => {
+        impl KernelBackend for $Backend {
+            fn block(args: BlockArgs<Self>) -> FloatTensor<Self> {
+                let (tensors, batch) = args.into_parts();
+                infer_block::<Self>(&batch, &tensors.map(Self::contiguous))
+            }
+
+            fn strided_conv(args: StridedConvArgs<Self>) -> FloatTensor<Self> {
+                let t = [args.x, args.weight, args.bias].map(Self::contiguous);
+                strided_conv_forward::<Self>(&t, &args.windows)
+            }
+
+            fn layer_norm(args: LayerNormArgs<Self>) -> FloatTensor<Self> {
+                let t = [args.x, args.weight, args.bias].map(Self::contiguous);
+                layer_norm_forward::<Self>(&t, args.epsilon).0
+            }
+        }
+    };
+}
+
+without_autodiff!(Flex);
+#[cfg(feature = "tch")]
+without_autodiff!(LibTorch);
 
 #[derive(Debug)]
 struct BlockBackward;
 
 /// What the forward pass leaves for the backward pass.
 #[derive(Debug, Clone)]
-struct State {
-    tensors: [FlexTensor; 11],
+struct State<T> {
+    tensors: [T; 11],
     saved: Arc<Saved>,
     batch: Arc<Batch>,
 }
 
-impl<C: CheckpointStrategy> KernelBackend for Autodiff<Flex, C> {
+impl<B: HostBackend, C: CheckpointStrategy> KernelBackend for Autodiff<B, C> {
     fn block(args: BlockArgs<Self>) -> FloatTensor<Self> {
         let (tensors, batch) = args.into_parts();
         let nodes = tensors.each_ref().map(|tensor| tensor.node());
-        let t = tensors.map(|tensor| tensor.into_primitive().to_contiguous());
-        match BlockBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        let t = tensors.map(|tensor| B::contiguous(tensor.into_primitive()));
+        match Backward::<B, 11>::prepare::<C>(BlockBackward, nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let (y, saved) = block::forward(Arch::new(), &batch, &weights(&t), slice(&t[0]));
-                let y = output(y, &batch, &t[0]);
+                let (y, saved) = block::forward(Arch::new(), &batch, &weights::<B>(&t), B::values(&t[0]));
+                let y = output::<B>(y, &batch, &t[0]);
                 prep.finish(State { tensors: t, saved: Arc::new(saved), batch }, y)
             }
-            OpsKind::UnTracked(prep) => {
-                let y = block::infer(Arch::new(), &batch, &weights(&t), slice(&t[0]));
-                prep.finish(output(y, &batch, &t[0]))
-            }
+            OpsKind::UnTracked(prep) => prep.finish(infer_block::<B>(&batch, &t)),
         }
     }
 
     fn strided_conv(args: StridedConvArgs<Self>) -> FloatTensor<Self> {
         let (tensors, windows) = ([args.x, args.weight, args.bias], args.windows);
         let nodes = tensors.each_ref().map(|tensor| tensor.node());
-        let t = tensors.map(|tensor| tensor.into_primitive().to_contiguous());
-        let y = strided_conv_forward(&t, &windows);
-        match StridedConvBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        let t = tensors.map(|tensor| B::contiguous(tensor.into_primitive()));
+        let y = strided_conv_forward::<B>(&t, &windows);
+        match Backward::<B, 3>::prepare::<C>(StridedConvBackward, nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((t, windows), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -225,9 +256,9 @@ impl<C: CheckpointStrategy> KernelBackend for Autodiff<Flex, C> {
     fn layer_norm(args: LayerNormArgs<Self>) -> FloatTensor<Self> {
         let tensors = [args.x, args.weight, args.bias];
         let nodes = tensors.each_ref().map(|tensor| tensor.node());
-        let t = tensors.map(|tensor| tensor.into_primitive().to_contiguous());
-        let (y, saved) = layer_norm_forward(&t, args.epsilon);
-        match LayerNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        let t = tensors.map(|tensor| B::contiguous(tensor.into_primitive()));
+        let (y, saved) = layer_norm_forward::<B>(&t, args.epsilon);
+        match Backward::<B, 3>::prepare::<C>(LayerNormBackward, nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((t, Arc::new(saved)), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -235,15 +266,15 @@ impl<C: CheckpointStrategy> KernelBackend for Autodiff<Flex, C> {
 }
 
 /// Registers the gradients of those parents that want one.
-fn register<const N: usize>(
+fn register<B: HostBackend, const N: usize>(
     parents: [Option<NodeId>; N],
-    tensors: &[FlexTensor; N],
+    tensors: &[FloatTensor<B>; N],
     values: impl IntoIterator<Item = Option<Vec<f32>>>,
     gradients: &mut Gradients,
 ) {
     for ((parent, tensor), values) in parents.into_iter().zip(tensors).zip(values) {
         if let (Some(id), Some(values)) = (parent, values) {
-            gradients.register::<Flex>(id, FlexTensor::from_data(TensorData::new(values, tensor.shape())));
+            gradients.register::<B>(id, B::tensor(values, tensor.shape()));
         }
     }
 }
@@ -251,17 +282,17 @@ fn register<const N: usize>(
 #[derive(Debug)]
 struct StridedConvBackward;
 
-impl Backward<Flex, 3> for StridedConvBackward {
-    type State = ([FlexTensor; 3], Arc<Windows>);
+impl<B: HostBackend> Backward<B, 3> for StridedConvBackward {
+    type State = ([FloatTensor<B>; 3], Arc<Windows>);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let dy = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let dy = B::contiguous(gradients.consume::<B>(&ops.node));
         let (tensors, windows) = &ops.state;
         let [x, weight, bias] = tensors;
         let (wants_dx, outputs) = (ops.parents[0].is_some(), bias.shape()[0]);
-        let (dx, dw, db) =
-            strided_conv::backward(windows, slice(x), slice(weight), slice(&dy), outputs, wants_dx);
-        register(
+        let [x, weight, dy] = [x, weight, &dy].map(B::values);
+        let (dx, dw, db) = strided_conv::backward(windows, x, weight, dy, outputs, wants_dx);
+        register::<B, 3>(
             ops.parents.map(|parent| parent.map(|node| node.id)),
             tensors,
             [dx, Some(dw), Some(db)],
@@ -273,25 +304,31 @@ impl Backward<Flex, 3> for StridedConvBackward {
 #[derive(Debug)]
 struct LayerNormBackward;
 
-impl Backward<Flex, 3> for LayerNormBackward {
-    type State = ([FlexTensor; 3], Arc<layer_norm::Saved>);
+impl<B: HostBackend> Backward<B, 3> for LayerNormBackward {
+    type State = ([FloatTensor<B>; 3], Arc<layer_norm::Saved>);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let dy = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let dy = B::contiguous(gradients.consume::<B>(&ops.node));
         let (tensors, saved) = &ops.state;
-        let values = layer_norm::layer_backward(Arch::new(), saved, slice(&tensors[1]), slice(&dy));
-        register(ops.parents.map(|parent| parent.map(|node| node.id)), tensors, values.map(Some), gradients);
+        let values = layer_norm::layer_backward(Arch::new(), saved, B::values(&tensors[1]), B::values(&dy));
+        register::<B, 3>(
+            ops.parents.map(|parent| parent.map(|node| node.id)),
+            tensors,
+            values.map(Some),
+            gradients,
+        );
     }
 }
 
-impl Backward<Flex, 11> for BlockBackward {
-    type State = State;
+impl<B: HostBackend> Backward<B, 11> for BlockBackward {
+    type State = State<FloatTensor<B>>;
 
-    fn backward(self, ops: Ops<State, 11>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let dy = gradients.consume::<Flex>(&ops.node).to_contiguous();
+    fn backward(self, ops: Ops<Self::State, 11>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let dy = B::contiguous(gradients.consume::<B>(&ops.node));
         let State { tensors: t, saved, batch } = &ops.state;
-        let (dx, dw) = block::backward(Arch::new(), batch, &weights(t), slice(&t[0]), saved, slice(&dy));
-        register(
+        let (x, dy) = (B::values(&t[0]), B::values(&dy));
+        let (dx, dw) = block::backward(Arch::new(), batch, &weights::<B>(t), x, saved, dy);
+        register::<B, 11>(
             ops.parents.map(|parent| parent.map(|node| node.id)),
             t,
             std::iter::once(dx).chain(dw.into_array()).map(Some),

@@ -15,6 +15,8 @@ use kernels::block::{Batch, Statistics};
 use kernels::strided_conv::{Order, Windows};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "tch")]
+use crate::aten;
 use crate::patch_mask::PatchMask;
 
 /// How the encoder runs on a masked image; the results are the same.
@@ -37,6 +39,8 @@ pub struct Sites {
     /// Sites of a patch: rows, columns.
     patch: [usize; 2],
     shown: Shown,
+    #[cfg(feature = "tch")]
+    map_rows: aten::MapRows,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +83,14 @@ impl Rows {
         &self.host
     }
 
+    /// Flat indices of the tokens of picked patches, where every patch has `sites` of them.
+    #[cfg(feature = "tch")]
+    pub(crate) fn token_indices(&self, sites: usize) -> Tensor<1, Int> {
+        let within = Tensor::<1, Int>::arange(0..sites as i64, &self.indices.device());
+        let first = self.indices.clone().reshape([-1, 1]) * sites as i64;
+        (first + within.reshape([1, -1])).reshape([-1])
+    }
+
     /// Keeps the tokens of picked patches: `[N, L·s, C]` → `[N, picked·s, C]`, where every patch
     /// has s tokens.
     pub fn select(&self, x: Tensor<3>) -> Tensor<3> {
@@ -103,14 +115,25 @@ impl Rows {
 }
 
 impl Sites {
+    fn new(batch: usize, grid: [usize; 2], patch: [usize; 2], shown: Shown) -> Self {
+        Self {
+            batch,
+            grid,
+            patch,
+            shown,
+            #[cfg(feature = "tch")]
+            map_rows: aten::MapRows::default(),
+        }
+    }
+
     /// Every site of an N × `[height, width]` map.
     pub fn all(batch: usize, map: [usize; 2]) -> Self {
-        Self { batch, grid: [1, 1], patch: map, shown: Shown::All }
+        Self::new(batch, [1, 1], map, Shown::All)
     }
 
     /// Every site of a map of `grid` patches of `patch` sites, in patch order.
     pub fn all_patches(batch: usize, grid: [usize; 2], patch: [usize; 2]) -> Self {
-        Self { batch, grid, patch, shown: Shown::All }
+        Self::new(batch, grid, patch, Shown::All)
     }
 
     /// The visible sites of a masked map whose patches have `patch` sites each.
@@ -122,12 +145,18 @@ impl Sites {
                 Shown::Masked(rows.spread(Tensor::ones([mask.batch(), rows.picked, 1], device)))
             }
         };
-        Self { batch: mask.batch(), grid: mask.grid(), patch, shown }
+        Self::new(mask.batch(), mask.grid(), patch, shown)
     }
 
     /// Sites of the whole map, existing or not: rows, columns.
     pub fn map(&self) -> [usize; 2] {
         [self.grid[0] * self.patch[0], self.grid[1] * self.patch[1]]
+    }
+
+    /// Tokens of an existing patch.
+    #[cfg(feature = "tch")]
+    pub(crate) fn patch_sites(&self) -> usize {
+        self.patch[0] * self.patch[1]
     }
 
     /// Which tokens exist, for kernels that read memory; none when hidden ones exist too.
@@ -151,10 +180,32 @@ impl Sites {
         Windows { samples, grid, patch, visible, channels, kernel, order }
     }
 
+    /// How the tokens lie, for libtorch's kernels.
+    #[cfg(feature = "tch")]
+    pub(crate) fn aten_layout(&self, device: &Device) -> aten::Layout {
+        let (patches, [height, width]) = (self.grid[0] * self.grid[1], self.map());
+        let every_patch = || Tensor::arange(0..(self.batch * patches) as i64, device);
+        let rows = match &self.shown {
+            Shown::Compact(rows) => Some(self.map_rows.get(|| rows.indices.clone(), self.grid, self.patch)),
+            // One patch, or patches of one site: the order of the tokens is that of the map.
+            _ if patches == 1 || self.patch == [1, 1] => None,
+            _ => Some(self.map_rows.get(every_patch, self.grid, self.patch)),
+        };
+        let keep = match &self.shown {
+            Shown::Masked(keep) => {
+                let sites = self.patch[0] * self.patch[1];
+                let keep = keep.clone().repeat_dim(2, sites).reshape([self.batch, patches * sites, 1]);
+                Some(aten::primitive(keep))
+            }
+            Shown::All | Shown::Compact(_) => None,
+        };
+        aten::Layout { map: [self.batch, height, width].map(|n| n as i64), rows, keep }
+    }
+
     /// The sites that k×k windows form; rows and columns that fill no window are left out, as in a
     /// convolution without padding.
     pub(crate) fn coarser(&self, k: usize) -> Self {
-        Self { patch: self.patch.map(|sites| sites / k), ..self.clone() }
+        Self::new(self.batch, self.grid, self.patch.map(|sites| sites / k), self.shown.clone())
     }
 
     /// Patches of which tokens exist, per sample.

@@ -9,7 +9,8 @@ use std::path::Path;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use model::{
-    ConvNextV2Backbone, ConvNextV2Config, ConvNextV2ForImageClassification, ConvNextV2Model, official_name,
+    ConvNextV2Backbone, ConvNextV2Config, ConvNextV2ForImageClassification, ConvNextV2Model, Kernels,
+    official_name,
 };
 use trainer::StateDict;
 
@@ -32,17 +33,25 @@ fn config() -> ConvNextV2Config {
     }
 }
 
-fn classifier(dict: &StateDict, device: &Device) -> ConvNextV2ForImageClassification {
+fn classifier(dict: &StateDict, kernels: Kernels, device: &Device) -> ConvNextV2ForImageClassification {
     let mut parameters = StateDict::default();
     for (name, entry) in dict.iter() {
         if let Some(name) = name.strip_prefix("param.") {
             parameters.insert(name.to_owned(), entry.clone());
         }
     }
-    let fresh = ConvNextV2ForImageClassification::new(&config(), 0, device).unwrap();
+    let fresh = ConvNextV2ForImageClassification::new(&config(), 0, device).unwrap().with_kernels(kernels);
     let (classifier, report) = parameters.apply_to(fresh, &official_name);
     report.require_complete().unwrap();
     classifier
+}
+
+/// All kernels of every device.
+fn ways() -> Vec<(Kernels, Device)> {
+    let devices = host::processors().into_iter();
+    devices
+        .flat_map(|device| Kernels::all_on(&device).map(move |kernels| (kernels, device.clone())))
+        .collect()
 }
 
 fn assert_close<const D: usize>(found: Tensor<D>, expected: &[f32]) {
@@ -66,9 +75,13 @@ fn smoothed_loss(logits: Tensor<2>, labels: &[f32]) -> Tensor<1> {
 
 #[test]
 fn features_and_logits() {
-    let (dict, device) = (golden(), Device::flex());
-    let classifier = classifier(&dict, &device);
-    let images = tensor::<4>(&dict, "images", &device);
+    let dict = golden();
+    ways().into_iter().for_each(|(kernels, device)| check_forward(&dict, kernels, &device));
+}
+
+fn check_forward(dict: &StateDict, kernels: Kernels, device: &Device) {
+    let classifier = classifier(dict, kernels, device);
+    let images = tensor::<4>(dict, "images", device);
     let output = classifier.convnextv2.forward(images.clone(), true, None);
     assert_close(output.pooler_output, &dict.get("features").unwrap().values);
     assert_close(classifier.forward(images, None), &dict.get("logits").unwrap().values);
@@ -79,9 +92,13 @@ fn features_and_logits() {
 
 #[test]
 fn loss_and_every_gradient() {
-    let (dict, device) = (golden(), Device::flex().autodiff());
-    let classifier = classifier(&dict, &device);
-    let logits = classifier.forward(tensor::<4>(&dict, "images", &device), None);
+    let dict = golden();
+    ways().into_iter().for_each(|(kernels, device)| check_gradients(&dict, kernels, &device.autodiff()));
+}
+
+fn check_gradients(dict: &StateDict, kernels: Kernels, device: &Device) {
+    let classifier = classifier(dict, kernels, device);
+    let logits = classifier.forward(tensor::<4>(dict, "images", device), None);
     let loss = smoothed_loss(logits, &dict.get("labels").unwrap().values);
     assert_close(loss.clone(), &dict.get("loss.label_smoothing_0.1").unwrap().values);
     let gradients = GradientsParams::from_grads(loss.backward(), &classifier);

@@ -77,6 +77,14 @@ fn encoder(stats: GrnStats, kernels: Kernels, device: &Device) -> Encoder {
     Encoder::zeros(&config(), stats, kernels, device).map(&mut Perturb(0))
 }
 
+/// All kernels of every device.
+fn ways() -> Vec<(Kernels, Device)> {
+    let devices = host::processors().into_iter();
+    devices
+        .flat_map(|device| Kernels::all_on(&device).map(move |kernels| (kernels, device.clone())))
+        .collect()
+}
+
 /// Maps of stem and stages, and every gradient of a fixed functional of them.
 fn run(encoder: &Encoder, images: Tensor<4>, sites: &Sites) -> (Vec<Vec<f32>>, BTreeMap<String, Vec<f32>>) {
     let features = encoder.forward(images.clone(), sites, None);
@@ -115,32 +123,32 @@ fn assert_same(a: &Encoder, images: &Tensor<4>, first: &Sites, second: &Sites) {
 
 #[test]
 fn compact_equals_masked_on_a_non_square_image_of_five_channels() {
-    let device = Device::flex().autodiff();
-    let images = tensor([2, 5, 32, 48], 7, &device);
-    for (stats, kernels) in [
-        (GrnStats::Sample, Kernels::Reference),
-        (GrnStats::Batch, Kernels::Reference),
-        (GrnStats::Sample, Kernels::Fused),
-    ] {
-        let encoder = encoder(stats, kernels, &device);
-        // 16-pixel patches keep 2×2 sites in the last stage, 8-pixel patches keep one.
-        for (side, visible) in
-            [(16, vec![vec![5, 0], vec![1, 2]]), (8, vec![vec![0, 7, 8, 23], vec![3, 4, 5, 13]])]
-        {
-            let mask = PatchMask::new([32 / side, 48 / side], visible).unwrap();
-            let sites = |execution| Sites::masked(&mask, [side, side], execution, &device);
-            assert_same(&encoder, &images, &sites(Execution::Masked), &sites(Execution::Compact));
-        }
+    for (kernels, device) in ways() {
+        compact_equals_masked(GrnStats::Sample, kernels, &device.autodiff());
+    }
+    compact_equals_masked(GrnStats::Batch, Kernels::Reference, &Device::flex().autodiff());
+}
+
+fn compact_equals_masked(stats: GrnStats, kernels: Kernels, device: &Device) {
+    let images = tensor([2, 5, 32, 48], 7, device);
+    let encoder = encoder(stats, kernels, device);
+    // 16-pixel patches keep 2×2 sites in the last stage, 8-pixel patches keep one.
+    for (side, visible) in
+        [(16, vec![vec![5, 0], vec![1, 2]]), (8, vec![vec![0, 7, 8, 23], vec![3, 4, 5, 13]])]
+    {
+        let mask = PatchMask::new([32 / side, 48 / side], visible).unwrap();
+        let sites = |execution| Sites::masked(&mask, [side, side], execution, device);
+        assert_same(&encoder, &images, &sites(Execution::Masked), &sites(Execution::Compact));
     }
 }
 
 #[test]
 fn all_three_are_equal_when_everything_is_visible() {
-    let device = Device::flex().autodiff();
-    let images = tensor([2, 5, 32, 16], 8, &device);
     let mask = PatchMask::new([4, 2], vec![(0..8).collect(), (0..8).collect()]).unwrap();
     let plain = Sites::all(2, [32, 16]);
-    for kernels in [Kernels::Reference, Kernels::Fused] {
+    for (kernels, device) in ways() {
+        let device = device.autodiff();
+        let images = tensor([2, 5, 32, 16], 8, &device);
         let encoder = encoder(GrnStats::Sample, kernels, &device);
         for execution in [Execution::Masked, Execution::Compact] {
             assert_same(&encoder, &images, &plain, &Sites::masked(&mask, [8, 8], execution, &device));

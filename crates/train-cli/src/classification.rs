@@ -120,6 +120,7 @@ impl Data {
             workers: section.workers,
             max_corrupt: section.max_corrupt,
             normalize: normalize(section, channels)?,
+            raw: false,
             erase: Some(RandomErasing { probability: config.augment.random_erasing }),
             shard,
         };
@@ -162,6 +163,7 @@ pub(crate) fn evaluation_loader(
         workers: section.workers,
         max_corrupt: 0,
         normalize: normalize(section, channels)?,
+        raw: false,
         erase: None,
         shard,
     };

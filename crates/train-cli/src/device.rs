@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn::tensor::Device;
+use host::Precision;
+use model::activation::Activation;
+use model::{ConvNextV2Config, Engine, Kernels};
 
 /// How the other kind of build is made.
 #[cfg(not(feature = "tch"))]
@@ -110,10 +113,11 @@ impl DeviceName {
     #[allow(deprecated, reason = "Burn 0.22 is the last release with libtorch, and is pinned")]
     pub(crate) fn device(self) -> Result<Device> {
         match self {
-            Self::Auto if host::cuda_devices() > 0 => cuda(0),
+            Self::Auto if host::libtorch::cuda_devices() > 0 => cuda(0),
             Self::Auto | Self::Cpu => Ok(Device::flex()),
             Self::LibTorch => {
-                host::set_threads(rayon::current_num_threads());
+                // Our kernels use the cores; threads of libtorch would wait for each other beside them.
+                host::libtorch::set_threads(1);
                 Ok(Device::libtorch())
             }
             Self::LibTorchCuda(index) => cuda(index.unwrap_or(0)),
@@ -132,21 +136,56 @@ fn for_every_process() -> usize {
 #[cfg(feature = "tch")]
 #[allow(deprecated, reason = "Burn 0.22 is the last release with libtorch, and is pinned")]
 fn cuda(index: usize) -> Result<Device> {
-    match host::cuda_devices() {
-        0 => anyhow::bail!(
+    match host::libtorch::cuda_devices() {
+        0 => bail!(
             "--device libtorch:cuda:{index}: libtorch sees no GPU. Either the machine has none (nvidia-smi \
              lists them), its driver is too old for this libtorch, or libtorch was installed without CUDA: \
              scripts/setup_libtorch.sh --cuda && cargo build --release --features tch"
         ),
-        count if index >= count => anyhow::bail!(
-            "--device libtorch:cuda:{index}: this machine's GPUs have the numbers 0 to {}",
-            count - 1
-        ),
+        count if index >= count => {
+            bail!("--device libtorch:cuda:{index}: this machine's GPUs have the numbers 0 to {}", count - 1)
+        }
         _ => {
-            host::prepare_cuda();
+            host::libtorch::prepare_cuda();
             Ok(Device::libtorch_cuda(index))
         }
     }
+}
+
+/// What computes a network in training, where device and settings allow it.
+///
+/// # Errors
+/// Kernels or a precision that the device does not have.
+pub(crate) fn kernels_on(
+    device: &Device,
+    kernels: Kernels,
+    precision: Precision,
+    model: &ConvNextV2Config,
+) -> Result<Kernels> {
+    if kernels == Kernels::Aten && !host::is_libtorch(device) {
+        bail!("model.kernels = \"aten\" are libtorch's: --device libtorch or libtorch:cuda:0");
+    }
+    let kernels = kernels.in_precision(precision);
+    #[cfg(feature = "tch")]
+    if host::is_libtorch(device) && kernels.engine(device) != Engine::Slices {
+        host::libtorch::set_threads(rayon::current_num_threads());
+    }
+    if kernels.engine(device).precision() != precision {
+        bail!(
+            "train.precision = \"bf16\" takes a GPU (--device libtorch:cuda:0) and model.kernels = \"fused\"; \
+             on a processor, and by Burn's operations, networks are trained in f32"
+        );
+    }
+    if precision == Precision::Bf16 && model.hidden_act != Activation::Gelu {
+        bail!("train.precision = \"bf16\" takes model.hidden_act = \"gelu\"; other blocks know f32 only");
+    }
+    Ok(kernels)
+}
+
+/// Whether the device is to normalise images: it does not wait for the processor then, and gets a
+/// quarter of the bytes.
+pub(crate) fn normalizes(kernels: Kernels, device: &Device) -> bool {
+    !matches!(kernels.engine(device), Engine::Slices | Engine::Tensors)
 }
 
 #[cfg(test)]
@@ -165,6 +204,18 @@ mod tests {
             assert!(error.contains(hint), "{text}: {error}");
         }
         assert!("libtorch:cuda:x".parse::<DeviceName>().unwrap_err().contains("whole number"));
+    }
+
+    #[test]
+    fn bf16_on_a_processor_is_refused() {
+        let (device, model) = (Device::flex(), ConvNextV2Config::default());
+        let on = |kernels, precision| kernels_on(&device, kernels, precision, &model);
+        assert_eq!(on(Kernels::Fused, Precision::F32).unwrap(), Kernels::Fused);
+        for kernels in [Kernels::Fused, Kernels::Reference] {
+            let error = on(kernels, Precision::Bf16).unwrap_err().to_string();
+            assert!(error.contains("libtorch:cuda:0"), "{error}");
+        }
+        assert!(on(Kernels::Aten, Precision::F32).unwrap_err().to_string().contains("aten"));
     }
 
     #[cfg(not(feature = "tch"))]

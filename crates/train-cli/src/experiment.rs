@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use data::rng::{Stream, rng};
 use data::transform::{EvalTransform, Normalize, RandomResizedCrop, TrainTransform};
 use data::{Batch, ImageSource, Labels, Loader, LoaderConfig, Shard, Split, Transform};
@@ -14,6 +14,8 @@ use model::{ConvNextV2Config, Execution, official_name};
 use trainer::{Objective, ParameterGroup, ParameterRule, Plan, TrainError, decays, parameter_groups};
 
 use crate::config::{DataSection, PretrainConfig};
+use crate::upload::batch_to_device;
+pub(crate) use crate::upload::to_device;
 
 /// Images on a progress picture.
 const PICTURES: usize = 8;
@@ -25,7 +27,8 @@ pub(crate) struct Data {
 }
 
 /// Opens the data of an experiment.
-pub(crate) fn open_data(config: &PretrainConfig, channels: usize, shard: Shard) -> Result<Data> {
+/// `raw`: the device normalises.
+pub(crate) fn open_data(config: &PretrainConfig, channels: usize, raw: bool, shard: Shard) -> Result<Data> {
     let section = &config.data;
     let path = section
         .path
@@ -52,6 +55,7 @@ pub(crate) fn open_data(config: &PretrainConfig, channels: usize, shard: Shard) 
             workers: section.workers,
             max_corrupt: section.max_corrupt,
             normalize: normalize(section, channels)?,
+            raw,
             erase: None,
             shard,
         },
@@ -79,11 +83,6 @@ pub(crate) fn normalize(section: &DataSection, channels: usize) -> Result<Normal
         );
     }
     Ok(normalize)
-}
-
-/// Images `[N, C, H, W]` on a device.
-pub(crate) fn to_device(values: Vec<f32>, shape: [usize; 4], device: &Device) -> Tensor<4> {
-    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 /// FCMAE on batches of images.
@@ -162,7 +161,7 @@ impl Objective for Pretraining {
             let streams = batch.indices.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
             DropPath::sample(&self.drop_path_rates, streams, &self.device)
         });
-        let images = to_device(batch.images, batch.shape, &self.device);
+        let images = batch_to_device(batch, &self.normalize, &self.device);
         Ok(model.loss(images, &mask, self.execution, drop_path.as_ref()))
     }
 

@@ -9,6 +9,7 @@ mod device;
 mod experiment;
 mod plan;
 mod run;
+mod upload;
 mod world;
 
 use std::process::ExitCode;

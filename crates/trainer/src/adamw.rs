@@ -1,12 +1,14 @@
 //! AdamW with PyTorch's arithmetic, updating in place.
 
-use burn::backend::Flex;
-use burn::backend::flex::FlexTensor;
 use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::store::burn_pack::Scalar;
 use burn::tensor::{Device, Tensor};
+use host::{HostTensor, is_on_host};
 use kernels::Arch;
 use rayon::prelude::*;
+
+#[cfg(feature = "tch")]
+use crate::adamw_libtorch::by_aten;
 
 /// Elements that a thread updates at a time.
 const CHUNK: usize = 1 << 14;
@@ -24,7 +26,7 @@ pub struct AdamWConfig {
 /// bias-corrected update.
 ///
 /// Burn's own optimizer allocates several temporaries a parameter; this one makes a single pass
-/// over memory on Flex and takes tensor operations elsewhere.
+/// over memory on the host and takes tensor operations elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
     /// Shared settings.
@@ -103,10 +105,18 @@ impl Optimizer for AdamW {
         });
         let steps = steps + 1;
         let factors = self.factors(lr, steps);
-        let (weight, first, second) = match on_flex([&weight, &gradient, &first, &second]) {
-            true => in_place(&factors, weight, &gradient, first, second),
-            false => by_tensors(&factors, weight, gradient, first, second),
-        };
+        if [&weight, &gradient, &first, &second].iter().all(|tensor| is_on_host(&tensor.device())) {
+            let [mut weight, mut first, mut second] = [weight, first, second].map(on_host);
+            in_place(&factors, &mut weight, &on_host(gradient), [&mut first, &mut second]);
+            let [weight, first, second] = [weight, first, second].map(HostTensor::into_tensor);
+            return (weight, Some(Moments { first, second, steps }));
+        }
+        #[cfg(feature = "tch")]
+        if host::is_libtorch(&weight.device()) {
+            let (weight, moments) = by_aten(self, lr, weight, gradient, Moments { first, second, steps });
+            return (weight, Some(moments));
+        }
+        let (weight, first, second) = by_tensors(&factors, weight, gradient, first, second);
         (weight, Some(Moments { first, second, steps }))
     }
 
@@ -116,27 +126,15 @@ impl Optimizer for AdamW {
     }
 }
 
-fn on_flex<const D: usize>(tensors: [&Tensor<D>; 4]) -> bool {
-    tensors.into_iter().all(|tensor| tensor.clone().try_into_primitive::<Flex>().is_ok())
+fn on_host<const D: usize>(tensor: Tensor<D>) -> HostTensor {
+    HostTensor::new(tensor).expect("checked to be on the host; optimizers get tensors without autodiff")
 }
 
 /// One pass over memory. Every buffer that nobody else holds is updated where it lies.
-fn in_place<const D: usize>(
-    f: &Factors,
-    weight: Tensor<D>,
-    gradient: &Tensor<D>,
-    first: Tensor<D>,
-    second: Tensor<D>,
-) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
-    let [mut weight, mut first, mut second] = [weight, first, second].map(flex);
-    let gradient = flex(gradient.clone());
-    let elements = gradient.as_slice::<f32>().expect("a contiguous f32 tensor");
-    let weights = weight.storage_mut::<f32>().par_chunks_mut(CHUNK);
-    let moments = first
-        .storage_mut::<f32>()
-        .par_chunks_mut(CHUNK)
-        .zip(second.storage_mut::<f32>().par_chunks_mut(CHUNK));
-    weights.zip(elements.par_chunks(CHUNK)).zip(moments).for_each(
+fn in_place(f: &Factors, weight: &mut HostTensor, gradient: &HostTensor, moments: [&mut HostTensor; 2]) {
+    let [first, second] = moments.map(|moment| moment.values_mut().par_chunks_mut(CHUNK));
+    let weights = weight.values_mut().par_chunks_mut(CHUNK);
+    weights.zip(gradient.values().par_chunks(CHUNK)).zip(first.zip(second)).for_each(
         |((weights, elements), (first, second))| {
             Arch::new().dispatch(
                 #[inline(always)]
@@ -151,12 +149,6 @@ fn in_place<const D: usize>(
             );
         },
     );
-    let tensor = |t: FlexTensor| Tensor::from_primitive::<Flex>(t);
-    (tensor(weight), tensor(first), tensor(second))
-}
-
-fn flex<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
-    tensor.try_into_primitive::<Flex>().expect("checked to be on Flex").to_contiguous()
 }
 
 fn by_tensors<const D: usize>(
@@ -202,35 +194,55 @@ mod tests {
 
     #[test]
     fn both_paths_equal_the_published_algorithm() {
-        let device = Device::flex();
-        let tensor = |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [5]), &device);
-        let adamw = AdamW { config: CONFIG, weight_decay: 0.1 };
-        let (mut weight, mut state) = (tensor(vec![0.5; 5]), None);
-        let (mut slow, mut m, mut v) = (tensor(vec![0.5; 5]), tensor(vec![0.0; 5]), tensor(vec![0.0; 5]));
-        for step in 0..7 {
-            (weight, state) = adamw.step(0.01, weight, tensor(gradient(step)), state);
-            let f = adamw.factors(0.01, step as i64 + 1);
-            (slow, m, v) = by_tensors(&f, slow, tensor(gradient(step)), m, v);
-        }
-        let expected = reference(7, 0.01, 0.1);
-        for found in [weight, slow] {
-            let found: Vec<f32> = found.into_data().try_into_vec().unwrap();
-            for (found, expected) in found.iter().zip(&expected) {
-                assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} {expected}");
+        for device in host::processors() {
+            let tensor = |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [5]), &device);
+            let adamw = AdamW { config: CONFIG, weight_decay: 0.1 };
+            let (mut weight, mut state) = (tensor(vec![0.5; 5]), None);
+            let (mut slow, mut m, mut v) = (tensor(vec![0.5; 5]), tensor(vec![0.0; 5]), tensor(vec![0.0; 5]));
+            for step in 0..7 {
+                (weight, state) = adamw.step(0.01, weight, tensor(gradient(step)), state);
+                let f = adamw.factors(0.01, step as i64 + 1);
+                (slow, m, v) = by_tensors(&f, slow, tensor(gradient(step)), m, v);
             }
+            assert_published(weight);
+            assert_published(slow);
         }
+    }
+
+    fn assert_published(weight: Tensor<1>) {
+        let found: Vec<f32> = weight.into_data().try_into_vec().unwrap();
+        for (found, expected) in found.iter().zip(&reference(7, 0.01, 0.1)) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} {expected}");
+        }
+    }
+
+    #[cfg(feature = "tch")]
+    #[test]
+    fn the_fused_kernel_of_libtorch_equals_the_published_algorithm() {
+        let device = &host::processors()[1];
+        let tensor = |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [5]), device);
+        let adamw = AdamW { config: CONFIG, weight_decay: 0.1 };
+        let mut weight = tensor(vec![0.5; 5]);
+        let mut state = Moments { first: weight.zeros_like(), second: weight.zeros_like(), steps: 0 };
+        let untouched = weight.clone();
+        for step in 0..7 {
+            state.steps += 1;
+            (weight, state) = by_aten(&adamw, 0.01, weight, tensor(gradient(step)), state);
+        }
+        assert_published(weight);
+        assert_eq!(untouched.into_data().try_into_vec::<f32>().unwrap(), [0.5; 5]);
     }
 
     #[test]
     fn weights_and_moments_stay_where_they_are() {
-        let device = Device::flex();
+        host::processors().iter().for_each(assert_in_place);
+    }
+
+    fn assert_in_place(device: &Device) {
         let adamw = AdamW { config: CONFIG, weight_decay: 0.1 };
-        let place = |tensor: &Tensor<1>| {
-            let primitive = tensor.clone().try_into_primitive::<Flex>().unwrap();
-            primitive.as_slice::<f32>().unwrap().as_ptr() as usize
-        };
-        let gradient = || Tensor::<1>::ones([9], &device);
-        let (weight, state) = adamw.step(0.01, Tensor::zeros([9], &device), gradient(), None);
+        let place = |tensor: &Tensor<1>| HostTensor::new(tensor.clone()).unwrap().values().as_ptr() as usize;
+        let gradient = || Tensor::<1>::ones([9], device);
+        let (weight, state) = adamw.step(0.01, Tensor::zeros([9], device), gradient(), None);
         let state = state.unwrap();
         let before = [place(&weight), place(&state.first), place(&state.second)];
         let (weight, state) = adamw.step(0.01, weight, gradient(), Some(state));

@@ -1,5 +1,6 @@
 //! What a run can be told about optimisation, length and logs.
 
+use host::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::adamw::AdamWConfig;
@@ -64,6 +65,8 @@ pub struct TrainConfig {
     pub checkpoint_every_steps: u64,
     /// Checkpoints kept; 0 keeps all.
     pub keep_last: usize,
+    /// Numbers of the heavy operations of a step; `bf16` needs a GPU.
+    pub precision: Precision,
 }
 
 impl Default for TrainConfig {
@@ -75,6 +78,7 @@ impl Default for TrainConfig {
             max_steps: None,
             checkpoint_every_steps: 1000,
             keep_last: 3,
+            precision: Precision::F32,
         }
     }
 }

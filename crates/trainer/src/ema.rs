@@ -1,8 +1,8 @@
 //! The exponential moving average of the weights.
 
-use burn::backend::Flex;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DispatchTensor, Tensor};
+use host::{HostTensor, is_on_host};
 use rayon::prelude::*;
 
 /// Elements that a thread updates at a time.
@@ -58,21 +58,19 @@ impl ModuleMapper for Follow {
     }
 }
 
-/// In place on Flex, by tensor operations elsewhere.
+/// In place on the host, by tensor operations elsewhere.
 fn follow<const D: usize>(average: Tensor<D>, weight: Tensor<D>, decay: f64) -> Tensor<D> {
-    let on_flex =
-        [&average, &weight].into_iter().all(|tensor| tensor.clone().try_into_primitive::<Flex>().is_ok());
-    let (true, Ok(weights)) = (on_flex, weight.clone().try_into_primitive::<Flex>()) else {
+    if !(is_on_host(&average.device()) && is_on_host(&weight.device())) {
         return average * decay + weight * (1.0 - decay);
+    }
+    let [Some(mut average), Some(weight)] = [average, weight.clone()].map(HostTensor::new) else {
+        return weight;
     };
-    let Ok(average) = average.try_into_primitive::<Flex>() else { return weight };
-    let (weights, mut average) = (weights.to_contiguous(), average.to_contiguous());
     let (keep, take) = (decay as f32, (1.0 - decay) as f32);
-    let weights = weights.as_slice::<f32>().expect("a contiguous f32 tensor");
-    average.storage_mut::<f32>().par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK)).for_each(
+    average.values_mut().par_chunks_mut(CHUNK).zip(weight.values().par_chunks(CHUNK)).for_each(
         |(average, weights)| average.iter_mut().zip(weights).for_each(|(a, w)| *a = keep * *a + take * w),
     );
-    Tensor::from_primitive::<Flex>(average)
+    average.into_tensor()
 }
 
 #[cfg(test)]

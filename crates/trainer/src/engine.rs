@@ -25,6 +25,7 @@ use crate::log::{RunLog, peak_rss_mib};
 use crate::optimizer_state::{load_optimizer, save_optimizer};
 use crate::plot::draw_curves;
 use crate::progress::{Progress, StepReport};
+use crate::reading::Reading;
 use crate::run_dir::RunDir;
 use crate::schedule::CosineSchedule;
 use crate::state_dict::StateDict;
@@ -189,9 +190,9 @@ pub struct Trainer<O: Objective> {
 
 /// What an update was made from.
 struct Step {
-    loss: f64,
+    loss: Reading,
     /// Before clipping.
-    grad_norm: f64,
+    grad_norm: Reading,
     /// A process was asked to stop.
     stop: bool,
 }
@@ -202,19 +203,49 @@ struct Interval {
     steps: u64,
     loss: f64,
     grad_norm: f64,
+    /// Losses and norms of the last steps that nobody has read yet.
+    unread: Vec<(Reading, Reading)>,
     /// For data.
     waiting: Duration,
 }
 
 impl Interval {
     fn start() -> Self {
-        Self { since: Instant::now(), steps: 0, loss: 0.0, grad_norm: 0.0, waiting: Duration::ZERO }
+        let (since, waiting, unread) = (Instant::now(), Duration::ZERO, Vec::new());
+        Self { since, steps: 0, loss: 0.0, grad_norm: 0.0, unread, waiting }
     }
 
-    fn add(&mut self, step: &Step) {
+    fn add(&mut self, step: Step) {
         self.steps += 1;
-        self.loss += step.loss;
-        self.grad_norm += step.grad_norm;
+        self.unread.push((step.loss, step.grad_norm));
+    }
+
+    /// Reads losses that are still on the device, and averages them over all processes.
+    fn share(&mut self, world: &dyn Communicator) -> Result<(), DistributedError> {
+        if self.unread.iter().any(|(loss, _)| matches!(loss, Reading::Pending(_))) {
+            let own: Vec<_> = self.unread.iter().map(|(loss, _)| loss.read()).collect();
+            for ((loss, _), mean) in self.unread.iter_mut().zip(world.mean(&own)?) {
+                *loss = Reading::Known(mean);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what has not been read; on a GPU this waits for it. `steps` are done by now.
+    ///
+    /// # Errors
+    /// The first step whose loss or norm is not finite, and its loss.
+    fn settle(&mut self, steps: u64) -> Result<(), (u64, f64)> {
+        let first = steps + 1 - self.unread.len() as u64;
+        for (step, (loss, grad_norm)) in (first..).zip(self.unread.drain(..)) {
+            let (loss, grad_norm) = (loss.read(), grad_norm.read());
+            if !loss.is_finite() || !grad_norm.is_finite() {
+                return Err((step, loss));
+            }
+            self.loss += loss;
+            self.grad_norm += grad_norm;
+        }
+        Ok(())
     }
 }
 
@@ -315,17 +346,19 @@ impl<O: Objective> Trainer<O> {
             interval.waiting += waiting.elapsed();
             let done;
             (state, done) = kernels::on_pool(|| self.step(state, micro, interrupter))?;
-            interval.add(&done);
+            let stop = done.stop;
+            interval.add(done);
             progress.step(state.step);
 
             outcome.step = state.step;
-            if done.stop {
+            if stop {
                 let another = || "another process was asked to stop".to_owned();
                 outcome.interrupted = Some(interrupter.get_message().unwrap_or_else(another));
             }
             let ended = state.step == self.plan.total_steps;
             // Also when interrupted: the run that goes on begins after this step.
             if self.evaluation_is_due(state.step, ended) {
+                self.settle(&mut interval, state.step)?;
                 let pause = Instant::now();
                 if let Err(error) = self.evaluate(&mut state, log.as_mut(), progress) {
                     // Perhaps of this process alone: without asking the others.
@@ -338,6 +371,7 @@ impl<O: Objective> Trainer<O> {
             }
             let last = ended || outcome.interrupted.is_some() || outcome.stopped_early;
             if last || state.step.is_multiple_of(self.log.every_steps) {
+                self.settle(&mut interval, state.step)?;
                 let report = self.report(state.step, &interval);
                 let first = outcome.losses.map_or(report.loss, |(first, _)| first);
                 outcome.losses = Some((first, report.loss));
@@ -351,6 +385,7 @@ impl<O: Objective> Trainer<O> {
                 outcome.picture = self.draw(&state, log)?;
             }
             if due(state.step, self.train.checkpoint_every_steps, last) {
+                self.settle(&mut interval, state.step)?;
                 outcome.checkpoint = Some(self.save(&state)?);
             }
         }
@@ -371,7 +406,20 @@ impl<O: Objective> Trainer<O> {
             .collect()
     }
 
-    /// One update from the averaged gradients of `micro` and of all processes.
+    /// Reads losses and norms that are still on the device, before anything is built on them. Updates
+    /// with what is not finite have been made by then, but not kept.
+    fn settle(&self, interval: &mut Interval, steps: u64) -> Result<(), TrainError> {
+        interval.share(self.world.as_ref())?;
+        interval.settle(steps).map_err(|(step, loss)| TrainError::NotFinite {
+            step,
+            loss,
+            parameter: None,
+            checkpoint: self.run_dir.latest_checkpoint(),
+        })
+    }
+
+    /// One update from the averaged gradients of `micro` and of all processes. Where loss and norm
+    /// of it are known at once, nothing is updated with what is not finite.
     ///
     /// The state is moved, not borrowed: the optimizer updates in place only what nobody else
     /// holds.
@@ -383,30 +431,39 @@ impl<O: Objective> Trainer<O> {
     ) -> Result<(State<O::Model>, Step), TrainError> {
         let State { model, mut optimizer, ema, best, step } = state;
         let mut gradients = GradientsAccumulator::new();
-        let mut loss_sum = 0.0;
+        let mut loss_sum = Reading::Known(0.0);
         let share = 1.0 / micro.len() as f32;
         for batch in micro {
             let loss = self.objective.loss(&model, batch)? * share;
-            loss_sum += f64::from(loss.clone().detach().into_scalar::<f32>());
+            loss_sum = loss_sum.plus(Reading::of(loss.clone()));
             gradients.accumulate(&model, GradientsParams::from_grads(loss.backward(), &model));
         }
         let mut gradients = gradients.grads();
-        // The means over all processes: from here on, all of them see the same numbers.
-        let means = self.world.mean(&[loss_sum, f64::from(u8::from(interrupter.should_stop()))])?;
-        let (loss, stop) = (means[0], means[1] > 0.0);
+        // The means over all processes: from here on, all of them see the same numbers. What is still
+        // on the device is averaged when it is read.
+        let stop = f64::from(u8::from(interrupter.should_stop()));
+        let (loss, stop) = match loss_sum {
+            Reading::Known(loss) => {
+                let means = self.world.mean(&[loss, stop])?;
+                (Reading::Known(means[0]), means[1] > 0.0)
+            }
+            pending => (pending, self.world.mean(&[stop])?[0] > 0.0),
+        };
         average_gradients(&model, &mut gradients, self.world.as_ref())?;
         let norm = global_norm(&model, &gradients);
-        if !loss.is_finite() || !norm.is_finite() {
+        if let (Reading::Known(loss), Reading::Known(norm)) = (&loss, &norm)
+            && !(loss.is_finite() && norm.is_finite())
+        {
             let name = |path: &str| self.objective.parameter_name(path);
             return Err(TrainError::NotFinite {
                 step: step + 1,
-                loss,
+                loss: *loss,
                 parameter: first_non_finite(&model, &gradients, &name),
                 checkpoint: self.run_dir.latest_checkpoint(),
             });
         }
         if let Some(max_norm) = self.optim.clip_grad {
-            clip(&model, &mut gradients, norm, max_norm);
+            clip(&model, &mut gradients, &norm, max_norm);
         }
         let model = optimizer.step(learning_rates(self.lr_at(step), &self.groups), model, gradients);
         let ema = ema.map(|ema| ema.update(&model.valid()));

@@ -1,41 +1,48 @@
 //! All gradients of a module together: their norm, clipping, and what is not finite.
 
-use burn::backend::Flex;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use host::HostTensor;
 use rayon::prelude::*;
 
+use crate::reading::Reading;
 use crate::state_dict::StateDict;
 
 /// L2 norm over all gradients.
-pub fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> f64 {
-    let mut sum = SumOfSquares { gradients, sum: 0.0 };
+pub fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> Reading {
+    let mut sum = SumOfSquares { gradients, sum: Reading::Known(0.0) };
     module.visit(&mut sum);
-    sum.sum.sqrt()
+    match sum.sum {
+        Reading::Known(sum) => Reading::Known(sum.sqrt()),
+        Reading::Pending(sum) => Reading::Pending(sum.sqrt()),
+    }
 }
 
 struct SumOfSquares<'a> {
     gradients: &'a GradientsParams,
-    sum: f64,
+    sum: Reading,
 }
 
 impl ModuleVisitor for SumOfSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.sum += sum_of_squares(gradient);
+            let so_far = std::mem::replace(&mut self.sum, Reading::Known(0.0));
+            self.sum = so_far.plus(sum_of_squares(gradient));
         }
     }
 }
 
-/// On Flex by ourselves: its sum over large tensors takes its parts in an order that varies from
-/// call to call, and a clipped run would not be repeatable to the bit.
-fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> f64 {
-    let flex = tensor.clone().try_into_primitive::<Flex>().ok().map(|flex| flex.to_contiguous());
-    match flex.as_ref().and_then(|flex| flex.as_slice::<f32>()) {
+/// On the host by ourselves: Flex's sum over large tensors takes its parts in an order that varies
+/// from call to call, and a clipped run would not be repeatable to the bit.
+fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> Reading {
+    match HostTensor::new(tensor.clone()) {
         // A fixed partition, so that the sum does not depend on the number of threads.
-        Some(values) => values.par_chunks(1 << 16).map(in_lanes).collect::<Vec<f64>>().iter().sum(),
-        None => f64::from(tensor.square().sum().into_scalar::<f32>()),
+        Some(tensor) => {
+            let parts: Vec<f64> = tensor.values().par_chunks(1 << 16).map(in_lanes).collect();
+            Reading::Known(parts.iter().sum())
+        }
+        None => Reading::of(tensor.square().sum()),
     }
 }
 
@@ -53,22 +60,28 @@ fn in_lanes(values: &[f32]) -> f64 {
 }
 
 /// Scales all gradients so that their norm is at most `max_norm`, as PyTorch's `clip_grad_norm_`.
-pub fn clip<M: Module>(module: &M, gradients: &mut GradientsParams, norm: f64, max_norm: f64) {
-    let factor = max_norm / (norm + 1e-6);
-    if factor < 1.0 {
-        module.visit(&mut Scale { gradients, factor });
-    }
+pub fn clip<M: Module>(module: &M, gradients: &mut GradientsParams, norm: &Reading, max_norm: f64) {
+    let factor = match norm {
+        Reading::Known(norm) if max_norm >= norm + 1e-6 => return,
+        Reading::Known(norm) => Reading::Known(max_norm / (norm + 1e-6)),
+        Reading::Pending(norm) => Reading::Pending(((norm.clone() + 1e-6).recip() * max_norm).clamp_max(1.0)),
+    };
+    module.visit(&mut Scale { gradients, factor });
 }
 
 struct Scale<'a> {
     gradients: &'a mut GradientsParams,
-    factor: f64,
+    factor: Reading,
 }
 
 impl ModuleVisitor for Scale<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            self.gradients.register(param.id, gradient * self.factor);
+            let scaled = match &self.factor {
+                Reading::Known(factor) => gradient * *factor,
+                Reading::Pending(factor) => gradient * factor.clone().reshape([1; D]),
+            };
+            self.gradients.register(param.id, scaled);
         }
     }
 }
@@ -99,16 +112,36 @@ mod tests {
         let toy = Toy::new(1.0, &Device::flex().autodiff());
         let mut gradients = GradientsParams::from_grads(toy.loss(0.5).backward(), &toy);
         let before = StateDict::of_gradients(&toy, &gradients, &name);
-        let norm = global_norm(&toy, &gradients);
+        let norm = global_norm(&toy, &gradients).read();
         assert!((norm - norm_of(&before)).abs() < 1e-6 * norm);
 
-        clip(&toy, &mut gradients, norm, 10.0 * norm);
+        clip(&toy, &mut gradients, &Reading::Known(norm), 10.0 * norm);
         assert_eq!(StateDict::of_gradients(&toy, &gradients, &name), before);
-        clip(&toy, &mut gradients, norm, 0.25 * norm);
+        clip(&toy, &mut gradients, &Reading::Known(norm), 0.25 * norm);
         let after = StateDict::of_gradients(&toy, &gradients, &name);
         for ((_, a), (_, b)) in before.iter().zip(after.iter()) {
             for (a, b) in a.values.iter().zip(&b.values) {
                 assert!((0.25 * a - b).abs() <= 1e-5 * a.abs());
+            }
+        }
+    }
+
+    #[test]
+    fn clipping_by_a_norm_that_nobody_has_read_is_the_same() {
+        let toy = Toy::new(1.0, &Device::flex().autodiff());
+        let gradients = || GradientsParams::from_grads(toy.loss(0.5).backward(), &toy);
+        let norm = global_norm(&toy, &gradients()).read();
+        let pending = Reading::Pending(Tensor::full([1], norm, &Device::flex()));
+        for max_norm in [0.25 * norm, 10.0 * norm] {
+            let [known, unread] = [Reading::Known(norm), pending.clone()].map(|norm| {
+                let mut gradients = gradients();
+                clip(&toy, &mut gradients, &norm, max_norm);
+                StateDict::of_gradients(&toy, &gradients, &name)
+            });
+            for ((_, a), (_, b)) in known.iter().zip(unread.iter()) {
+                for (a, b) in a.values.iter().zip(&b.values) {
+                    assert!((a - b).abs() <= 1e-5 * a.abs(), "{a} {b}");
+                }
             }
         }
     }
@@ -119,14 +152,14 @@ mod tests {
         let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.7).sin()).collect();
         let expected: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
         let tensor = Tensor::<1>::from_data(TensorData::new(values, [count]), &Device::flex());
-        let found = sum_of_squares(tensor.clone());
+        let found = sum_of_squares(tensor.clone()).read();
         assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
         for _ in 0..20 {
-            assert_eq!(sum_of_squares(tensor.clone()).to_bits(), found.to_bits());
+            assert_eq!(sum_of_squares(tensor.clone()).read().to_bits(), found.to_bits());
         }
         // Squares that single precision cannot hold.
         let huge = Tensor::<2>::full([2, 2], 1e30, &Device::flex());
-        assert!((sum_of_squares(huge.transpose()) / 4e60 - 1.0).abs() < 1e-6);
+        assert!((sum_of_squares(huge.transpose()).read() / 4e60 - 1.0).abs() < 1e-6);
     }
 
     #[test]
@@ -134,7 +167,7 @@ mod tests {
         let toy = Toy::new(1.0, &Device::flex().autodiff());
         let gradients = |input| GradientsParams::from_grads(toy.loss(input).backward(), &toy);
         assert_eq!(first_non_finite(&toy, &gradients(0.5), &name), None);
-        assert!(!global_norm(&toy, &gradients(f32::NAN)).is_finite());
+        assert!(!global_norm(&toy, &gradients(f32::NAN)).read().is_finite());
         assert_eq!(first_non_finite(&toy, &gradients(f32::NAN), &name), Some("toy.a.0.w".into()));
     }
 }

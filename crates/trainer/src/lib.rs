@@ -5,6 +5,8 @@
 //! [`Trainer::run`] for the loop.
 
 mod adamw;
+#[cfg(feature = "tch")]
+mod adamw_libtorch;
 mod agreement;
 mod average;
 mod checkpoint;
@@ -19,6 +21,7 @@ mod log;
 mod optimizer_state;
 mod plot;
 mod progress;
+mod reading;
 mod run_dir;
 mod schedule;
 mod state_dict;
@@ -38,6 +41,7 @@ pub use log::{RunLog, peak_rss_mib};
 pub use optimizer_state::{OptimizerStateError, load_optimizer, save_optimizer};
 pub use plot::{draw_curves, draw_matrix};
 pub use progress::{Progress, ProgressKind, StepReport, progress};
+pub use reading::Reading;
 pub use run_dir::RunDir;
 pub use schedule::CosineSchedule;
 pub use state_dict::{Entry, LoadReport, StateDict, StateDictError};

@@ -25,11 +25,18 @@ impl Normalize {
     /// Appends the values of an image, `[C, H, W]`.
     pub fn apply(&self, image: &RgbImage, values: &mut Vec<f32>) {
         for (channel, (mean, std)) in self.mean.iter().zip(&self.std).enumerate() {
-            values.extend(image.pixels().map(|pixel| {
-                let intensity = if self.channels() == 1 { luma(pixel.0) } else { pixel.0[channel] };
-                (f32::from(intensity) / 255.0 - mean) / std
-            }));
+            values.extend(self.plane(image, channel).map(|v| (f32::from(v) / 255.0 - mean) / std));
         }
+    }
+
+    /// Appends the intensities themselves in the same order, for a device that normalises.
+    pub fn append_raw(&self, image: &RgbImage, intensities: &mut Vec<u8>) {
+        (0..self.channels()).for_each(|channel| intensities.extend(self.plane(image, channel)));
+    }
+
+    fn plane(&self, image: &RgbImage, channel: usize) -> impl Iterator<Item = u8> {
+        let grey = self.channels() == 1;
+        image.pixels().map(move |pixel| if grey { luma(pixel.0) } else { pixel.0[channel] })
     }
 }
 
@@ -55,7 +62,11 @@ mod tests {
     fn three_channels_are_planes() {
         let normalize = Normalize { mean: vec![0.0, 0.5, 1.0], std: vec![1.0, 0.5, 2.0] };
         let mut values = Vec::new();
-        normalize.apply(&RgbImage::from_fn(2, 1, |x, _| Rgb([x as u8 * 255, 255, 0])), &mut values);
+        let image = RgbImage::from_fn(2, 1, |x, _| Rgb([x as u8 * 255, 255, 0]));
+        normalize.apply(&image, &mut values);
         assert_eq!(values, [0.0, 1.0, 1.0, 1.0, -0.5, -0.5]);
+        let mut raw = Vec::new();
+        normalize.append_raw(&image, &mut raw);
+        assert_eq!(raw, [0, 255, 255, 255, 0, 0]);
     }
 }

@@ -8,18 +8,22 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use fcmae::{Fcmae, random_mask};
+use host::{Precision, is_on_host};
 use kernels::gemm::{View, gemm};
 use model::cost::EncoderCost;
-use model::{ConvNextV2Config, ConvNextV2ForImageClassification, Execution, official_name};
+use model::{ConvNextV2Config, ConvNextV2ForImageClassification, Execution, Kernels, official_name};
 use serde::Serialize;
 use trainer::{AdamWConfig, ParameterRule, build_optimizer, learning_rates, parameter_groups, peak_rss_mib};
 
 use crate::args::{BenchArgs, BenchKind};
 use crate::config::{self, PretrainConfig};
+use crate::device::kernels_on;
 use crate::plan::NetworkCost;
 
 /// Steps before the clock starts.
 const WARM_UP: usize = 2;
+/// Steps timed together on a device that computes while the next one is being prepared.
+const BURST: usize = 10;
 const LEARNING_RATE: f64 = 1e-5;
 
 /// What `--json` prints, in one line.
@@ -28,7 +32,9 @@ struct Report {
     bench: BenchKind,
     model: String,
     execution: Option<Execution>,
-    kernels: model::Kernels,
+    kernels: Kernels,
+    precision: Precision,
+    device: String,
     image_size: [usize; 2],
     batch: usize,
     threads: usize,
@@ -77,10 +83,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     }
     let model = config.model.resolve(config.data.image_size)?;
     let device = args.device.device()?;
+    let kernels = kernels_on(&device, config.model.kernels, config.train.precision, &model)?;
     let (steps, macs) = match args.kind {
-        BenchKind::Pretrain => pretrain(args, &config, &model, &device)?,
-        BenchKind::Finetune => finetune(args, &config, &model, &device)?,
-        BenchKind::Infer => infer(args, &config, &model, &device)?,
+        BenchKind::Pretrain => pretrain(args, &config, kernels, &model, &device)?,
+        BenchKind::Finetune => finetune(args, &config, kernels, &model, &device)?,
+        BenchKind::Infer => infer(args, &config, kernels, &model, &device)?,
     };
     let report = report(args, &config, steps, macs);
     match args.json {
@@ -102,6 +109,8 @@ fn report(args: &BenchArgs, config: &PretrainConfig, mut steps: Vec<Step>, macs:
         model: config.model.size.map_or("custom".to_owned(), |size| size.to_string()),
         execution: (args.kind == BenchKind::Pretrain).then_some(config.model.execution()),
         kernels: config.model.kernels,
+        precision: config.train.precision,
+        device: args.device.to_string(),
         image_size: config.data.image_size.pixels(),
         batch: args.batch,
         threads: rayon::current_num_threads(),
@@ -158,12 +167,40 @@ fn images(batch: usize, model: &ConvNextV2Config, [height, width]: [usize; 2], d
     Tensor::from_data(TensorData::new(values.collect::<Vec<_>>(), shape), device)
 }
 
-fn timed(args: &BenchArgs, mut step: impl FnMut() -> Result<Step> + Send) -> Result<Vec<Step>> {
+fn timed(
+    args: &BenchArgs,
+    device: &Device,
+    mut step: impl FnMut() -> Result<Step> + Send,
+) -> Result<Vec<Step>> {
     kernels::on_pool(|| {
         for _ in 0..WARM_UP {
             step()?;
         }
-        (0..args.steps).map(|_| step()).collect()
+        if is_on_host(device) {
+            return (0..args.steps).map(|_| step()).collect();
+        }
+        device.sync()?;
+        (0..args.steps).map(|_| burst(device, &mut step)).collect()
+    })
+}
+
+/// The mean of several steps that are not waited for; their parts are those of the processor's time.
+fn burst(device: &Device, step: &mut impl FnMut() -> Result<Step>) -> Result<Step> {
+    let (start, mut sum) = (Instant::now(), Step::default());
+    for _ in 0..BURST {
+        let Step { forward, backward, optimizer } = step()?;
+        sum = Step {
+            forward: sum.forward + forward,
+            backward: sum.backward + backward,
+            optimizer: sum.optimizer + optimizer,
+        };
+    }
+    device.sync()?;
+    let scale = start.elapsed().as_secs_f64() / sum.total() / BURST as f64;
+    Ok(Step {
+        forward: scale * sum.forward,
+        backward: scale * sum.backward,
+        optimizer: scale * sum.optimizer,
     })
 }
 
@@ -176,7 +213,9 @@ fn train_step<M: Module>(
     let net = network.take().context("the network of the last step")?;
     let start = Instant::now();
     let loss = loss(&net)?;
-    black_box(loss.clone().detach().into_scalar::<f32>());
+    if is_on_host(&loss.device()) {
+        black_box(loss.clone().detach().into_scalar::<f32>());
+    }
     let forward = start.elapsed().as_secs_f64();
     let gradients = GradientsParams::from_grads(loss.backward(), &net);
     let backward = start.elapsed().as_secs_f64() - forward;
@@ -197,20 +236,21 @@ type Measured = Result<(Vec<Step>, u64)>;
 fn pretrain(
     args: &BenchArgs,
     config: &PretrainConfig,
+    kernels: Kernels,
     model: &ConvNextV2Config,
     device: &Device,
 ) -> Measured {
-    let device = device.clone().autodiff();
+    let device = &device.clone().autodiff();
     let size = config.data.image_size.pixels();
     let shape = config.fcmae.mask_shape(model, size)?;
     let cost = NetworkCost::of(config, model)?;
-    let images = images(args.batch, model, size, &device);
-    let network = Fcmae::new(&config.fcmae, model, config.model.kernels, 0, &device)?;
+    let images = images(args.batch, model, size, device);
+    let network = Fcmae::new(&config.fcmae, model, kernels, 0, device)?;
     let mut optimizer = adamw(&network);
     let mut network = Some(network);
     let mut epoch = 0;
     let indices: Vec<u64> = (0..args.batch as u64).collect();
-    let steps = timed(args, || {
+    let steps = timed(args, device, || {
         epoch += 1;
         train_step(&mut network, &mut optimizer, |network| {
             let mask = random_mask(&shape, 0, epoch, &indices)?;
@@ -228,18 +268,18 @@ fn classifier_macs(config: &PretrainConfig, model: &ConvNextV2Config) -> u64 {
 fn finetune(
     args: &BenchArgs,
     config: &PretrainConfig,
+    kernels: Kernels,
     model: &ConvNextV2Config,
     device: &Device,
 ) -> Measured {
-    let device = device.clone().autodiff();
-    let images = images(args.batch, model, config.data.image_size.pixels(), &device);
+    let device = &device.clone().autodiff();
+    let images = images(args.batch, model, config.data.image_size.pixels(), device);
     let labels: Vec<i64> = (0..args.batch as i64).map(|i| i * 37 % model.num_labels as i64).collect();
-    let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [args.batch]), &device);
-    let network =
-        ConvNextV2ForImageClassification::new(model, 0, &device)?.with_kernels(config.model.kernels);
+    let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [args.batch]), device);
+    let network = ConvNextV2ForImageClassification::new(model, 0, device)?.with_kernels(kernels);
     let mut optimizer = adamw(&network);
     let mut network = Some(network);
-    let steps = timed(args, || {
+    let steps = timed(args, device, || {
         train_step(&mut network, &mut optimizer, |network| {
             let log_probabilities = activation::log_softmax(network.forward(images.clone(), None), 1);
             let picked = log_probabilities.gather(1, labels.clone().reshape([args.batch, 1]));
@@ -249,12 +289,21 @@ fn finetune(
     Ok((steps, 3 * classifier_macs(config, model)))
 }
 
-fn infer(args: &BenchArgs, config: &PretrainConfig, model: &ConvNextV2Config, device: &Device) -> Measured {
+fn infer(
+    args: &BenchArgs,
+    config: &PretrainConfig,
+    kernels: Kernels,
+    model: &ConvNextV2Config,
+    device: &Device,
+) -> Measured {
     let images = images(args.batch, model, config.data.image_size.pixels(), device);
-    let network = ConvNextV2ForImageClassification::new(model, 0, device)?.with_kernels(config.model.kernels);
-    let steps = timed(args, || {
+    let network = ConvNextV2ForImageClassification::new(model, 0, device)?.with_kernels(kernels);
+    let steps = timed(args, device, || {
         let start = Instant::now();
-        black_box(network.forward(images.clone(), None).into_data());
+        let logits = network.forward(images.clone(), None);
+        if is_on_host(device) {
+            black_box(logits.into_data());
+        }
         Ok(Step { forward: start.elapsed().as_secs_f64(), ..Step::default() })
     })?;
     Ok((steps, classifier_macs(config, model)))

@@ -15,6 +15,7 @@ use crate::args::RunArgs;
 use crate::checkpoint::initialize_classifier;
 use crate::classification::{self, Classification, Data};
 use crate::config::{self, FinetuneExperiment};
+use crate::device::kernels_on;
 use crate::plan::{giga, millions};
 use crate::run::{init, open_run, resume_point, tell, train};
 use crate::world::{World, say};
@@ -168,7 +169,8 @@ fn network(
     device: &Device,
 ) -> Result<ConvNextV2ForImageClassification> {
     let fresh = ConvNextV2ForImageClassification::new(model, config.seed, device)?;
-    let fresh = scale_head(fresh.with_kernels(config.model.kernels), config.finetune.head_init_scale);
+    let kernels = kernels_on(device, config.model.kernels, config.train.precision, model)?;
+    let fresh = scale_head(fresh.with_kernels(kernels), config.finetune.head_init_scale);
     let network = match init {
         None => fresh,
         Some(path) => {

@@ -7,6 +7,7 @@ use trainer::Trainer;
 use crate::args::RunArgs;
 use crate::checkpoint::initialize_from;
 use crate::config::{self, PretrainConfig};
+use crate::device::{kernels_on, normalizes};
 use crate::experiment::{self, Pretraining};
 use crate::plan::RunPlan;
 use crate::run::{init, open_run, resume_point, tell, train};
@@ -20,11 +21,13 @@ fn pretrain(args: &RunArgs, world: &World) -> Result<()> {
     let config = resolve(args)?;
     let model = config.model.resolve(config.data.image_size)?;
     config.fcmae.mask_shape(&model, config.data.image_size.pixels())?;
-    let data = experiment::open_data(&config, model.num_channels, world.shard())?;
+    let device = world.device(args.device)?.autodiff();
+    let kernels = kernels_on(&device, config.model.kernels, config.train.precision, &model)?;
+    let raw = normalizes(kernels, &device);
+    let data = experiment::open_data(&config, model.num_channels, raw, world.shard())?;
     let plan = experiment::plan(&config, &data, world.world_size())?;
 
-    let device = world.device(args.device)?.autodiff();
-    let zeros = Fcmae::zeros(&config.fcmae, &model, config.model.kernels, &device)?;
+    let zeros = Fcmae::zeros(&config.fcmae, &model, kernels, &device)?;
     let groups = experiment::groups(&config, &zeros);
     if world.is_leader() {
         let run_plan = RunPlan::new(&config, &model, &data, &plan, &groups, &device)?;
@@ -40,7 +43,7 @@ fn pretrain(args: &RunArgs, world: &World) -> Result<()> {
 
     // Everything that can fail comes before the run directory is made.
     let objective = Pretraining::new(&config, &model, data.source.as_ref(), &device)?;
-    let fresh = || Fcmae::new(&config.fcmae, &model, config.model.kernels, config.seed, &device);
+    let fresh = || Fcmae::new(&config.fcmae, &model, kernels, config.seed, &device);
     let network = match (&checkpoint, init) {
         (Some(_), _) => zeros,
         (None, None) => fresh()?,
@@ -51,7 +54,6 @@ fn pretrain(args: &RunArgs, world: &World) -> Result<()> {
             }
             network
         }
-        Ok(network)
     };
     let run_dir = open_run(args, &config, checkpoint.as_deref(), world)?;
     let trainer = Trainer {

@@ -3,12 +3,16 @@
 #![allow(deprecated, reason = "Burn 0.22 is the last release with libtorch, and is pinned")]
 #![allow(unsafe_code, reason = "libtorch gives its memory as a pointer")]
 
+pub mod aten;
+mod upload;
+
 use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
 use burn::tensor::Shape;
 use tch::{Device, Kind, Tensor};
 
 use crate::backend::HostBackend;
+pub use upload::{upload, upload_intensities};
 
 /// Whether the memory behind the data pointer is `numel` values of f32 on the host, one after another.
 fn is_plain(tensor: &Tensor) -> bool {
@@ -49,9 +53,7 @@ impl HostBackend for LibTorch {
 
     fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> TchTensor {
         let shape: Vec<i64> = shape.into().iter().map(|size| *size as i64).collect();
-        let mut tensor = TchTensor::new(Tensor::empty(shape, (Kind::Float, Device::Cpu)));
-        Self::values_mut(&mut tensor).copy_from_slice(&values);
-        tensor
+        TchTensor::new(aten::from_values(values, &shape))
     }
 }
 

@@ -1,0 +1,34 @@
+//! Compiles what tch does not bind of libtorch, when the feature `tch` is on.
+
+#[path = "../libtorch_rpath.rs"]
+mod libtorch_rpath;
+
+fn main() {
+    libtorch_rpath::main();
+    #[cfg(feature = "tch")]
+    compile_aten();
+}
+
+#[cfg(feature = "tch")]
+fn compile_aten() {
+    println!("cargo::rerun-if-changed=src/libtorch/aten.cpp");
+    let Some(libtorch) = std::env::var_os("LIBTORCH").map(std::path::PathBuf::from) else {
+        println!("cargo::error=LIBTORCH must name a libtorch; scripts/setup_libtorch.sh installs one");
+        return;
+    };
+    let headers = libtorch.join("include");
+    if !headers.join("ATen/ATen.h").exists() {
+        println!(
+            "cargo::error={} has no headers of libtorch; scripts/setup_libtorch.sh installs them",
+            headers.display()
+        );
+        return;
+    }
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .include(&headers)
+        .warnings(false)
+        .file("src/libtorch/aten.cpp")
+        .compile("host_aten");
+}

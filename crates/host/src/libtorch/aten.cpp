@@ -1,0 +1,121 @@
+// What tch does not bind of ATen: backward passes, the fused optimizer, and memory of ours as a tensor.
+//
+// Tensors are passed as tch passes them, as pointers to at::Tensor. Every function returns null, or a
+// message that the caller frees.
+
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/convolution_backward.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/native_layer_norm_backward.h>
+#include <c10/core/Event.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+using at::Tensor;
+
+namespace {
+
+template <typename F> char *guarded(F body) {
+    try {
+        body();
+        return nullptr;
+    } catch (const std::exception &error) {
+        return strdup(error.what());
+    } catch (...) {
+        return strdup("an unknown C++ exception");
+    }
+}
+
+void give(Tensor **out, std::tuple<Tensor, Tensor, Tensor> result) {
+    out[0] = new Tensor(std::get<0>(result));
+    out[1] = new Tensor(std::get<1>(result));
+    out[2] = new Tensor(std::get<2>(result));
+}
+
+std::vector<Tensor> list(Tensor *const *tensors, size_t count) {
+    std::vector<Tensor> result;
+    for (size_t i = 0; i < count; i++) result.push_back(*tensors[i]);
+    return result;
+}
+
+} // namespace
+
+extern "C" {
+
+// Gradients of input, weight and bias of a LayerNorm over the last dimension.
+char *host_layer_norm_backward(Tensor **out, const Tensor *dy, const Tensor *x, const Tensor *mean,
+                               const Tensor *rstd, const Tensor *weight, const Tensor *bias) {
+    return guarded([&] {
+        std::array<int64_t, 1> shape{x->size(-1)};
+        give(out, at::native_layer_norm_backward(*dy, *x, shape, *mean, *rstd, *weight, *bias,
+                                                 {true, true, true}));
+    });
+}
+
+// Gradients of input (if wanted), weight and bias of a square convolution.
+char *host_convolution_backward(Tensor **out, const Tensor *dy, const Tensor *x, const Tensor *weight,
+                                int64_t stride, int64_t padding, int64_t groups, bool wants_dx) {
+    return guarded([&] {
+        std::array<int64_t, 1> bias{weight->size(0)};
+        std::array<int64_t, 2> strides{stride, stride}, paddings{padding, padding}, ones{1, 1}, none{0, 0};
+        give(out, at::convolution_backward(*dy, *x, *weight, at::OptionalIntArrayRef(bias), strides,
+                                           paddings, ones, false, none, groups, {wants_dx, true, true}));
+    });
+}
+
+// One update of `count` tensors in place.
+char *host_fused_adamw(Tensor *const *weights, Tensor *const *gradients, Tensor *const *first,
+                       Tensor *const *second, Tensor *const *steps, size_t count, double lr,
+                       double beta_1, double beta_2, double weight_decay, double eps) {
+    return guarded([&] {
+        at::_fused_adamw_(list(weights, count), list(gradients, count), list(first, count),
+                          list(second, count), {}, list(steps, count), lr, beta_1, beta_2, weight_decay,
+                          eps, false, false);
+    });
+}
+
+// f32 values that stay where they are; `free(owner)` is called with the last tensor that shares them.
+char *host_from_values(Tensor **out, float *values, const int64_t *sizes, size_t dims, void *owner,
+                       void (*free)(void *)) {
+    return guarded([&] {
+        auto release = [owner, free](void *) { free(owner); };
+        *out = new Tensor(at::from_blob(values, at::IntArrayRef(sizes, dims), release, at::kFloat));
+    });
+}
+
+// A copy of pinned memory on a GPU, by a stream of its own: it goes on while the GPU computes, and what
+// is asked of the GPU afterwards waits for it. `stream` keeps that stream's number, -1 at first.
+char *host_upload(Tensor **out, const Tensor *pinned, int8_t index, int64_t *stream) {
+    return guarded([&] {
+        c10::Device device(c10::kCUDA, index);
+        c10::impl::VirtualGuardImpl gpu(device.type());
+        c10::Stream computing = gpu.getStream(device);
+        c10::Stream copying = *stream < 0 ? gpu.getStreamFromGlobalPool(device)
+                                          : c10::Stream(c10::Stream::UNSAFE, device, *stream);
+        *stream = copying.id();
+        c10::Event done(device.type());
+        Tensor copy;
+        {
+            c10::StreamGuard guard(copying);
+            copy = pinned->to(device, pinned->scalar_type(), /*non_blocking=*/true, /*copy=*/true);
+            done.record(copying);
+        }
+        done.block(computing);
+        // Its memory belongs to the copying stream, which must not hand it out again too early.
+        gpu.recordDataPtrOnStream(copy.storage().data_ptr(), computing);
+        *out = new Tensor(copy);
+    });
+}
+
+void host_free_message(char *message) { std::free(message); }
+}
