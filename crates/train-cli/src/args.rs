@@ -128,7 +128,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "auto|CHECKPOINT")]
     pub(crate) resume: Option<String>,
     /// Start from the weights of a checkpoint, with a fresh optimizer and at step 0; `none` for
-    /// fresh weights. With `--resume auto`: where there is no checkpoint to continue yet.
+    /// fresh weights.
     #[arg(long, value_name = "CHECKPOINT|none")]
     pub(crate) init: Option<PathBuf>,
     #[command(flatten)]

@@ -128,7 +128,7 @@ impl DeviceName {
 /// GPUs that the processes of this machine share.
 fn for_every_process() -> usize {
     #[cfg(feature = "tch")]
-    return host::cuda_devices();
+    return host::libtorch::cuda_devices();
     #[cfg(not(feature = "tch"))]
     0
 }

@@ -220,6 +220,17 @@ impl Interval {
         self.unread.push((step.loss, step.grad_norm));
     }
 
+    /// Reads losses that are still on the device, and averages them over all processes.
+    fn share(&mut self, world: &dyn Communicator) -> Result<(), DistributedError> {
+        if self.unread.iter().any(|(loss, _)| matches!(loss, Reading::Pending(_))) {
+            let own: Vec<_> = self.unread.iter().map(|(loss, _)| loss.read()).collect();
+            for ((loss, _), mean) in self.unread.iter_mut().zip(world.mean(&own)?) {
+                *loss = Reading::Known(mean);
+            }
+        }
+        Ok(())
+    }
+
     /// Reads what has not been read; on a GPU this waits for it. `steps` are done by now.
     ///
     /// # Errors
@@ -350,10 +361,8 @@ impl<O: Objective> Trainer<O> {
                 self.settle(&mut interval, state.step)?;
                 let pause = Instant::now();
                 if let Err(error) = self.evaluate(&mut state, log.as_mut(), progress) {
-                    // Other processes are waiting elsewhere than to write a checkpoint together.
-                    if self.world.world_size() == 1 {
-                        self.save(&state)?;
-                    }
+                    // Perhaps of this process alone: without asking the others.
+                    self.write(&state)?;
                     return Err(error);
                 }
                 interval.since += pause.elapsed();
@@ -400,6 +409,7 @@ impl<O: Objective> Trainer<O> {
     /// Reads losses and norms that are still on the device, before anything is built on them. Updates
     /// with what is not finite have been made by then, but not kept.
     fn settle(&self, interval: &mut Interval, steps: u64) -> Result<(), TrainError> {
+        interval.share(self.world.as_ref())?;
         interval.settle(steps).map_err(|(step, loss)| TrainError::NotFinite {
             step,
             loss,
@@ -408,17 +418,8 @@ impl<O: Objective> Trainer<O> {
         })
     }
 
-    /// The mean of the processes' losses, and whether any of them was asked to stop.
-    fn agree(&self, loss: Reading, stop: bool) -> Result<(Reading, bool), TrainError> {
-        if self.world.world_size() == 1 {
-            return Ok((loss, stop));
-        }
-        let means = self.world.mean(&[loss.read(), f64::from(u8::from(stop))])?;
-        Ok((Reading::Known(means[0]), means[1] > 0.0))
-    }
-
-    /// One update from the averaged gradients of `micro` and of all processes. Where loss and norm are
-    /// known at once, nothing is updated with what is not finite.
+    /// One update from the averaged gradients of `micro` and of all processes. Where loss and norm
+    /// of it are known at once, nothing is updated with what is not finite.
     ///
     /// The state is moved, not borrowed: the optimizer updates in place only what nobody else
     /// holds.
@@ -438,8 +439,16 @@ impl<O: Objective> Trainer<O> {
             gradients.accumulate(&model, GradientsParams::from_grads(loss.backward(), &model));
         }
         let mut gradients = gradients.grads();
-        // The means over all processes: from here on, all of them see the same numbers.
-        let (loss, stop) = self.agree(loss_sum, interrupter.should_stop())?;
+        // The means over all processes: from here on, all of them see the same numbers. What is still
+        // on the device is averaged when it is read.
+        let stop = f64::from(u8::from(interrupter.should_stop()));
+        let (loss, stop) = match loss_sum {
+            Reading::Known(loss) => {
+                let means = self.world.mean(&[loss, stop])?;
+                (Reading::Known(means[0]), means[1] > 0.0)
+            }
+            pending => (pending, self.world.mean(&[stop])?[0] > 0.0),
+        };
         average_gradients(&model, &mut gradients, self.world.as_ref())?;
         let norm = global_norm(&model, &gradients);
         if let (Reading::Known(loss), Reading::Known(norm)) = (&loss, &norm)
@@ -564,6 +573,10 @@ impl<O: Objective> Trainer<O> {
     /// Writes a checkpoint, on rank 0, once it is sure that all processes have what it says.
     fn save(&self, state: &State<O::Model>) -> Result<PathBuf, TrainError> {
         require_equal(&state.model, self.world.as_ref(), state.step)?;
+        self.write(state)
+    }
+
+    fn write(&self, state: &State<O::Model>) -> Result<PathBuf, TrainError> {
         if !self.world.is_leader() {
             return Ok(self.run_dir.checkpoint(state.step));
         }
@@ -584,24 +597,4 @@ impl<O: Objective> Trainer<O> {
 /// Whether something done every `interval` steps (0: at the end only) is due.
 fn due(step: u64, interval: u64, last: bool) -> bool {
     last || (interval > 0 && step.is_multiple_of(interval))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use burn::tensor::Device;
-
-    #[test]
-    fn what_is_not_finite_is_found_when_it_is_read() {
-        let pending = |value: f32| Reading::Pending(Tensor::full([1], value, &Device::flex()));
-        let mut interval = Interval::start();
-        interval.add(Reading::Known(1.0), pending(0.5));
-        interval.add(pending(2.0), Reading::Known(1.5));
-        assert_eq!(interval.settle(7), Ok(()));
-        assert_eq!((interval.loss, interval.grad_norm, interval.steps), (3.0, 2.0, 2));
-        interval.add(pending(3.0), pending(1.0));
-        interval.add(pending(4.0), pending(f32::INFINITY));
-        interval.add(pending(f32::NAN), pending(1.0));
-        assert_eq!(interval.settle(10), Err((9, 4.0)));
-    }
 }
