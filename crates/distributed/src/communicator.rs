@@ -34,7 +34,7 @@ pub trait Communicator: Send + Sync {
     /// Number of processes.
     fn world_size(&self) -> usize;
 
-    /// Whether [`Bucket::Cuda`] can be summed where it is.
+    /// Whether a bucket on a CUDA device can be summed where it is.
     fn sums_on_device(&self) -> bool;
 
     /// Begins to add up the buckets of all ranks, element by element. They have the same length.
