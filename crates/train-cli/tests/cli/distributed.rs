@@ -171,6 +171,7 @@ fn a_rank_that_dies_ends_the_others_and_the_job_goes_on_from_its_checkpoint() {
         let rest = until_step(&mut leader, 9);
         let (stays, message) = if dies == 1 {
             other.kill().unwrap();
+            other.wait().unwrap();
             (leader.wait_with_output().unwrap(), rest.collect::<Vec<_>>().join("\n"))
         } else {
             leader.kill().unwrap();
