@@ -63,7 +63,15 @@ mod shim {
         let mut folders = vec![nvidia.join("nccl/include"), nvidia.join("cu13/include")];
         folders.extend(cuda.map(|cuda| cuda.join("include")));
         folders.retain(|folder| folder.is_dir());
-        let needed = ["nccl.h", "cuda.h", "crt/host_config.h", "nv/target"];
+        let needed = [
+            "nccl.h",
+            "cuda.h",
+            "cublas_v2.h",
+            "cusolverDn.h",
+            "cusparse.h",
+            "crt/host_config.h",
+            "nv/target",
+        ];
         needed
             .iter()
             .all(|header| folders.iter().any(|folder| folder.join(header).is_file()))
