@@ -1,6 +1,7 @@
 //! Judging features without training anything: the classes of their nearest neighbours.
 
-use kernels::gemm::{View, gemm};
+use kernels::Arch;
+use kernels::gemm::{Packed, Start, product};
 use rayon::prelude::*;
 
 use crate::tally::Tally;
@@ -25,13 +26,13 @@ pub fn knn(training: Features, test: Features, classes: usize, k: usize) -> Tall
     let width = training.values.len() / training.labels.len().max(1);
     let (neighbours, queries) = (normalized(training.values, width), normalized(test.values, width));
     let count = training.labels.len();
+    let neighbours = Packed::transposed(Arch::new(), &neighbours, width, count);
     let votes: Vec<Vec<f32>> = queries
         .par_chunks(BLOCK * width)
         .map(|queries| {
             let rows = queries.len() / width;
             let mut similarities = vec![0.0; rows * count];
-            let all = View::new(&neighbours, count, width).transposed();
-            gemm(&mut similarities, false, View::new(queries, rows, width), all, false);
+            product(Arch::new(), queries, &neighbours, &mut similarities, Start::Zero);
             similarities.chunks_exact(count).flat_map(|row| vote(row, training.labels, classes, k)).collect()
         })
         .collect();

@@ -7,7 +7,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use kernels::block::{self, Batch, Statistics, Weights};
 use kernels::dwconv7::{self, Layout, WeightGradient};
-use kernels::gemm::{View, gemm};
+use kernels::gemm::{Packed, Start, outer, product as multiply};
 use kernels::strided_conv::{self, Order, Windows};
 use kernels::{Arch, gelu, grn, layer_norm};
 
@@ -31,14 +31,41 @@ fn bytes(floats: usize) -> BytesCount {
     BytesCount::new(4 * floats)
 }
 
-/// Rows, columns, depth: first linear layers of the stages for one sample, and the prediction.
-#[divan::bench(args = [(1216, 160, 40), (304, 320, 80), (76, 640, 160), (76, 1280, 320), (120, 3072, 512)])]
+/// Rows, columns, depth of linear layers of the stages and the decoder, and the prediction.
+const PRODUCTS: [(usize, usize, usize); 7] = [
+    (136, 160, 40),
+    (152, 320, 80),
+    (76, 640, 160),
+    (76, 1280, 320),
+    (76, 320, 1280),
+    (98, 512, 2048),
+    (128, 3072, 512),
+];
+
+#[divan::bench(args = PRODUCTS)]
 fn product(bencher: Bencher, (m, n, k): (usize, usize, usize)) {
-    let (a, b, mut c) = (numbers(m * k), numbers(n * k), vec![0.0; m * n]);
+    let (a, mut c) = (numbers(m * k), vec![0.0; m * n]);
+    let b = Packed::transposed(Arch::new(), &numbers(n * k), k, n);
     bencher.counter(ItemsCount::new(2 * m * n * k)).bench_local(|| {
-        let (a, b) = (View::new(&a, m, k), View::new(&b, n, k).transposed());
-        gemm(black_box(&mut c), false, a, b, false);
+        multiply(Arch::new(), black_box(&a), &b, &mut c, Start::Zero);
     });
+}
+
+/// The gradient of the weight in each of them.
+#[divan::bench(args = PRODUCTS)]
+fn outer_product(bencher: Bencher, (rows, m, n): (usize, usize, usize)) {
+    let (a, b, mut c) = (numbers(rows * m.min(n)), numbers(rows * m.max(n)), vec![0.0; m * n]);
+    bencher.counter(ItemsCount::new(2 * rows * m * n)).bench_local(|| {
+        outer(Arch::new(), black_box(&a), &b, &mut c, (m.min(n), m.max(n)), true);
+    });
+}
+
+#[divan::bench(args = PRODUCTS)]
+fn packing(bencher: Bencher, (_, n, k): (usize, usize, usize)) {
+    let weight = numbers(n * k);
+    bencher
+        .counter(bytes(2 * n * k))
+        .bench_local(|| Packed::transposed(Arch::new(), black_box(&weight), k, n));
 }
 
 /// The prediction of 30 patches of 16 samples.
@@ -92,10 +119,12 @@ fn depthwise_weight_gradient(bencher: Bencher, (channels, side): (usize, usize))
 
 #[divan::bench]
 fn gelu_with_derivative(bencher: Bencher) {
-    let (mut values, mut slope, bias) = (numbers(304 * 320), vec![0.0; 304 * 320], numbers(320));
-    bencher.counter(ItemsCount::new(values.len())).counter(bytes(3 * values.len())).bench_local(|| {
-        gelu::forward_with_derivative(Arch::new(), black_box(&mut values), &bias, &mut slope)
-    });
+    let inputs = numbers(304 * 320);
+    let (mut values, mut slope) = (vec![0.0; inputs.len()], vec![0.0; inputs.len()]);
+    bencher
+        .counter(ItemsCount::new(values.len()))
+        .counter(bytes(3 * values.len()))
+        .bench_local(|| gelu::with_derivative(Arch::new(), black_box(&inputs), &mut values, &mut slope));
 }
 
 #[divan::bench]
@@ -111,10 +140,11 @@ fn grn_backward(bencher: Bencher) {
     let (mut g, x, f) = (numbers(304 * 320), numbers(304 * 320), numbers(304 * 320));
     let (norms, gamma) = (vec![3.0; 320], numbers(320));
     let (mut along, mut dg, mut db) = (vec![0.0; 320], vec![0.0; 320], vec![0.0; 320]);
+    let mut sums = vec![0.0; 320];
     bencher.counter(bytes(6 * g.len())).bench_local(|| {
         grn::along(Arch::new(), &g, &x, &mut along, &mut db);
         let factors = grn::Factors::new(&along, &norms, &gamma, &mut dg);
-        grn::backward(Arch::new(), black_box(&mut g), (&x, &f), &factors);
+        grn::backward(Arch::new(), black_box(&mut g), (&x, &f), &factors, &mut sums);
     });
 }
 

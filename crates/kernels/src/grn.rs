@@ -5,16 +5,6 @@ use crate::{Arch, dispatch};
 /// Added to the divisor, as in the paper's code.
 const EPSILON: f32 = 1e-6;
 
-/// Σₜ x² of every channel, over one sample's tokens.
-pub fn square_sums(arch: Arch, tokens: &[f32], sums: &mut [f32]) {
-    dispatch!(arch, {
-        sums.fill(0.0);
-        for row in tokens.chunks_exact(sums.len()) {
-            sums.iter_mut().zip(row).for_each(|(n, x)| *n += x * x);
-        }
-    });
-}
-
 /// 1 + γ · n, where n is a norm over the mean of the norms: what every token is multiplied by.
 pub fn scale(norms: &[f32], gamma: &[f32], scale: &mut [f32]) {
     let divisor = mean(norms) + EPSILON;
@@ -78,8 +68,14 @@ impl Factors {
 }
 
 /// From dz in `gradient` to dx · `slope`, in place, for one sample. `slope` is the derivative of
-/// what comes before, so that both are one pass.
-pub fn backward(arch: Arch, gradient: &mut [f32], (x, slope): (&[f32], &[f32]), factors: &Factors) {
+/// what comes before, so that both are one pass. Adds the results to `sums`, channel by channel.
+pub fn backward(
+    arch: Arch,
+    gradient: &mut [f32],
+    (x, slope): (&[f32], &[f32]),
+    factors: &Factors,
+    sums: &mut [f32],
+) {
     let Factors { direct, radial } = factors;
     let channels = direct.len();
     dispatch!(arch, {
@@ -87,8 +83,11 @@ pub fn backward(arch: Arch, gradient: &mut [f32], (x, slope): (&[f32], &[f32]), 
             .chunks_exact_mut(channels)
             .zip(x.chunks_exact(channels).zip(slope.chunks_exact(channels)));
         for (g, (x, s)) in rows {
-            for ((((g, x), s), d), r) in g.iter_mut().zip(x).zip(s).zip(direct).zip(radial) {
+            for (((((g, x), s), d), r), sum) in
+                g.iter_mut().zip(x).zip(s).zip(direct).zip(radial).zip(sums.iter_mut())
+            {
                 *g = (*g * d + x * r) * s;
+                *sum += *g;
             }
         }
     });
@@ -124,10 +123,10 @@ mod tests {
                 }
                 let (gamma, beta) = (numbers(channels, 2), numbers(channels, 3));
                 let (upstream, factor) = (numbers(x.len(), 4), numbers(x.len(), 5));
-                let (mut found, mut s, mut z) =
-                    (vec![0.0; channels], vec![0.0; channels], vec![0.0; x.len()]);
-                square_sums(arch, &x, &mut found);
-                found.iter_mut().for_each(|n| *n = n.sqrt());
+                let found: Vec<f32> = (0..channels)
+                    .map(|c| x.iter().skip(c).step_by(channels).map(|v| v * v).sum::<f32>().sqrt())
+                    .collect();
+                let (mut s, mut z) = (vec![0.0; channels], vec![0.0; x.len()]);
                 scale(&found, &gamma, &mut s);
                 apply(arch, &x, &s, &beta, &mut z);
                 let (x64, g64, b64) = (wide(&x), wide(&gamma), wide(&beta));
@@ -137,7 +136,12 @@ mod tests {
                 let (mut dg, mut db) = (vec![0.0; channels], vec![0.0; channels]);
                 let mut sums = vec![0.0; channels];
                 along(arch, &dx, &x, &mut sums, &mut db);
-                backward(arch, &mut dx, (&x, &factor), &Factors::new(&sums, &found, &gamma, &mut dg));
+                let factors = Factors::new(&sums, &found, &gamma, &mut dg);
+                let mut d_inputs = vec![0.0; channels];
+                backward(arch, &mut dx, (&x, &factor), &factors, &mut d_inputs);
+                let columns = |c: usize| dx.iter().skip(c).step_by(channels).map(|v| f64::from(*v)).sum();
+                let columns: Vec<f64> = (0..channels).map(columns).collect();
+                assert_close(&d_inputs, &columns, 1e-5, "sums");
                 let loss = |x: &[f64], g: &[f64], b: &[f64]| -> f64 {
                     naive(x, g, b).iter().zip(&upstream).map(|(z, u)| z * f64::from(*u)).sum()
                 };

@@ -7,16 +7,23 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::buffer::Buffer;
-use crate::gemm::{Turned, View, gemm};
+use crate::Arch;
+use crate::buffer::{Buffer, unwritten};
+use crate::columns::{add, add_columns};
+use crate::gemm::{Packed, Start, outer, product, weight_gradient};
+use crate::transpose::{Turn, transpose, turn};
 
 /// Rows of windows that a thread multiplies at a time.
-const ROWS: usize = 256;
-/// Elements of the weight from which on its gradient is one product shared by all threads, instead
-/// of a sum of products over parts of the rows.
+const ROWS: usize = 128;
+/// Elements of the weight from which on threads divide the outputs of its gradient, instead of adding
+/// up gradients of parts of the rows.
 const LARGE_WEIGHT: usize = 1 << 16;
 /// Parts of the rows in that sum.
 const PARTS: usize = 8;
+/// Rows up to which it takes as long to pack a weight as to multiply by it.
+const FEW_ROWS: usize = 200;
+/// Outputs that a thread computes at a time where there are too few rows to divide.
+const OUTPUTS: usize = 32;
 
 /// How the input of one sample lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +139,17 @@ impl Windows {
         }
     }
 
+    /// Calls `f` with the windows of some rows of windows, gathered unless they lie so already.
+    fn with_rows(&self, x: &[f32], lines: Range<usize>, f: impl FnOnce(&[f32])) {
+        let line = self.columns() * self.values();
+        if self.in_place() {
+            return f(&x[lines.start * line..lines.end * line]);
+        }
+        let mut gathered = Buffer::take(lines.len() * line);
+        self.gather(x, lines, &mut gathered);
+        f(&gathered);
+    }
+
     /// The windows of a sample back to where they came from.
     fn scatter(&self, sample: usize, windows: &[f32], x: &mut [f32]) {
         let values = self.values();
@@ -145,18 +163,11 @@ impl Windows {
     /// PyTorch's `[out, in, k, k]` in the order of a window, or back.
     fn reorder(&self, weight: &[f32], back: bool) -> Vec<f32> {
         let (sites, c) = (self.kernel * self.kernel, self.channels);
-        let mut reordered = vec![0.0; weight.len()];
-        let filters = weight.chunks_exact(sites * c).zip(reordered.chunks_exact_mut(sites * c));
-        filters.for_each(|(from, to)| {
-            for channel in 0..c {
-                for site in 0..sites {
-                    let (pytorch, window) = (channel * sites + site, site * c + channel);
-                    match back {
-                        false => to[window] = from[pytorch],
-                        true => to[pytorch] = from[window],
-                    }
-                }
-            }
+        let (rows, columns) = if back { (sites, c) } else { (c, sites) };
+        let mut reordered = unwritten(weight.len());
+        let filters = weight.par_chunks_exact(sites * c).zip(reordered.par_chunks_exact_mut(sites * c));
+        filters.with_min_len(16).for_each(|(from, to)| {
+            turn(Turn { from, rows, columns, from_stride: columns, to_stride: rows }, to);
         });
         reordered
     }
@@ -170,23 +181,33 @@ impl Windows {
 /// Input → `[N, rows, out]`, with a weight `[out, in, k, k]`.
 pub fn forward(windows: &Windows, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
     assert_eq!(x.len(), windows.samples * windows.sample_len());
-    let (outputs, values) = (bias.len(), windows.values());
+    let (arch, outputs, values) = (Arch::new(), bias.len(), windows.values());
     let reordered = (!windows.is_ordered()).then(|| windows.reorder(weight, false));
-    let weight = Turned::new(reordered.as_deref().unwrap_or(weight), outputs, values);
+    let weight = reordered.as_deref().unwrap_or(weight);
     let columns = windows.columns();
-    let mut y = vec![0.0; windows.samples * windows.rows() * outputs];
-    if windows.in_place() && outputs * values >= LARGE_WEIGHT {
-        y.par_chunks_mut(outputs).for_each(|row| row.copy_from_slice(bias));
-        gemm(&mut y, true, View::new(x, x.len() / values, values), weight.view(), true);
+    let mut y = unwritten(windows.samples * windows.rows() * outputs);
+    if windows.samples * windows.rows() <= FEW_ROWS && weight.len() > FEW_ROWS * FEW_ROWS {
+        windows.with_rows(x, 0..windows.samples * windows.lines(), |rows| {
+            let count = rows.len() / values;
+            let rows = Packed::transposed(arch, rows, values, count);
+            let mut turned = Buffer::take(y.len());
+            (turned.par_chunks_mut(OUTPUTS * count))
+                .zip(weight.par_chunks(OUTPUTS * values).zip(bias.par_chunks(OUTPUTS)))
+                .for_each(|(y, (weight, bias))| {
+                    y.chunks_exact_mut(count).zip(bias).for_each(|(y, bias)| y.fill(*bias));
+                    product(arch, weight, &rows, y, Start::Sum);
+                });
+            transpose(arch, &turned, outputs, count, &mut y);
+        });
         return y;
     }
+    let weight = Packed::transposed(arch, weight, values, outputs);
     let lines = ROWS.div_ceil(columns.max(1));
     y.par_chunks_mut(lines * columns * outputs).enumerate().for_each(|(chunk, y)| {
         let (rows, first) = (y.len() / outputs, chunk * lines);
-        y.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
-        let mut gathered = Buffer::take(rows * values);
-        windows.gather(x, first..first + rows / columns, &mut gathered);
-        gemm(y, true, View::new(&gathered, rows, values), weight.view(), false);
+        windows.with_rows(x, first..first + rows / columns, |rows| {
+            product(arch, rows, &weight, y, Start::Bias(bias));
+        });
     });
     y
 }
@@ -200,64 +221,70 @@ pub fn backward(
     outputs: usize,
     wants_dx: bool,
 ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
-    let values = windows.values();
-    let reordered = (!windows.is_ordered()).then(|| windows.reorder(weight, false));
-    let weight = View::new(reordered.as_deref().unwrap_or(weight), outputs, values);
-    let dx = wants_dx.then(|| input_gradient(windows, weight, x.len(), dy));
-    let (mut dw, db) = weight_gradient(windows, x, dy, outputs);
+    let (arch, values) = (Arch::new(), windows.values());
+    let dx = wants_dx.then(|| {
+        let reordered = (!windows.is_ordered()).then(|| windows.reorder(weight, false));
+        let weight = Packed::new(arch, reordered.as_deref().unwrap_or(weight), outputs, values);
+        input_gradient(arch, windows, &weight, x.len(), dy)
+    });
+    let (mut dw, db) = gradients(arch, windows, x, dy, outputs);
     if !windows.is_ordered() {
         dw = windows.reorder(&dw, true);
     }
     (dx, dw, db)
 }
 
-fn input_gradient(windows: &Windows, weight: View, len: usize, dy: &[f32]) -> Vec<f32> {
+fn input_gradient(arch: Arch, windows: &Windows, weight: &Packed, len: usize, dy: &[f32]) -> Vec<f32> {
     let (outputs, values) = (weight.rows(), windows.values());
-    let mut dx = vec![0.0; len];
     if windows.in_place() {
-        gemm(&mut dx, false, View::new(dy, len / values, outputs), weight, true);
+        let mut dx = unwritten(len);
+        let chunks = dx.par_chunks_mut(ROWS * values).zip(dy.par_chunks(ROWS * outputs));
+        chunks.for_each(|(dx, dy)| product(arch, dy, weight, dx, Start::Zero));
         return dx;
     }
+    // What fills no window has no gradient.
+    let mut dx = match windows.rows() * values == windows.sample_len() {
+        true => unwritten(len),
+        false => vec![0.0; len],
+    };
     let samples = dx.par_chunks_mut(windows.sample_len()).zip(dy.par_chunks(windows.rows() * outputs));
     samples.enumerate().for_each(|(sample, (dx, dy))| {
         let mut gathered = Buffer::take(windows.rows() * values);
-        gemm(&mut gathered, false, View::new(dy, windows.rows(), outputs), weight, false);
+        product(arch, dy, weight, &mut gathered, Start::Zero);
         windows.scatter(sample, &gathered, dx);
     });
     dx
 }
 
-/// Parts of the rows, each by itself, then summed in their order.
-fn weight_gradient(windows: &Windows, x: &[f32], dy: &[f32], outputs: usize) -> (Vec<f32>, Vec<f32>) {
+/// Of weight and bias: parts of the rows, each by itself, then summed in their order. That of a large
+/// weight is computed at once.
+fn gradients(arch: Arch, windows: &Windows, x: &[f32], dy: &[f32], outputs: usize) -> (Vec<f32>, Vec<f32>) {
     let (values, columns) = (windows.values(), windows.columns());
-    let lines = windows.samples * windows.lines();
-    let large = outputs * values >= LARGE_WEIGHT;
-    let per_part = if large { lines } else { lines.div_ceil(PARTS) }.max(1);
+    let (weight, lines) = (outputs * values, windows.samples * windows.lines());
+    let large = weight >= LARGE_WEIGHT;
+    let per_part = lines.div_ceil(PARTS).max(1);
     let parts: Vec<(Vec<f32>, Vec<f32>)> = dy
         .par_chunks(per_part * columns * outputs)
         .enumerate()
         .map(|(part, dy)| {
-            let (rows, first) = (dy.len() / outputs, part * per_part);
-            let (mut dw, mut db) = (vec![0.0; outputs * values], vec![0.0; outputs]);
-            let d_outputs = View::new(dy, rows, outputs).transposed();
-            if windows.in_place() {
-                let x = &x[first * columns * values..][..rows * values];
-                gemm(&mut dw, false, d_outputs, View::new(x, rows, values), large);
-            } else {
-                let mut gathered = Buffer::take(rows * values);
-                windows.gather(x, first..first + rows / columns, &mut gathered);
-                gemm(&mut dw, false, d_outputs, View::new(&gathered, rows, values), large);
+            let first = part * per_part;
+            let (mut dw, mut db) = (vec![0.0; if large { 0 } else { weight }], vec![0.0; outputs]);
+            if !large {
+                windows.with_rows(x, first..first + dy.len() / outputs / columns, |rows| {
+                    outer(arch, dy, rows, &mut dw, (outputs, values), false);
+                });
             }
-            for row in dy.chunks_exact(outputs) {
-                db.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-            }
+            add_columns(arch, dy, &mut db);
             (dw, db)
         })
         .collect();
-    let mut parts = parts.into_iter();
-    let (mut dw, mut db) = parts.next().unwrap_or_else(|| (vec![0.0; outputs * values], vec![0.0; outputs]));
+    let (mut dw, mut db) = (vec![0.0; if large { 0 } else { weight }], vec![0.0; outputs]);
     for (w, b) in parts {
-        dw.iter_mut().zip(w).chain(db.iter_mut().zip(b)).for_each(|(sum, value)| *sum += value);
+        add(arch, &mut dw, &w);
+        add(arch, &mut db, &b);
+    }
+    if large {
+        windows.with_rows(x, 0..lines, |rows| dw = weight_gradient(arch, &[(dy, rows)], outputs, values));
     }
     (dw, db)
 }

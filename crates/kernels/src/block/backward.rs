@@ -1,18 +1,24 @@
 //! The backward pass.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::forward::responses;
-use super::{Batch, Saved, Statistics, WeightGradients, Weights};
-use crate::buffer::Buffer;
+use super::{Batch, Saved, Statistics, WeightGradients, Weights, blocks};
+use crate::buffer::{Buffer, unwritten};
+use crate::columns::{add, add_columns};
 use crate::dwconv7::{self, WeightGradient};
-use crate::gemm::{View, gemm};
-use crate::{Arch, grn, layer_norm};
+use crate::gemm::{Packed, Start, outer, product, weight_gradient};
+use crate::transpose::transpose;
+use crate::{Arch, gelu, grn, layer_norm};
 
 /// Most bytes spent on gradients of weights, one set for every lane.
 const GRADIENT_BYTES: usize = 256 << 20;
+/// Elements of a linear layer's weight from which on its gradient is computed at once, from what all
+/// groups leave, instead of group by group.
+const LARGE_WEIGHT: usize = 1 << 18;
 
 /// Everything that is the same for all samples.
 struct Context<'a> {
@@ -20,21 +26,42 @@ struct Context<'a> {
     batch: &'a Batch,
     w: &'a Weights<'a>,
     turned: dwconv7::Weights,
+    pwconv1: Packed,
+    pwconv2: Packed,
     x: &'a [f32],
     saved: &'a Saved,
     dy: &'a [f32],
-    /// Whether matrix products may use all threads, because there is only one lane.
-    parallel: bool,
+    /// Whether the gradients of the linear layers are left for the end.
+    large: bool,
 }
 
 /// A run of groups that share one set of gradients.
 struct Lane<'a> {
     samples: Range<usize>,
     dx: &'a mut [f32],
+    /// That of the first linear layer transposed, `[C, 4C]`.
     gradients: WeightGradients,
     taps: WeightGradient,
     /// Groups half done, which wait for sums over all samples.
     waiting: Vec<Half>,
+    /// What the gradients of large linear layers are made of, group by group.
+    factors: Vec<LinearFactors>,
+}
+
+/// The inputs of the linear layers, and the gradient of the first one's output; that of the second
+/// one's is in dy.
+struct LinearFactors {
+    samples: Range<usize>,
+    scaled: Buffer,
+    d_hidden: Buffer,
+    z: Buffer,
+}
+
+impl Lane<'_> {
+    /// Whether these rows of these samples are the first of all, so that there is nothing to add to.
+    fn begins_with(&self, samples: &Range<usize>, rows: &Range<usize>) -> bool {
+        samples.start == self.samples.start && rows.start == 0
+    }
 }
 
 /// A group on its way back, at GRN.
@@ -44,6 +71,11 @@ struct Half {
     gradient: Buffer,
     /// Σ dz·x of every sample, `[samples, 4C]`.
     along: Buffer,
+    /// GELU's value and derivative, `[rows, 4C]`.
+    activation: Buffer,
+    slope: Buffer,
+    /// GRN's output, `[rows out, 4C]`, if the gradient of the second linear layer is left for the end.
+    z: Buffer,
 }
 
 /// From the gradient of the output to those of input and weights.
@@ -55,23 +87,35 @@ pub fn backward(
     saved: &Saved,
     dy: &[f32],
 ) -> (Vec<f32>, WeightGradients) {
-    let (channels, tokens) = (w.channels(), batch.tokens());
+    let (channels, hidden, tokens) = (w.channels(), w.hidden(), batch.tokens());
     assert_eq!(dy.len(), batch.samples * batch.tokens_out() * channels);
     let group = batch.group();
     let groups = batch.samples.div_ceil(group);
-    let bytes = 4 * (2 * w.pwconv1.len() + w.dwconv.len());
+    let large = w.pwconv1.len() >= LARGE_WEIGHT;
+    let bytes = 4 * (w.dwconv.len() + if large { 0 } else { 2 * w.pwconv1.len() });
     let lane = groups.div_ceil(groups.min((GRADIENT_BYTES / bytes).max(2))) * group;
-    let turned = dwconv7::Weights::turned(w.dwconv, channels);
-    let c = Context { arch, batch, w, turned, x, saved, dy, parallel: lane >= batch.samples };
+    let c = Context {
+        arch,
+        batch,
+        w,
+        turned: dwconv7::Weights::turned(w.dwconv, channels),
+        pwconv1: Packed::new(arch, w.pwconv1, hidden, channels),
+        pwconv2: Packed::new(arch, w.pwconv2, channels, hidden),
+        x,
+        saved,
+        dy,
+        large,
+    };
 
-    let mut dx = vec![0.0; x.len()];
+    let mut dx = unwritten(x.len());
     let mut lanes: Vec<Lane> = (dx.chunks_mut(lane * tokens * channels).enumerate())
         .map(|(index, dx)| Lane {
             samples: index * lane..index * lane + dx.len() / (tokens * channels),
             dx,
-            gradients: WeightGradients::zeros(w),
+            gradients: WeightGradients::started(w, large, batch.tokens_out() > 0),
             taps: WeightGradient::new(channels),
             waiting: Vec::new(),
+            factors: Vec::new(),
         })
         .collect();
     lanes.par_iter_mut().for_each(|lane| {
@@ -84,9 +128,9 @@ pub fn backward(
         }
     });
     if batch.statistics == Statistics::Batch {
-        let mut total = vec![0.0; w.hidden()];
+        let mut total = vec![0.0; hidden];
         let halves = lanes.iter().flat_map(|lane| &lane.waiting);
-        for along in halves.flat_map(|half| half.along.chunks_exact(w.hidden())) {
+        for along in halves.flat_map(|half| half.along.chunks_exact(hidden)) {
             total.iter_mut().zip(along).for_each(|(t, a)| *t += a);
         }
         let factors = grn::Factors::new(&total, &saved.norms, w.gamma, &mut lanes[0].gradients.gamma);
@@ -97,14 +141,32 @@ pub fn backward(
         });
     }
 
+    let linear = large.then(|| large_gradients(&c, &lanes));
     let mut sets = lanes.into_iter().map(|lane| {
         let mut gradients = lane.gradients;
         lane.taps.add_to(&mut gradients.dwconv, &mut gradients.dwconv_bias);
         gradients
     });
-    let mut sum = sets.next().unwrap_or_else(|| WeightGradients::zeros(w));
-    sum.add(sets);
+    let mut sum = sets.next().unwrap_or_else(|| WeightGradients::started(w, large, false));
+    sum.add(arch, sets);
+    [sum.pwconv1, sum.pwconv2] = linear.unwrap_or_else(|| {
+        let mut pwconv1 = unwritten(w.pwconv1.len());
+        transpose(arch, &sum.pwconv1, channels, hidden, &mut pwconv1);
+        [pwconv1, std::mem::take(&mut sum.pwconv2)]
+    });
     (dx, sum)
+}
+
+/// Of the two linear layers, from what all lanes left.
+fn large_gradients(c: &Context, lanes: &[Lane]) -> [Vec<f32>; 2] {
+    let (channels, hidden) = (c.w.channels(), c.w.hidden());
+    let groups = || lanes.iter().flat_map(|lane| &lane.factors);
+    let first: Vec<(&[f32], &[f32])> = groups().map(|g| (&g.d_hidden[..], &g.scaled[..])).collect();
+    let d_branch: Vec<Cow<[f32]>> =
+        groups().map(|g| branch_gradient(c, part(c.batch, c.dy, &g.samples), g.samples.start)).collect();
+    let second: Vec<(&[f32], &[f32])> =
+        d_branch.iter().zip(groups()).map(|(dy, g)| (&dy[..], &g.z[..])).collect();
+    [weight_gradient(c.arch, &first, hidden, channels), weight_gradient(c.arch, &second, channels, hidden)]
 }
 
 /// The part of `all`, values of all samples, that belongs to some.
@@ -113,27 +175,34 @@ fn part<'a>(batch: &Batch, all: &'a [f32], samples: &Range<usize>) -> &'a [f32] 
     &all[samples.start * per_sample..samples.end * per_sample]
 }
 
-/// Second linear layer: dy → dz of GRN.
+/// GELU once more, then back through the second linear layer: dy → dz of GRN.
 fn to_grn(c: &Context, lane: &mut Lane, samples: Range<usize>) -> Half {
-    let Context { arch, batch, w, saved, parallel, .. } = *c;
+    let Context { arch, batch, w, saved, .. } = *c;
     let (channels, hidden) = (w.channels(), w.hidden());
-    let dy = part(batch, c.dy, &samples);
-    let rows = dy.len() / channels;
-    let mut branch = Buffer::take(dy.len());
-    let per_sample = batch.tokens_out() * channels;
-    let pairs = branch.chunks_exact_mut(per_sample).zip(dy.chunks_exact(per_sample));
-    for (sample, (branch, dy)) in samples.clone().zip(pairs) {
-        let scale = batch.branch_scale(sample);
-        branch.iter_mut().zip(dy).for_each(|(branch, dy)| *branch = dy * scale);
-    }
-    add_columns(&branch, &mut lane.gradients.pwconv2_bias);
+    let inputs = part(batch, &saved.hidden, &samples);
+    let (mut activation, mut slope) = (Buffer::take(inputs.len()), Buffer::take(inputs.len()));
+    gelu::with_derivative(arch, inputs, &mut activation, &mut slope);
 
-    let activation = part(batch, &saved.activation, &samples);
-    let z = responses(arch, batch, samples.clone(), w, (activation, norms(c, &samples)));
-    let d_branch = View::new(&branch, rows, channels);
-    gemm(&mut lane.gradients.pwconv2, true, d_branch.transposed(), View::new(&z, rows, hidden), parallel);
-    let mut gradient = z; // dz takes the place of z
-    gemm(&mut gradient, false, d_branch, View::new(w.pwconv2, channels, hidden), parallel);
+    let dy = part(batch, c.dy, &samples);
+    let selected = batch.select(samples.clone(), &activation, hidden);
+    let per_sample = batch.tokens_out();
+    let mut gradient = Buffer::take(selected.len());
+    let mut all_z = Buffer::take(if c.large { selected.len() } else { 0 });
+    for rows in blocks(samples.len(), per_sample) {
+        let [narrow, wide] = [channels, hidden].map(|width| rows.start * width..rows.end * width);
+        let d_branch = branch_gradient(c, &dy[narrow], samples.start + rows.start / per_sample);
+        add_columns(arch, &d_branch, &mut lane.gradients.pwconv2_bias);
+        let inputs = (&selected[wide.clone()], norms(c, &samples));
+        if c.large {
+            responses(arch, w, inputs, &rows, per_sample, &mut all_z[wide.clone()]);
+        } else {
+            let mut z = Buffer::take(wide.len());
+            responses(arch, w, inputs, &rows, per_sample, &mut z);
+            let accumulate = !lane.begins_with(&samples, &rows);
+            outer(arch, &d_branch, &z, &mut lane.gradients.pwconv2, (channels, hidden), accumulate);
+        }
+        product(arch, &d_branch, &c.pwconv2, &mut gradient[wide], Start::Zero);
+    }
     if batch.selected.is_some() {
         let mut all = Buffer::take(activation.len());
         all.fill(0.0);
@@ -147,7 +216,14 @@ fn to_grn(c: &Context, lane: &mut Lane, samples: Range<usize>) -> Half {
     for (along, (dz, x)) in along.chunks_exact_mut(hidden).zip(pairs) {
         grn::along(arch, dz, x, along, &mut lane.gradients.beta);
     }
-    Half { samples, gradient, along }
+    Half { samples, gradient, along, activation, slope, z: all_z }
+}
+
+/// dy of some rows times the factor of their samples' branch, the first of which is `sample`.
+fn branch_gradient<'a>(c: &Context, dy: &'a [f32], sample: usize) -> Cow<'a, [f32]> {
+    let Some(scales) = &c.batch.branch_scale else { return dy.into() };
+    let rows = dy.chunks(c.batch.tokens_out() * c.w.channels());
+    rows.zip(&scales[sample..]).flat_map(|(dy, scale)| dy.iter().map(move |dy| dy * scale)).collect()
 }
 
 /// The norms of a group's samples, or those that all share.
@@ -171,37 +247,40 @@ fn from_grn(c: &Context, lane: &mut Lane, half: Half) {
 /// GRN and GELU, first linear layer, LayerNorm, depthwise convolution, residual. `factors`: one
 /// for each sample of the group, or one for all.
 fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors]) {
-    let Context { arch, batch, w, saved, parallel, .. } = *c;
+    let Context { arch, batch, w, saved, .. } = *c;
     let (channels, hidden, tokens) = (w.channels(), w.hidden(), batch.tokens());
-    let Half { samples, gradient: mut d_hidden, .. } = half;
-    let gradients = &mut lane.gradients;
-    let per_sample = tokens * hidden;
-    let inputs = part(batch, &saved.activation, &samples)
-        .chunks_exact(per_sample)
-        .zip(part(batch, &saved.slope, &samples).chunks_exact(per_sample));
-    for (i, (gradient, inputs)) in d_hidden.chunks_exact_mut(per_sample).zip(inputs).enumerate() {
-        grn::backward(arch, gradient, inputs, &factors[i % factors.len()]);
-    }
-
-    // First linear layer.
-    add_columns(&d_hidden, &mut gradients.pwconv1_bias);
+    let Half { samples, gradient: mut d_hidden, activation, slope, z, .. } = half;
     let (normalized, inverse_std) =
         (part(batch, &saved.normalized, &samples), part(batch, &saved.inverse_std, &samples));
-    let rows = inverse_std.len();
-    let mut scaled = Buffer::take(rows * channels);
-    layer_norm::affine(arch, normalized, w.norm, w.norm_bias, &mut scaled);
-    let d_hidden = View::new(&d_hidden, rows, hidden);
-    let inputs = View::new(&scaled, rows, channels);
-    gemm(&mut gradients.pwconv1, true, d_hidden.transposed(), inputs, parallel);
-    let mut d_norm = scaled; // dy of LayerNorm takes the place of its y
-    gemm(&mut d_norm, false, d_hidden, View::new(w.pwconv1, hidden, channels), parallel);
+    let mut d_norm = Buffer::take(normalized.len());
+    let mut scaled = Buffer::take(if c.large { normalized.len() } else { 0 });
+    for rows in blocks(samples.len(), tokens) {
+        let [narrow, wide] = [channels, hidden].map(|width| rows.start * width..rows.end * width);
+        let d_hidden = &mut d_hidden[wide.clone()];
+        let inputs =
+            activation[wide.clone()].chunks(tokens * hidden).zip(slope[wide].chunks(tokens * hidden));
+        for (i, (gradient, inputs)) in d_hidden.chunks_mut(tokens * hidden).zip(inputs).enumerate() {
+            let sample = rows.start / tokens + i;
+            let factors = &factors[sample % factors.len()];
+            grn::backward(arch, gradient, inputs, factors, &mut lane.gradients.pwconv1_bias);
+        }
+        let (normalized, d_norm) = (&normalized[narrow.clone()], &mut d_norm[narrow.clone()]);
+        if c.large {
+            layer_norm::affine(arch, normalized, w.norm, w.norm_bias, &mut scaled[narrow]);
+        } else {
+            // y of LayerNorm lies where its dy will.
+            layer_norm::affine(arch, normalized, w.norm, w.norm_bias, d_norm);
+            let accumulate = !lane.begins_with(&samples, &rows);
+            outer(arch, d_norm, d_hidden, &mut lane.gradients.pwconv1, (channels, hidden), accumulate);
+        }
+        product(arch, d_hidden, &c.pwconv1, d_norm, Start::Zero);
+        let norm_gradients = (&mut lane.gradients.norm[..], &mut lane.gradients.norm_bias[..]);
+        layer_norm::backward(arch, d_norm, normalized, &inverse_std[rows], w.norm, norm_gradients);
+    }
 
-    // LayerNorm, depthwise convolution, residual.
-    let norm_gradients = (&mut gradients.norm[..], &mut gradients.norm_bias[..]);
-    layer_norm::backward(arch, &mut d_norm, normalized, inverse_std, w.norm, norm_gradients);
     let per_sample = tokens * channels;
     let offset = (samples.start - lane.samples.start) * per_sample;
-    let dx = &mut lane.dx[offset..offset + rows * channels];
+    let dx = &mut lane.dx[offset..offset + d_norm.len()];
     let x = part(batch, c.x, &samples);
     for (i, sample) in samples.clone().enumerate() {
         let layout = batch.layout(sample);
@@ -212,14 +291,10 @@ fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors
     }
     let dy = part(batch, c.dy, &samples);
     match batch.selected {
-        Some(_) => batch.spread(samples, dy, channels, dx),
-        None => dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy),
+        Some(_) => batch.spread(samples.clone(), dy, channels, dx),
+        None => add(arch, dx, dy),
     }
-}
-
-/// Adds the sum of every column to `sums`.
-fn add_columns(rows: &[f32], sums: &mut [f32]) {
-    for row in rows.chunks_exact(sums.len()) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    if c.large {
+        lane.factors.push(LinearFactors { samples, scaled, d_hidden, z });
     }
 }

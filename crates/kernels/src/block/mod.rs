@@ -14,15 +14,19 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::buffer::Buffer;
+use crate::Arch;
+use crate::buffer::{Buffer, unwritten};
+use crate::columns::add;
 use crate::dwconv7::Layout;
-use crate::gemm::is_large;
 
 pub use backward::backward;
 pub use forward::{forward, infer};
 
-/// Rows of a matrix product from which on more samples in a group gain nothing.
+/// Rows of a group from which on more samples gain nothing.
 const ROWS: usize = 1024;
+/// Rows that go through the linear layers at a time, so that what one leaves is in the cache for the
+/// next.
+const BLOCK: usize = 152;
 /// Rows below which cutting a sample into more parts costs more than it gains, because the
 /// products pack their weights again for every part.
 const PART_ROWS: usize = 96;
@@ -90,18 +94,25 @@ pub struct WeightGradients {
 }
 
 impl WeightGradients {
-    fn zeros(w: &Weights) -> Self {
+    /// Zeros, but for the linear layers: nothing if these are `large`, and nothing yet if rows will be
+    /// there to write them.
+    fn started(w: &Weights, large: bool, has_rows: bool) -> Self {
         let zeros = |like: &[f32]| vec![0.0; like.len()];
+        let linear = |like: &[f32]| match (large, has_rows) {
+            (true, _) => Vec::new(),
+            (false, true) => unwritten(like.len()),
+            (false, false) => zeros(like),
+        };
         Self {
             dwconv: zeros(w.dwconv),
             dwconv_bias: zeros(w.dwconv_bias),
             norm: zeros(w.norm),
             norm_bias: zeros(w.norm_bias),
-            pwconv1: zeros(w.pwconv1),
+            pwconv1: linear(w.pwconv1),
             pwconv1_bias: zeros(w.pwconv1_bias),
             gamma: zeros(w.gamma),
             beta: zeros(w.beta),
-            pwconv2: zeros(w.pwconv2),
+            pwconv2: linear(w.pwconv2),
             pwconv2_bias: zeros(w.pwconv2_bias),
         }
     }
@@ -138,14 +149,12 @@ impl WeightGradients {
     }
 
     /// Adds others, one after the other whatever the number of threads.
-    fn add(&mut self, others: impl IntoIterator<Item = Self>) {
+    fn add(&mut self, arch: Arch, others: impl IntoIterator<Item = Self>) {
         const CHUNK: usize = 1 << 14;
         let others: Vec<[Vec<f32>; 10]> = others.into_iter().map(Self::into_array).collect();
         for (which, sum) in self.each_mut().into_iter().enumerate() {
             sum.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, sum)| {
-                for other in &others {
-                    sum.iter_mut().zip(&other[which][chunk * CHUNK..]).for_each(|(a, b)| *a += b);
-                }
+                others.iter().for_each(|other| add(arch, sum, &other[which][chunk * CHUNK..]));
             });
         }
     }
@@ -233,10 +242,10 @@ impl Batch {
         self.samples == 1 || self.statistics == Statistics::Batch
     }
 
-    /// Whether inference takes longer to read the weights than to multiply by them.
-    fn is_bound_by_weights(&self, w: &Weights) -> bool {
+    /// Whether inference packs a weight about as long as it multiplies by it.
+    fn has_few_rows(&self) -> bool {
         const FEW: usize = 256;
-        self.samples == 1 && self.selected.is_none() && self.tokens() <= FEW && is_large(w.pwconv1)
+        self.samples == 1 && self.selected.is_none() && self.tokens() <= FEW
     }
 
     /// Tokens that are worked on together: those of a group, or part of those of a single sample.
@@ -311,6 +320,24 @@ struct Piece {
     lines: Range<usize>,
 }
 
+/// Divides the rows of samples into blocks of whole samples, or of parts of one: about [`BLOCK`] rows,
+/// a number of tiles of a matrix product.
+fn blocks(samples: usize, per_sample: usize) -> Vec<Range<usize>> {
+    const TILE: usize = 8;
+    let rows = samples * per_sample;
+    let block = match per_sample {
+        0 => return Vec::new(),
+        1..=BLOCK => BLOCK / per_sample * per_sample,
+        _ => per_sample.div_ceil(per_sample.div_ceil(BLOCK)).next_multiple_of(TILE),
+    };
+    let per_sample = if block >= per_sample { rows } else { per_sample };
+    let starts = (0..rows).step_by(per_sample).flat_map(|first| {
+        let end = (first + per_sample).min(rows);
+        (first..end).step_by(block).map(move |start| start..(start + block).min(end))
+    });
+    starts.collect()
+}
+
 /// What the backward pass needs beside input and weights.
 #[derive(Debug, PartialEq)]
 pub struct Saved {
@@ -318,10 +345,9 @@ pub struct Saved {
     normalized: Buffer,
     /// 1/σ of each token, `[N, T]`.
     inverse_std: Buffer,
-    /// GELU's value, `[N, T, 4C]`.
-    activation: Buffer,
-    /// GELU's derivative, `[N, T, 4C]`.
-    slope: Buffer,
+    /// What goes into GELU, `[N, T, 4C]`. Its value and derivative are computed again: memory that no
+    /// cache holds costs more than arithmetic.
+    hidden: Buffer,
     /// GRN's channel norms, `[N, 4C]`, or `[4C]` if all samples share them.
     norms: Buffer,
 }
@@ -332,8 +358,7 @@ impl Saved {
         Self {
             normalized: Buffer::take(rows * w.channels()),
             inverse_std: Buffer::take(rows),
-            activation: Buffer::take(rows * w.hidden()),
-            slope: Buffer::take(rows * w.hidden()),
+            hidden: Buffer::take(rows * w.hidden()),
             norms: Buffer::take(if batch.in_phases() { 1 } else { batch.samples } * w.hidden()),
         }
     }

@@ -4,12 +4,15 @@
 //! are computed. Tokens are first laid out on a map with a halo of three zero sites, so that no
 //! window needs a check.
 
+mod pairs;
+
 use std::cell::RefCell;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
 use crate::Arch;
+use crate::columns::add_columns;
 
 /// Kernel side.
 pub const KERNEL: usize = 7;
@@ -114,12 +117,28 @@ impl Weights {
 }
 
 thread_local! {
-    /// Scratch space, kept because most of it need not be cleared for the next sample.
-    static MAP: RefCell<Map> = RefCell::default();
+    /// Scratch space for every shape, kept because most of it need not be cleared for the next sample.
+    static MAPS: RefCell<Vec<Map>> = RefCell::default();
+}
+
+/// Runs something with the map for a shape.
+fn with_map<T>(layout: &Layout, channels: usize, run: impl FnOnce(&mut Map) -> T) -> T {
+    /// More than the stages of any network; a program may use many image sizes.
+    const KEPT: usize = 8;
+    let shape = (layout.grid, layout.patch, padded(channels));
+    MAPS.with_borrow_mut(|maps| {
+        if let Some(found) = maps.iter().position(|map| map.shape == shape) {
+            maps[..=found].rotate_right(1);
+        } else {
+            maps.truncate(KEPT - 1);
+            let values = vec![0.0; layout.map_len(shape.2)];
+            maps.insert(0, Map { values, shape, patches: Vec::new() });
+        }
+        run(&mut maps[0])
+    })
 }
 
 /// Tokens of one sample laid out with a halo of zeros.
-#[derive(Default)]
 struct Map {
     values: Vec<f32>,
     /// Grid, patch, padded channels and visible patches of the tokens it holds.
@@ -131,12 +150,8 @@ impl Map {
     /// Puts the tokens of some rows of the patches where they belong.
     fn fill(&mut self, layout: &Layout, tokens: &[f32], channels: usize, lines: Range<usize>) {
         let width = padded(channels);
-        let shape = (layout.grid, layout.patch, width);
         let visible = layout.visible.unwrap_or(&[]);
-        if self.shape != shape {
-            self.values.clear();
-            self.values.resize(layout.map_len(width), 0.0);
-        } else if self.patches != visible {
+        if self.patches != visible {
             let held = std::mem::take(&mut self.patches);
             let before = Layout { visible: (!held.is_empty()).then_some(&held), ..*layout };
             before.for_lines(0..before.lines(), |_, site| {
@@ -144,7 +159,6 @@ impl Map {
                 self.values[centre * width..][..layout.patch[1] * width].fill(0.0);
             });
         }
-        self.shape = shape;
         self.patches.clear();
         self.patches.extend_from_slice(visible);
         layout.for_lines(lines, |token, site| {
@@ -168,7 +182,10 @@ pub fn forward(
 ) {
     assert_eq!(x.len(), layout.tokens() * weights.channels);
     assert_eq!(y.len(), lines.len() * layout.patch[1] * weights.channels);
-    MAP.with_borrow_mut(|map| {
+    if pairs::are_few(layout) {
+        return pairs::forward(arch, layout, weights, x, y, lines.start * layout.patch[1]);
+    }
+    with_map(layout, weights.channels, |map| {
         map.fill(layout, x, weights.channels, layout.seen_from(&lines));
         arch.dispatch(Forward { layout, weights, map: &map.values, y, lines });
     });
@@ -195,6 +212,7 @@ impl WithSimd for Forward<'_> {
             while x < width {
                 let tile = (simd, layout.row(), weights, map, site + x, &mut *y, token + x);
                 x += match width - x {
+                    left if left.is_multiple_of(7) && S::F32_LANES > 1 => forward_tile::<S, 7>(tile),
                     8.. if S::F32_LANES > 1 => forward_tile::<S, 8>(tile),
                     4.. => forward_tile::<S, 4>(tile),
                     2.. => forward_tile::<S, 2>(tile),
@@ -263,10 +281,11 @@ impl WeightGradient {
     pub fn add(&mut self, arch: Arch, layout: &Layout, x: &[f32], dy: &[f32]) {
         assert_eq!(x.len(), layout.tokens() * self.channels);
         assert_eq!(dy.len(), x.len());
-        for row in dy.chunks_exact(self.channels) {
-            self.bias.iter_mut().zip(row).for_each(|(b, g)| *b += g);
+        add_columns(arch, dy, &mut self.bias);
+        if pairs::are_few(layout) {
+            return pairs::add(arch, layout, x, dy, self);
         }
-        MAP.with_borrow_mut(|map| {
+        with_map(layout, self.channels, |map| {
             map.fill(layout, x, self.channels, 0..layout.lines());
             arch.dispatch(Backward { layout, map: &map.values, dy, gradient: self });
         });
@@ -291,6 +310,7 @@ impl WithSimd for Backward<'_> {
             while x < width {
                 let tile = (simd, layout.row(), map, site + x, dy, token + x, &mut *gradient);
                 x += match width - x {
+                    left if left.is_multiple_of(7) && S::F32_LANES > 1 => backward_tile::<S, 7>(tile),
                     8.. if S::F32_LANES > 1 => backward_tile::<S, 8>(tile),
                     4.. => backward_tile::<S, 4>(tile),
                     2.. => backward_tile::<S, 2>(tile),
@@ -410,6 +430,17 @@ mod tests {
         result
     }
 
+    /// Half of 64 patches.
+    const EVEN: [u32; 32] = {
+        let mut patches = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            patches[i] = 2 * i as u32;
+            i += 1;
+        }
+        patches
+    };
+
     #[test]
     fn forward_and_backward_equal_the_definition() {
         let layouts = [
@@ -421,10 +452,17 @@ mod tests {
             Layout { grid: [7, 7], patch: [1, 1], visible: Some(&[1, 6, 10, 25]) },
             Layout { grid: [3, 3], patch: [2, 2], visible: Some(&[0, 1, 2, 3, 4, 5, 6, 7, 8]) },
             Layout { grid: [4, 5], patch: [1, 1], visible: None },
+            // Enough tokens for windows, of every width.
+            Layout { grid: [1, 1], patch: [9, 14], visible: None },
+            Layout { grid: [4, 4], patch: [4, 4], visible: Some(&[0, 3, 5, 6, 9, 12, 15]) },
+            Layout { grid: [8, 9], patch: [2, 1], visible: None },
+            Layout { grid: [8, 8], patch: [2, 2], visible: Some(&EVEN) },
         ];
         for arch in arches() {
             // All use one map: what a sample leaves behind must not reach the next.
-            for (layout, channels) in layouts.iter().flat_map(|l| [(l, 1), (l, 5), (l, 16), (l, 40)]) {
+            for (layout, channels) in
+                layouts.iter().flat_map(|l| [(l, 1), (l, 5), (l, 16), (l, 40), (l, 104)])
+            {
                 let count = layout.tokens() * channels;
                 let (x, dy) = (numbers(count, 1), numbers(count, 2));
                 let (w, b) = (numbers(channels * TAPS, 3), numbers(channels, 4));

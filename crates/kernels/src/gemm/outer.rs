@@ -1,0 +1,112 @@
+//! Sums of outer products of rows.
+
+use pulp::{Simd, WithSimd};
+
+use super::tile::{Place, load, multiply};
+use super::{Start, VECTORS, panels};
+use crate::Arch;
+use crate::buffer::AlignedBuffer;
+
+/// Rows worked on at a time: so many of a panel of B stay in the nearest cache.
+const ROWS: usize = 192;
+/// Values of the widest vector.
+const WIDEST: usize = 16;
+
+/// C = Aᵀ·B, or C += Aᵀ·B, for row-major `a` `[rows, m]`, `b` `[rows, n]` and `c` `[m, n]`.
+///
+/// B is copied panel by panel, so the wider matrix should be B.
+pub fn outer(arch: Arch, a: &[f32], b: &[f32], c: &mut [f32], (m, n): (usize, usize), accumulate: bool) {
+    assert_eq!(a.len() * n, b.len() * m, "as many rows of {m} as of {n}");
+    assert_eq!(c.len(), m * n, "a {m}×{n} matrix");
+    let mut copy = AlignedBuffer::take(ROWS * VECTORS * WIDEST);
+    arch.dispatch(Outer { a, b, c, m, n, accumulate, copy: &mut copy });
+}
+
+struct Outer<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    c: &'a mut [f32],
+    m: usize,
+    n: usize,
+    accumulate: bool,
+    /// Room for a panel of B.
+    copy: &'a mut [f32],
+}
+
+impl WithSimd for Outer<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        match S::REGISTER_COUNT {
+            32.. => self.run::<S, 8>(s),
+            _ => self.run::<S, 4>(s),
+        }
+    }
+}
+
+impl Outer<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const M: usize>(mut self, s: S) {
+        for (a, b) in self.a.chunks(ROWS * self.m).zip(self.b.chunks(ROWS * self.n)) {
+            (self.a, self.b) = (a, b);
+            for (first, width) in panels(self.n.div_ceil(S::F32_LANES)) {
+                match width {
+                    3 => self.panel::<S, M, 3>(s, first),
+                    2 => self.panel::<S, M, 2>(s, first),
+                    _ => self.panel::<S, M, 1>(s, first),
+                }
+            }
+            self.accumulate = true;
+        }
+    }
+
+    /// All rows of C, `N` vectors of columns.
+    #[inline(always)]
+    fn panel<S: Simd, const M: usize, const N: usize>(&mut self, s: S, first: usize) {
+        let column = first * S::F32_LANES;
+        let width = (self.n - column).min(N * S::F32_LANES);
+        let copy = std::mem::take(&mut self.copy);
+        let (panel, _) = S::as_mut_simd_f32s(copy).0.as_chunks_mut::<N>();
+        let panel = &mut panel[..self.b.len() / self.n];
+        for (to, row) in panel.iter_mut().zip(self.b.chunks_exact(self.n)) {
+            *to = load::<S, N>(s, &row[column..column + width]);
+        }
+        let mut row = 0;
+        while row < self.m {
+            row += match self.m - row {
+                left if left >= M => self.tile::<S, M, N>(s, row, column, panel),
+                4.. => self.tile::<S, 4, N>(s, row, column, panel),
+                2.. => self.tile::<S, 2, N>(s, row, column, panel),
+                _ => self.tile::<S, 1, N>(s, row, column, panel),
+            };
+        }
+        self.copy = copy;
+    }
+
+    /// `M` rows of them; returns `M`.
+    #[inline(always)]
+    fn tile<S: Simd, const M: usize, const N: usize>(
+        &mut self,
+        s: S,
+        row: usize,
+        column: usize,
+        panel: &[[S::f32s; N]],
+    ) -> usize {
+        let steps = self.a.chunks_exact(self.m).zip(panel).map(
+            #[inline(always)]
+            |(a, b)| {
+                let a: [f32; M] = std::array::from_fn(
+                    #[inline(always)]
+                    |i| a[row + i],
+                );
+                (a, b)
+            },
+        );
+        let sums = multiply::<S, M, N>(s, steps);
+        let width = (self.n - column).min(N * S::F32_LANES);
+        let start = if self.accumulate { Start::Sum } else { Start::Zero };
+        Place { c: &mut self.c[row * self.n + column..], stride: self.n, width }.put(s, sums, start);
+        M
+    }
+}
