@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, unwritten};
 use crate::{Arch, dispatch};
 
 const LANES: usize = 16;
@@ -93,7 +93,7 @@ pub struct Saved {
 pub fn layer(arch: Arch, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> (Vec<f32>, Saved) {
     let channels = weight.len();
     let (mut normalized, mut inverse_std) = (Buffer::take(x.len()), Buffer::take(x.len() / channels));
-    let mut y = vec![0.0; x.len()];
+    let mut y = unwritten(x.len());
     (y.par_chunks_mut(ROWS * channels))
         .zip(x.par_chunks(ROWS * channels))
         .zip(normalized.par_chunks_mut(ROWS * channels))

@@ -16,6 +16,8 @@ pub fn keep_freed_memory() {
             libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
             libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
             libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+            // Each step may run on another thread; what one has freed is there for all.
+            libc::mallopt(libc::M_ARENA_MAX, 1);
         }
     }
 }

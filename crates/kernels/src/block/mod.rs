@@ -223,7 +223,7 @@ impl Batch {
     /// Samples of a group: so many that their products are efficient and threads have enough to
     /// choose from. Never depends on the number of threads.
     fn group(&self) -> usize {
-        (ROWS / self.tokens()).clamp(1, 8).min(self.samples.div_ceil(4)).max(1)
+        (ROWS / self.tokens()).clamp(1, 8).min(self.samples.div_ceil(8)).max(1)
     }
 
     /// Rows of the patches of a sample.
