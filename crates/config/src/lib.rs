@@ -50,5 +50,5 @@ mod section;
 pub use difference::require_same;
 pub use document::{SectionDoc, document};
 pub use error::SettingError;
-pub use parse::{Config, load, load_stored, parse};
+pub use parse::{Config, load, load_stored, parse, to_toml};
 pub use section::{Field, Section, check_field};

@@ -18,10 +18,14 @@ pub trait Config: Default + Clone + PartialEq + Serialize + DeserializeOwned {
     ///
     /// # Errors
     /// The first value that is not allowed.
-    fn check(&self) -> Result<(), SettingError>;
+    fn check(&self) -> Result<(), SettingError> {
+        Ok(())
+    }
 
     /// Every section with its keys, for the documentation.
-    fn sections(&self) -> Vec<SectionDoc>;
+    fn sections(&self) -> Vec<SectionDoc> {
+        Vec::new()
+    }
 }
 
 /// Reads and checks a configuration file, with `section.key=value` overrides.
@@ -70,6 +74,14 @@ pub fn parse<C: Config>(text: &str, overrides: &[String]) -> Result<C, SettingEr
     let config: C = from_table(table)?;
     config.check()?;
     Ok(config)
+}
+
+/// A configuration as the text of a file, every default spelled out.
+///
+/// # Errors
+/// A value that TOML cannot hold.
+pub fn to_toml<C: Config>(config: &C) -> Result<String, SettingError> {
+    toml::to_string_pretty(config).map_err(|error| SettingError::text(&error.to_string(), ""))
 }
 
 fn read(path: &Path) -> Result<String, SettingError> {

@@ -2,12 +2,53 @@
 
 use std::path::PathBuf;
 
+use config::SettingError;
+
 /// Endings of files that are read as images.
 pub(crate) const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
 
 /// Why data cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DataError {
+    /// No data are named.
+    #[error("no images: give --data DIR, or path = \"…\" in the [data] section")]
+    NoPath,
+    /// A setting that is not allowed.
+    #[error(transparent)]
+    Config(#[from] SettingError),
+    /// Training and validation images have targets of different kinds.
+    #[error("the validation images have targets of another kind than the training images")]
+    OtherTask,
+    /// The validation images do not go with the training images.
+    #[error("in the validation images: {0}")]
+    Validation(Box<DataError>),
+    /// Validation images of its own, and a share to be held out.
+    #[error(
+        "{} has validation images of its own, and data.val_fraction would hold out others; leave it out",
+        .0.display()
+    )]
+    DividedTwice(PathBuf),
+    /// A share so small that no image is held out.
+    #[error("data.val_fraction = {fraction} of {} images leaves none to validate on", path.display())]
+    NothingHeldOut {
+        /// The data.
+        path: PathBuf,
+        /// The share.
+        fraction: f64,
+    },
+    /// Only training images.
+    #[error(
+        "{} has no validation images; add a folder val beside train, name them in data.val_csv, or hold some \
+         out: --set data.val_fraction=0.1",
+        .0.display()
+    )]
+    NoValidation(PathBuf),
+    /// Images that are not divided.
+    #[error(
+        "{} is not divided into train and val; hold some images out: --set data.val_fraction=0.1",
+        .0.display()
+    )]
+    NotDivided(PathBuf),
     /// Nothing is there.
     #[error("no data at {}: it does not exist", .0.display())]
     NotFound(PathBuf),
@@ -85,6 +126,11 @@ pub enum DataError {
     /// A thread that makes batches has died of a bug; its message is on standard error.
     #[error("a loader thread has panicked; its message is above; data.workers = 0 decodes without threads")]
     WorkerPanicked,
+    /// A batch of images with targets of several kinds.
+    #[error(
+        "some images have a class and others have numbers or nothing; a data set has targets of one kind"
+    )]
+    MixedTargets,
     /// Fewer images than a batch takes.
     #[error("a batch takes {batch} images, the data have {images}; lower train.batch_size")]
     BatchTooLarge {

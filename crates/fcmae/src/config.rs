@@ -1,28 +1,30 @@
 //! What the objective can be told, and what it refuses.
 
+use config::{Section, SettingError, section};
 use model::cost::MaskedCost;
 use model::{ConvNextV2Config, GrnStats};
 use serde::{Deserialize, Serialize};
 
-/// The FCMAE objective; the defaults are the paper's (section 3 and table 8).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FcmaeConfig {
-    /// Share of patches hidden from the encoder.
-    pub mask_ratio: f64,
-    /// Side of a patch in pixels, a multiple of the encoder's total stride.
-    pub patch_size: usize,
-    /// Channels of the decoder.
-    pub decoder_dim: usize,
-    /// Blocks of the decoder.
-    pub decoder_depth: usize,
-    /// Whether the target is normalised patch by patch. Raw pixels give prettier pictures and
-    /// slightly worse features.
-    pub norm_pix_loss: bool,
-    /// Over which sites the encoder's GRN takes its norms; the decoder's are always per sample.
-    pub grn_stats: GrnStats,
-    /// Initial weights.
-    pub init: InitName,
+section! {
+    /// The FCMAE objective; the defaults are the paper's (section 3 and table 8).
+    pub struct FcmaeConfig: "fcmae" {
+        /// Share of patches hidden from the encoder.
+        mask_ratio: f64 = 0.6, "between 0 and 1" => |ratio| (0.0..=1.0).contains(ratio);
+        /// Side of a patch in pixels, a multiple of the encoder's total stride.
+        patch_size: usize = 32, "at least 1" => |size| *size > 0;
+        /// Channels of the decoder.
+        decoder_dim: usize = 512, "at least 1" => |dim| *dim > 0;
+        /// Blocks of the decoder.
+        decoder_depth: usize = 1;
+        /// Whether the target is normalised patch by patch; raw pixels give prettier pictures and
+        /// slightly worse features.
+        norm_pix_loss: bool = true;
+        /// Over which sites the encoder's GRN takes its norms; the decoder's are always per sample.
+        grn_stats: GrnStats = GrnStats::Sample;
+        /// Initial weights: a truncated normal everywhere, as the paper says, or those of the official
+        /// pretraining code.
+        init: InitName = InitName::TruncNormal;
+    }
 }
 
 /// Initial weights, by name.
@@ -34,20 +36,6 @@ pub enum InitName {
     TruncNormal,
     /// What the official pretraining code does; see [`model::init::Init::OfficialFcmae`].
     Official,
-}
-
-impl Default for FcmaeConfig {
-    fn default() -> Self {
-        Self {
-            mask_ratio: 0.6,
-            patch_size: 32,
-            decoder_dim: 512,
-            decoder_depth: 1,
-            norm_pix_loss: true,
-            grn_stats: GrnStats::Sample,
-            init: InitName::TruncNormal,
-        }
-    }
 }
 
 /// Why a combination of settings cannot be trained.
@@ -93,15 +81,8 @@ pub enum FcmaeError {
         patches: usize,
     },
     /// A number out of range.
-    #[error("fcmae.{field} must be {expected}, found {found}")]
-    OutOfRange {
-        /// The setting.
-        field: &'static str,
-        /// What it may be.
-        expected: &'static str,
-        /// What it is.
-        found: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
 }
 
 /// Patches of an image, and how many of them stay visible.
@@ -128,16 +109,7 @@ impl FcmaeConfig {
     pub fn mask_shape(&self, model: &ConvNextV2Config, image: [usize; 2]) -> Result<MaskShape, FcmaeError> {
         let [height, width] = image;
         let (patch, stride) = (self.patch_size, model.total_stride());
-        let out_of_range = |field, expected, found: String| FcmaeError::OutOfRange { field, expected, found };
-        if patch == 0 {
-            return Err(out_of_range("patch_size", "at least 1", "0".into()));
-        }
-        if self.decoder_dim == 0 {
-            return Err(out_of_range("decoder_dim", "at least 1", "0".into()));
-        }
-        if !(0.0..=1.0).contains(&self.mask_ratio) {
-            return Err(out_of_range("mask_ratio", "between 0 and 1", self.mask_ratio.to_string()));
-        }
+        self.check()?;
         if !patch.is_multiple_of(stride) {
             return Err(FcmaeError::NotMultipleOfStride { patch, stride, stem: model.patch_size });
         }

@@ -5,17 +5,26 @@
 //! Differs from the official PyTorch code in its defaults, never in its options: GRN statistics
 //! are per sample (`grn_stats = "batch"` for the official ones) and weights start at σ = 0.02
 //! (`init = "official"`). Images may have any shape and number of channels.
+//!
+//! [`PretrainExperiment`] is a pretraining as one configuration; [`trainer::Run`] trains it:
+#![doc = "\n```no_run"]
+#![doc = include_str!("../examples/pretrain.rs")]
+#![doc = "```"]
 
-#[cfg(feature = "tch")]
-mod aten;
 pub mod config;
+mod cost;
+mod experiment;
+mod loss;
 pub mod mask;
-pub mod objective;
-mod ops;
+mod network;
+mod objective;
 pub mod picture;
 pub mod target;
 
-pub use config::{FcmaeConfig, FcmaeError, MaskShape};
+pub use crate::config::{FcmaeConfig, FcmaeError, MaskShape};
+pub use cost::{PretrainCost, StageRow};
+pub use experiment::PretrainExperiment;
 pub use mask::random_mask;
-pub use objective::Fcmae;
+pub use network::Fcmae;
+pub use objective::{FcmaeObjective, ObjectiveError};
 pub use picture::{Reconstruction, Score, reconstruct};

@@ -1,147 +1,102 @@
-//! FCMAE: encoder, decoder, and the loss that joins them (paper, section 3).
+//! The objective of FCMAE on batches of images: mask → loss → progress picture.
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use kernels::patch_loss::Target;
+use data::rng::{Stream, rng};
+use data::transform::Normalize;
+use data::{Batch, ImageSource, prepare};
 use model::drop_path::DropPath;
-use model::init::{Init, initialize};
-use model::sites::Rows;
-use model::{
-    ConfigError, ConvNextV2Config, Decoder, Encoder, Engine, Execution, Kernels, PatchMask, Predict, Sites,
-};
+use model::{ConvNextV2Config, Execution, official_name};
+use trainer::{BoxError, Objective, Picture};
 
-#[cfg(feature = "tch")]
-use crate::aten;
-use crate::config::{FcmaeConfig, InitName};
-use crate::ops;
-use crate::target::{normalize_patches, patchify};
+use crate::config::{FcmaeError, MaskShape};
+use crate::experiment::PretrainExperiment;
+use crate::mask::random_mask;
+use crate::network::Fcmae;
+use crate::picture::reconstruct;
 
-/// The network that is pretrained: a masked encoder and a small decoder.
-#[derive(Module, Debug)]
-pub struct Fcmae {
-    /// Sees visible patches only; what fine-tuning starts from.
-    pub encoder: Encoder,
-    /// Predicts the hidden ones; thrown away afterwards.
-    pub decoder: Decoder,
-    patch_size: usize,
-    norm_pix_loss: bool,
-    #[module(skip)]
-    kernels: Kernels,
+/// Images on a progress picture.
+const PICTURES: usize = 8;
+
+/// FCMAE on batches of images.
+pub struct FcmaeObjective {
+    seed: u64,
+    execution: Execution,
+    shape: MaskShape,
+    drop_path_rates: Vec<f64>,
+    /// With autodiff.
+    device: Device,
+    normalize: Normalize,
+    /// The images of the progress picture, the same all through the run: values and `[N, C, H, W]`.
+    pictures: (Vec<f32>, [usize; 4]),
 }
 
-impl Fcmae {
-    /// A network with fresh weights.
-    ///
-    /// # Errors
-    /// A configuration that describes no network.
-    pub fn new(
-        config: &FcmaeConfig,
-        model: &ConvNextV2Config,
-        kernels: Kernels,
-        seed: u64,
-        device: &Device,
-    ) -> Result<Self, ConfigError> {
-        let init = match config.init {
-            InitName::TruncNormal => Init::TruncNormal { std: model.initializer_range },
-            InitName::Official => Init::OfficialFcmae,
-        };
-        Ok(initialize(Self::zeros(config, model, kernels, device)?, init, seed))
-    }
+/// Why the objective cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectiveError {
+    /// A mask that cannot be trained, or a normalisation that fits no image.
+    #[error(transparent)]
+    Mask(#[from] FcmaeError),
+    /// Images that cannot be normalised.
+    #[error(transparent)]
+    Setting(#[from] config::SettingError),
+    /// No image for the progress picture can be read.
+    #[error("none of the {PICTURES} images tried for progress pictures can be read, {0} first")]
+    NoPicture(String),
+}
 
-    /// A network of zeros, for weights that come from elsewhere or to be counted.
+impl FcmaeObjective {
+    /// The objective of an experiment whose `[model]` section describes `model`.
     ///
     /// # Errors
-    /// A configuration that describes no network.
-    pub fn zeros(
-        config: &FcmaeConfig,
+    /// A mask that cannot be trained, images that cannot be read or normalised.
+    pub fn new(
+        experiment: &PretrainExperiment,
         model: &ConvNextV2Config,
-        kernels: Kernels,
+        source: &dyn ImageSource,
         device: &Device,
-    ) -> Result<Self, ConfigError> {
-        model.validate()?;
+    ) -> Result<Self, ObjectiveError> {
+        let normalize = experiment.data.normalize(model.num_channels)?;
+        // Spread over the data, so that they show more than the first class.
+        let step = (source.len() / PICTURES).max(1);
+        let readable = (0..source.len()).step_by(step).filter_map(|index| source.get(index).ok());
+        let images: Vec<_> = readable.take(PICTURES).map(|sample| sample.image).collect();
+        if images.is_empty() {
+            return Err(ObjectiveError::NoPicture(source.name(0)));
+        }
         Ok(Self {
-            encoder: Encoder::zeros(model, config.grn_stats, kernels, device),
-            decoder: Decoder::zeros(model, config.decoder_dim, config.decoder_depth, kernels, device),
-            patch_size: config.patch_size,
-            norm_pix_loss: config.norm_pix_loss,
-            kernels,
+            seed: experiment.seed,
+            execution: experiment.model.execution(),
+            shape: experiment.fcmae.mask_shape(model, experiment.data.image_size.pixels())?,
+            drop_path_rates: model.drop_path_rates(),
+            device: device.clone(),
+            pictures: prepare(images, &experiment.data.eval_transform(), &normalize),
+            normalize,
         })
     }
+}
 
-    /// Whether targets are normalised patch by patch, and predictions meant so.
-    pub fn norm_pix_loss(&self) -> bool {
-        self.norm_pix_loss
+impl Objective for FcmaeObjective {
+    type Model = Fcmae;
+    type Batch = Batch;
+
+    fn parameter_name(path: &str) -> String {
+        official_name(path)
     }
 
-    /// Side of a patch in pixels.
-    pub fn patch_size(&self) -> usize {
-        self.patch_size
+    fn loss(&self, model: &Fcmae, batch: Batch) -> Result<Tensor<1>, BoxError> {
+        let mask = random_mask(&self.shape, self.seed, batch.epoch, &batch.indices)?;
+        let streams = batch.indices.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
+        let drop_path = DropPath::for_training(&self.drop_path_rates, streams, &self.device);
+        let images = trainer::to_device(batch.pixels, batch.shape, &self.normalize, &self.device);
+        Ok(model.loss(images, &mask, self.execution, drop_path.as_ref()))
     }
 
-    /// Predicted patches `[N, K, P·P·C]` of images `[N, C, H, W]`. `drop_path` is for the encoder,
-    /// in training only.
-    pub fn forward(
-        &self,
-        images: Tensor<4>,
-        mask: &PatchMask,
-        execution: Execution,
-        predict: Predict,
-        drop_path: Option<&DropPath>,
-    ) -> Tensor<3> {
-        let device = images.device();
-        let patch = [self.patch_size, self.patch_size];
-        let pixels = Sites::masked(mask, patch, execution, &device);
-        let mut stages = self.encoder.forward(images, &pixels, drop_path);
-        let last = stages.swap_remove(stages.len() - 1);
-        let visible = match execution {
-            Execution::Compact => last.tokens,
-            Execution::Masked => Rows::new(mask.visible(), mask.patches(), &device).select(last.tokens),
-        };
-        self.decoder.forward(visible, mask, predict)
-    }
-
-    /// Mean over hidden patches of the mean squared error of their pixels, `[1]`.
-    pub fn loss(
-        &self,
-        images: Tensor<4>,
-        mask: &PatchMask,
-        execution: Execution,
-        drop_path: Option<&DropPath>,
-    ) -> Tensor<1> {
-        let pred = self.forward(images.clone(), mask, execution, Predict::Hidden, drop_path);
-        let engine = self.kernels.engine(&images.device());
-        if engine != Engine::Tensors {
-            let channels = images.dims()[1];
-            let picked = mask.hidden().iter().flatten().map(|patch| *patch as u32).collect();
-            let target = Target {
-                samples: mask.batch(),
-                grid: mask.grid(),
-                patch: self.patch_size,
-                channels,
-                picked,
-                normalize: self.norm_pix_loss,
-            };
-            return match engine {
-                #[cfg(feature = "tch")]
-                Engine::Aten(_) => aten::patch_loss(pred, images, target),
-                _ => ops::patch_loss(pred, images, target),
-            };
-        }
-        let hidden = Rows::new(mask.hidden(), mask.patches(), &images.device());
-        let target = self.target(hidden.select(patchify(images, self.patch_size)));
-        // Every sample hides the same number of patches, so the mean over all is the mean of means.
-        (pred - target).square().mean()
-    }
-
-    /// The mean squared error of every patch, hidden or not, `[N, L]`.
-    pub fn patch_loss(&self, images: Tensor<4>, pred: Tensor<3>) -> Tensor<2> {
-        let [batch, patches, _] = pred.dims();
-        let target = self.target(patchify(images, self.patch_size));
-        (pred - target).square().mean_dim(2).reshape([batch, patches])
-    }
-
-    /// Raw patches → what is predicted for them.
-    fn target(&self, patches: Tensor<3>) -> Tensor<3> {
-        if self.norm_pix_loss { normalize_patches(patches) } else { patches }
+    fn picture(&self, model: &Fcmae) -> Result<Option<Picture>, BoxError> {
+        let (values, shape) = &self.pictures;
+        let indices: Vec<u64> = (0..shape[0] as u64).collect();
+        let mask = random_mask(&self.shape, self.seed, 0, &indices)?;
+        let images = host::floats(values.clone(), *shape, &self.device.clone().inner());
+        let result = reconstruct(model, images, &mask, &self.normalize)?;
+        Ok(Some(Picture { tag: "reconstruction", image: result.picture }))
     }
 }

@@ -6,7 +6,7 @@ use image::{Rgb, RgbImage};
 use model::{Execution, PatchMask, Predict};
 use serde::Serialize;
 
-use crate::objective::Fcmae;
+use crate::network::Fcmae;
 use crate::target::{patch_statistics, patchify, unpatchify};
 
 /// Pixels between pictures.

@@ -5,7 +5,7 @@
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use fcmae::{Fcmae, FcmaeConfig, random_mask};
-use model::{ConvNextV2Config, Execution, GrnStats, Kernels, official_name};
+use model::{Compute, ConvNextV2Config, Execution, GrnStats, Kernels, official_name};
 use trainer::{AdamWConfig, ParameterRule, build_optimizer, learning_rates, parameter_groups};
 
 const STEPS: u64 = 50;
@@ -22,7 +22,7 @@ fn images(step: u64, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(values, [BATCH, 3, 128, 128]), device)
 }
 
-fn losses(stats: GrnStats, execution: Execution, kernels: Kernels, device: &Device) -> Vec<f32> {
+fn losses(stats: GrnStats, execution: Execution, compute: Compute, device: &Device) -> Vec<f32> {
     let device = device.clone().autodiff();
     let model = ConvNextV2Config {
         depths: vec![1, 1, 2, 1],
@@ -32,7 +32,7 @@ fn losses(stats: GrnStats, execution: Execution, kernels: Kernels, device: &Devi
     };
     let config = FcmaeConfig { decoder_dim: 32, grn_stats: stats, ..FcmaeConfig::default() };
     let shape = config.mask_shape(&model, [128, 128]).unwrap();
-    let mut network = Fcmae::new(&config, &model, kernels, 3, &device).unwrap();
+    let mut network = Fcmae::new(&config, &model, compute, 3, &device).unwrap();
     let rule = |_: &str, _: &[usize]| ParameterRule { lr_scale: 1.0, weight_decay: 0.05 };
     let groups = parameter_groups(&network, &official_name, &rule);
     let mut optimizer = build_optimizer(&groups, &AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 });
@@ -51,9 +51,9 @@ fn losses(stats: GrnStats, execution: Execution, kernels: Kernels, device: &Devi
 #[test]
 fn the_fast_path_follows_the_plain_one() {
     for stats in [GrnStats::Sample, GrnStats::Batch] {
-        let plain = losses(stats, Execution::Masked, Kernels::Reference, &Device::flex());
+        let plain = losses(stats, Execution::Masked, Kernels::Reference.into(), &Device::flex());
         for device in host::processors() {
-            let fast = losses(stats, Execution::Compact, Kernels::Fused, &device);
+            let fast = losses(stats, Execution::Compact, Kernels::Fused.into(), &device);
             for (step, (a, b)) in plain.iter().zip(&fast).enumerate() {
                 // Rounding differences of 1e-7 grow with every update.
                 assert!((a - b).abs() < 1e-3 * a, "{stats:?} {device:?} step {step}: {a} and {b}");

@@ -12,22 +12,23 @@ use std::path::PathBuf;
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
+use checkpoint::StateDict;
 use fcmae::target::{patchify, unpatchify};
 use fcmae::{Fcmae, FcmaeConfig};
-use model::{ConvNextV2Config, Execution, GrnStats, Kernels, PatchMask, Predict, Sites, official_name};
-use trainer::{
-    AdamWConfig, ParameterRule, StateDict, build_optimizer, decays, learning_rates, parameter_groups,
+use model::{
+    Compute, ConvNextV2Config, Execution, GrnStats, Kernels, PatchMask, Predict, Sites, official_name,
 };
+use trainer::{AdamWConfig, ParameterRule, build_optimizer, decays, learning_rates, parameter_groups};
 
 const PATCH: usize = 32;
 
 /// How a loss can be computed: every execution by all kernels of every device. In masked execution
 /// our kernels compute what surrounds the blocks, not these; libtorch's compute these too.
-fn ways() -> Vec<(Execution, Kernels, Device)> {
+fn ways() -> Vec<(Execution, Compute, Device)> {
     let mut ways = Vec::new();
     for device in host::processors() {
         for execution in [Execution::Masked, Execution::Compact] {
-            ways.extend(Kernels::all_on(&device).map(|kernels| (execution, kernels, device.clone())));
+            ways.extend(Compute::all_on(&device).map(|kernels| (execution, kernels, device.clone())));
         }
     }
     ways
@@ -52,14 +53,14 @@ fn mask(inputs: &StateDict) -> PatchMask {
     PatchMask::new([4, 4], visible.collect()).unwrap()
 }
 
-fn network(stats: GrnStats, norm_pix_loss: bool, kernels: Kernels, device: &Device) -> Fcmae {
+fn network(stats: GrnStats, norm_pix_loss: bool, compute: Compute, device: &Device) -> Fcmae {
     let model = ConvNextV2Config {
         depths: vec![1, 1, 2, 1],
         hidden_sizes: vec![8, 16, 32, 64],
         ..ConvNextV2Config::default()
     };
     let config = FcmaeConfig { decoder_dim: 32, grn_stats: stats, norm_pix_loss, ..FcmaeConfig::default() };
-    let fresh = Fcmae::new(&config, &model, kernels, 1, device).unwrap();
+    let fresh = Fcmae::new(&config, &model, compute, 1, device).unwrap();
     let (fcmae, report) = golden("weights").apply_to(fresh, &official_name);
     report.require_complete().unwrap();
     fcmae
@@ -162,7 +163,7 @@ fn bf16_is_close() {
     let (device, mask) = (host::processors().remove(1).autodiff(), mask(&inputs));
     let images = tensor::<4>(&inputs, "images", &device);
     for execution in [Execution::Masked, Execution::Compact] {
-        let kernels = Kernels::Aten.in_precision(host::Precision::Bf16);
+        let kernels = Compute { kernels: Kernels::Aten, precision: host::Precision::Bf16 };
         let fcmae = network(GrnStats::Sample, true, kernels, &device);
         let loss = fcmae.loss(images.clone(), &mask, execution, None);
         let (found, golden) = (values(loss.clone())[0], expected.get("loss").unwrap().values[0]);
@@ -256,7 +257,7 @@ fn three_adamw_steps_with_grn_exempt() {
 fn parameter_groups_equal_the_official_ones() {
     let expected: serde_json::Value =
         serde_json::from_str(include_str!("goldens/parameter_groups.json")).unwrap();
-    let fcmae = network(GrnStats::Sample, true, Kernels::Reference, &Device::flex());
+    let fcmae = network(GrnStats::Sample, true, Kernels::Reference.into(), &Device::flex());
     let rule = |name: &str, shape: &[usize]| ParameterRule {
         lr_scale: 1.0,
         weight_decay: f64::from(u8::from(decays(name, shape, true))),
@@ -297,11 +298,11 @@ fn the_loss_of_an_image_does_not_depend_on_its_batch_mates() {
     let alone = |stats, sample: usize| {
         let one = PatchMask::new([4, 4], vec![mask.visible()[sample].clone()]).unwrap();
         let image = images.clone().narrow(0, sample, 1);
-        values(network(stats, true, Kernels::default(), &device).loss(image, &one, Execution::Compact, None))
+        values(network(stats, true, Compute::default(), &device).loss(image, &one, Execution::Compact, None))
             [0]
     };
     let together = |stats| {
-        values(network(stats, true, Kernels::default(), &device).loss(
+        values(network(stats, true, Compute::default(), &device).loss(
             images.clone(),
             &mask,
             Execution::Compact,

@@ -1,8 +1,20 @@
-//! From a pretrained encoder to a classifier: layer-wise learning rates, losses, head, metrics, and
-//! where in an image a class score comes from.
+//! Fine-tuning, from a pretrained encoder to a classifier: objective, losses, recipe, evaluation,
+//! prediction, probes, and where in an image a class score comes from.
+//!
+//! [`FinetuneExperiment`] is a fine-tuning as one configuration; [`trainer::Run`] trains it:
+#![doc = "\n```no_run"]
+#![doc = include_str!("../examples/finetune.rs")]
+#![doc = "```"]
 
+mod classifier;
 mod config;
+mod cost;
+mod error;
+mod evaluate;
+mod experiment;
+mod features;
 mod heatmap;
+mod initialize;
 mod knn;
 mod label_tally;
 mod layer_decay;
@@ -10,10 +22,18 @@ mod linear_probe;
 mod loss;
 mod metrics;
 mod number_tally;
+mod objective;
 mod problem;
+mod sections;
 mod tally;
 
-pub use config::{FinetuneConfig, Freeze, InvalidConfig};
+pub use crate::config::{FinetuneConfig, Freeze};
+pub use classifier::Classifier;
+pub use cost::ClassifierCost;
+pub use error::FinetuneError;
+pub use evaluate::{evaluate, for_every_batch, logits};
+pub use experiment::FinetuneExperiment;
+pub use features::{Embedded, FeatureExtractor};
 pub use heatmap::heatmap;
 pub use knn::{Features, knn};
 pub use label_tally::LabelTally;
@@ -22,5 +42,6 @@ pub use linear_probe::linear_probe;
 pub use loss::{binary_cross_entropy, mean_squared_error, scale_head, soft_cross_entropy};
 pub use metrics::Metrics;
 pub use number_tally::NumberTally;
+pub use objective::ClassificationObjective;
 pub use problem::ProblemType;
 pub use tally::Tally;

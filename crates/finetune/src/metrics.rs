@@ -1,5 +1,7 @@
 //! How well a network does, for each problem type.
 
+use data::Targets;
+
 use crate::label_tally::LabelTally;
 use crate::number_tally::NumberTally;
 use crate::problem::ProblemType;
@@ -26,12 +28,14 @@ impl Metrics {
         }
     }
 
-    /// Counts images: outputs `[N, outputs]`, and labels `[N]` or values `[N, outputs]`.
-    pub fn add(&mut self, outputs: &[f32], labels: &[u32], values: &[f32]) {
-        match self {
-            Self::Classes(tally) => tally.add(outputs, labels),
-            Self::Labels(tally) => tally.add(outputs, values),
-            Self::Numbers(tally) => tally.add(outputs, values),
+    /// Counts images by their outputs `[N, outputs]` and targets; targets of another kind are not
+    /// counted.
+    pub fn add(&mut self, outputs: &[f32], targets: &Targets) {
+        match (self, targets) {
+            (Self::Classes(tally), Targets::Classes(labels)) => tally.add(outputs, labels),
+            (Self::Labels(tally), Targets::Numbers(values)) => tally.add(outputs, values),
+            (Self::Numbers(tally), Targets::Numbers(values)) => tally.add(outputs, values),
+            _ => {}
         }
     }
 

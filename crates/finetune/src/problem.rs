@@ -1,6 +1,9 @@
 //! What a network is trained to say of an image: the three problem types of transformers.
 
+use std::fmt;
+
 use burn::tensor::Tensor;
+use data::Task;
 use serde::{Deserialize, Serialize};
 
 use crate::loss::{binary_cross_entropy, mean_squared_error, soft_cross_entropy};
@@ -18,7 +21,27 @@ pub enum ProblemType {
     Regression,
 }
 
+impl fmt::Display for ProblemType {
+    /// As in a configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SingleLabelClassification => "single_label_classification",
+            Self::MultiLabelClassification => "multi_label_classification",
+            Self::Regression => "regression",
+        })
+    }
+}
+
 impl ProblemType {
+    /// What the targets of a source train a network for.
+    pub fn of(task: Task) -> Self {
+        match task {
+            Task::Class => Self::SingleLabelClassification,
+            Task::Labels => Self::MultiLabelClassification,
+            Task::Numbers => Self::Regression,
+        }
+    }
+
     /// The loss of outputs `[N, outputs]` against targets of the same shape, averaged over samples.
     pub fn loss(self, outputs: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
         match self {

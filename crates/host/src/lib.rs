@@ -8,10 +8,10 @@ mod precision;
 mod tensor;
 mod upload;
 
-#[cfg(feature = "tch")]
+#[cfg_attr(not(feature = "tch"), path = "no_libtorch.rs")]
 pub mod libtorch;
 
 pub use backend::HostBackend;
 pub use precision::Precision;
 pub use tensor::{HostTensor, is_libtorch, is_on_host, processors};
-pub use upload::{floats, indices};
+pub use upload::{floats, indices, intensities};

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use checkpoint::{Entry, StateDict};
 use interop::{Allow, Kind, Network, read};
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
-use trainer::{Entry, StateDict};
 
 fn main() -> ExitCode {
     match run() {

@@ -11,10 +11,10 @@ use std::error::Error;
 use std::path::Path;
 
 use burn::tensor::{Device, Distribution, Tensor};
+use checkpoint::{Entry, StateDict};
 use interop::onnx::{self, Metadata};
 use model::activation::Activation;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, Kernels, Size, official_name};
-use trainer::{Entry, StateDict};
 
 /// Images of the input; the check takes one, then all of them.
 const BATCH: usize = 3;
@@ -47,7 +47,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// `<path>.onnx` and `<path>.safetensors`.
 fn write(config: &ConvNextV2Config, [height, width]: [usize; 2], path: &Path) -> Result<(), Box<dyn Error>> {
     let device = Device::flex();
-    let fresh = ConvNextV2ForImageClassification::new(config, 1, &device)?.with_kernels(Kernels::Fused);
+    let fresh =
+        ConvNextV2ForImageClassification::new(config, 1, &device)?.with_compute(Kernels::Fused.into());
     let weights = disturbed(StateDict::of_module(&fresh, &official_name));
     let network = weights.apply_to(fresh, &official_name).0;
     let metadata = Metadata { image_size: Some([height, width]), ..Metadata::default() };

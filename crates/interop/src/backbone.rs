@@ -1,8 +1,8 @@
 //! A network as feature maps.
 
 use burn::tensor::Device;
+use checkpoint::StateDict;
 use model::{ConvNextV2Backbone, official_name};
-use trainer::StateDict;
 
 use crate::error::InteropError;
 use crate::network::{Kind, Network};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use trainer::StateDict;
+use checkpoint::StateDict;
 
-use crate::allow::Allow;
+use checkpoint::Allow;
 
 /// Tensors listed by name before the rest is only counted.
 const LISTED: usize = 12;

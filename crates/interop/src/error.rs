@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use trainer::StateDictError;
+use checkpoint::{CheckpointError, StateDictError};
 
 use crate::check::Mismatch;
 
@@ -21,6 +21,9 @@ pub enum InteropError {
     /// A damaged safetensors file.
     #[error(transparent)]
     Tensors(#[from] StateDictError),
+    /// A run directory or a stored configuration that cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A damaged PyTorch file.
     #[error("{} is no complete PyTorch checkpoint ({reason})", path.display())]
     Pickle {

@@ -82,8 +82,8 @@ impl List {
 mod tests {
     use super::*;
     use burn::tensor::Device;
+    use checkpoint::StateDict;
     use model::{ConvNextV2ForImageClassification, official_name};
-    use trainer::StateDict;
 
     #[test]
     fn the_list_is_that_of_the_module() {

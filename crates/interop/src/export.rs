@@ -1,43 +1,16 @@
 //! From a network to a directory that another program opens.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use checkpoint::{Entry, MODEL_FILE, StateDict};
 use serde_json::Value;
-use trainer::{Entry, MODEL_FILE, StateDict};
 
 use crate::error::InteropError;
+use crate::format::Format;
 use crate::model_card::ModelCard;
 use crate::network::{Kind, Network};
 use crate::{pickle_writer, sparse, timm, timm_config, transformers, transformers_config};
-
-/// What [`export`] writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// For Hugging Face transformers: `AutoModelForImageClassification`, `ConvNextV2Model`.
-    Transformers,
-    /// For `timm.create_model("local-dir:DIR", pretrained=True)`.
-    Timm,
-    /// For the official code: `checkpoint.pth`, and the dense names as `model.safetensors`.
-    Official,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl Format {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Transformers => "transformers",
-            Self::Timm => "timm",
-            Self::Official => "official",
-        }
-    }
-}
 
 /// Writes a network into a new or empty directory and returns the files.
 ///

@@ -1,17 +1,9 @@
 //! The architecture that a set of tensors has, by their names and shapes.
 
-use model::ConvNextV2Config;
-use trainer::StateDict;
+use checkpoint::StateDict;
+use model::{ConvNextV2Config, is_decoder};
 
 use crate::network::Kind;
-
-/// Names of a decoder begin with one of these.
-const DECODER: [&str; 4] = ["proj.", "mask_token", "decoder.", "pred."];
-
-/// Whether a tensor belongs to the FCMAE decoder.
-pub(crate) fn is_decoder(name: &str) -> bool {
-    DECODER.iter().any(|prefix| name.starts_with(prefix))
-}
 
 /// Architecture and purpose of tensors under their dense names. What shapes do not tell, image size
 /// and the like, has its default.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use trainer::{Entry, StateDict};
+use checkpoint::{Entry, StateDict};
 
 use crate::{sparse, timm, transformers};
 

@@ -8,12 +8,12 @@
 //! Nothing in a PyTorch pickle is executed. [`onnx`] writes a graph for onnxruntime, and `hub` moves
 //! folders to and from the Hugging Face Hub.
 
-mod allow;
 mod backbone;
 mod check;
 mod error;
 mod expected;
 mod export;
+mod format;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod infer;
@@ -22,6 +22,7 @@ mod locate;
 mod model_card;
 mod network;
 pub mod onnx;
+mod opened;
 mod pickle;
 mod pickle_globals;
 mod pickle_writer;
@@ -32,12 +33,14 @@ mod timm_config;
 mod transformers;
 mod transformers_config;
 
-pub use allow::Allow;
 pub use check::Mismatch;
+pub use checkpoint::Allow;
 pub use error::InteropError;
-pub use export::{Format, export};
+pub use export::export;
+pub use format::Format;
 pub use layout::Layout;
 pub use locate::locate;
 pub use model_card::{ModelCard, Score};
 pub use network::{Kind, Network, Preprocessing};
+pub use opened::{Conventions, Opened, open};
 pub use read::{Imported, read};

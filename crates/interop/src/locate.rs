@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use trainer::{MODEL_FILE, RunDir};
+use checkpoint::{MODEL_FILE, RunDir};
 
 use crate::error::InteropError;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use crate::export::Format;
+use crate::format::Format;
 use crate::network::{Kind, Network};
 
 /// A measured accuracy.

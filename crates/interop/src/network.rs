@@ -1,7 +1,7 @@
 //! A network as it travels between formats.
 
+use checkpoint::StateDict;
 use model::ConvNextV2Config;
-use trainer::StateDict;
 
 /// What a set of weights is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

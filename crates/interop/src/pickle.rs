@@ -7,9 +7,9 @@ use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::path::Path;
 
+use checkpoint::{Entry, StateDict};
 use pytorch_reader::{DType, PickleValue, PytorchReader};
 use safetensors::Dtype;
-use trainer::{Entry, StateDict};
 use zip::ZipArchive;
 
 use crate::error::InteropError;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use trainer::{Entry, StateDict};
+use checkpoint::{Entry, StateDict};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 

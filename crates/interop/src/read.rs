@@ -4,9 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use trainer::StateDict;
+use checkpoint::StateDict;
 
-use crate::allow::Allow;
 use crate::check::check;
 use crate::error::InteropError;
 use crate::expected::expected;
@@ -15,6 +14,7 @@ use crate::layout::Layout;
 use crate::locate::{folder_of, locate};
 use crate::network::{Kind, Network};
 use crate::{pickle, timm_config, transformers_config};
+use checkpoint::Allow;
 
 /// A checkpoint that was read.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 //! A kernel of k×k sites is one matrix per offset, and offset = column·k + row (official
 //! `remap_checkpoint_keys`).
 
-use trainer::Entry;
+use checkpoint::Entry;
 
 /// Whether only the sparse code gives such a name.
 pub(crate) fn is_sparse(name: &str) -> bool {

@@ -1,6 +1,6 @@
 //! timm's names and shapes (`timm/models/convnext.py`).
 
-use trainer::Entry;
+use checkpoint::Entry;
 
 /// A tensor of timm under its official name. The linear layers of atto to nano are 1×1 convolutions
 /// there.

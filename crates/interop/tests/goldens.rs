@@ -10,9 +10,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use checkpoint::StateDict;
 use interop::{Allow, Kind, Layout, Network, read};
 use model::{ConvNextV2ForImageClassification, official_name};
-use trainer::StateDict;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)

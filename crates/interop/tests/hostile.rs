@@ -6,10 +6,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use checkpoint::{Entry, StateDict};
 use interop::{Allow, InteropError, Layout, read};
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
-use trainer::{Entry, StateDict};
 use zip::write::SimpleFileOptions;
 
 fn golden(name: &str) -> PathBuf {

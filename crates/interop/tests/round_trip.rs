@@ -147,7 +147,7 @@ fn the_small_sizes_have_convolutions_in_timm() {
     let dir = tempfile::tempdir().unwrap();
     let config = ConvNextV2Config { num_labels: 0, ..ConvNextV2Config::from_size(Size::Atto) };
     let model = model::ConvNextV2Model::new(&config, 1, &burn::tensor::Device::flex()).unwrap();
-    let weights = trainer::StateDict::of_module(&model, &model::official_name);
+    let weights = checkpoint::StateDict::of_module(&model, &model::official_name);
     let original = Network {
         weights,
         config,
@@ -157,7 +157,7 @@ fn the_small_sizes_have_convolutions_in_timm() {
         preprocessing: None,
     };
     export(&original, Format::Timm, &card(), dir.path()).unwrap();
-    let file = trainer::StateDict::load(&dir.path().join("model.safetensors")).unwrap();
+    let file = checkpoint::StateDict::load(&dir.path().join("model.safetensors")).unwrap();
     assert_eq!(file.get("stages.0.blocks.0.mlp.fc1.weight").unwrap().shape, [160, 40, 1, 1]);
     let config = json(&dir.path().join("config.json"));
     assert_eq!((&config["architecture"], config.get("model_args")), (&"convnextv2_atto".into(), None));

@@ -27,6 +27,11 @@ mod transpose;
 /// The instruction set to use; `Arch::new()` detects the best one.
 pub use pulp::Arch;
 
+/// Threads that kernels compute on.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Runs something on one of rayon's threads, and keeps the others awake while they find work at least
 /// every two milliseconds. For a whole step: hundreds of passes of some microseconds each, and waking up
 /// a thread takes as long as one of them.

@@ -5,9 +5,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, module};
 use kernels::strided_conv::Order;
 
-#[cfg(feature = "tch")]
-use crate::aten;
-use crate::engine::{Engine, Kernels};
+use crate::engine::Compute;
 use crate::ops;
 use crate::sites::Sites;
 
@@ -25,48 +23,34 @@ pub struct StridedConv {
     /// `[out]`.
     pub bias: Param<Tensor<1>>,
     #[module(skip)]
-    kernels: Kernels,
+    compute: Compute,
 }
 
 impl StridedConv {
     /// A layer of zeros; [`initialize`](crate::init::initialize) gives it values.
-    pub fn zeros(inputs: usize, outputs: usize, kernel: usize, kernels: Kernels, device: &Device) -> Self {
+    pub fn zeros(inputs: usize, outputs: usize, kernel: usize, compute: Compute, device: &Device) -> Self {
         Self {
             weight: Param::from_tensor(Tensor::zeros([outputs, inputs, kernel, kernel], device)),
             bias: Param::from_tensor(Tensor::zeros([outputs], device)),
-            kernels,
+            compute,
         }
     }
 
     /// Chooses what computes the layer.
-    pub fn set_kernels(&mut self, kernels: Kernels) {
-        self.kernels = kernels;
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.compute = compute;
     }
 
     /// Images `[N, in, H, W]` → the tokens `[N, T, out]` of their k×k windows at `sites`, and the
     /// coarser sites that these form.
     pub fn forward_map(&self, images: Tensor<4>, sites: &Sites) -> (Tensor<3>, Sites) {
-        match self.kernels.engine(&images.device()) {
-            Engine::Slices => self.by_kernel(images, sites, Order::Map),
-            _ => self.forward(sites.gather(images), sites),
-        }
+        let by_tokens = |images| self.linear(sites.gather(images), sites);
+        self.by_windows(images, sites, Order::Map, by_tokens)
     }
 
     /// Tokens `[N, T, in]` at `sites` → tokens `[N, T / k², out]` at the coarser sites returned.
     pub fn forward(&self, x: Tensor<3>, sites: &Sites) -> (Tensor<3>, Sites) {
-        let engine = self.kernels.engine(&x.device());
-        if engine == Engine::Slices {
-            return self.by_kernel(x, sites, Order::Tokens);
-        }
-        let [outputs, inputs, kernel, _] = self.weight.dims();
-        let (windows, sites) = sites.windows(x, kernel);
-        let weight = self.weight.val().permute([0, 2, 3, 1]);
-        let weight = weight.reshape([outputs, kernel * kernel * inputs]);
-        #[cfg(feature = "tch")]
-        if let Engine::Aten(precision) = engine {
-            return (aten::linear(windows, weight, self.bias.val(), aten::kind(precision)), sites);
-        }
-        (module::linear(windows, weight.transpose(), Some(self.bias.val())), sites)
+        self.by_windows(x, sites, Order::Tokens, |x| self.linear(x, sites))
     }
 
     /// Token by token, for a 1×1 convolution.
@@ -75,10 +59,24 @@ impl StridedConv {
         self.forward(x, &Sites::all(batch, [1, tokens])).0
     }
 
-    fn by_kernel<const D: usize>(&self, x: Tensor<D>, sites: &Sites, order: Order) -> (Tensor<3>, Sites) {
+    /// The linear layer over gathered windows.
+    fn linear(&self, x: Tensor<3>, sites: &Sites) -> Tensor<3> {
+        let [outputs, inputs, kernel, _] = self.weight.dims();
+        let weight = self.weight.val().permute([0, 2, 3, 1]).reshape([outputs, kernel * kernel * inputs]);
+        ops::linear(self.compute, sites.windows(x, kernel).0, weight, self.bias.val())
+    }
+
+    /// By a kernel that reads the windows where they lie, or as `definition` has it.
+    fn by_windows<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        sites: &Sites,
+        order: Order,
+        definition: impl FnOnce(Tensor<D>) -> Tensor<3>,
+    ) -> (Tensor<3>, Sites) {
         let [_, inputs, kernel, _] = self.weight.dims();
-        let windows = sites.kernel_windows(inputs, kernel, order);
-        let y = ops::strided_conv(x, self.weight.val(), self.bias.val(), windows);
+        let windows = || sites.kernel_windows(inputs, kernel, order);
+        let y = ops::strided_conv(self.compute, x, self.weight.val(), self.bias.val(), windows, definition);
         (y, sites.coarser(kernel))
     }
 }

@@ -6,10 +6,11 @@ use burn::tensor::{Device, Tensor};
 use crate::config::{ConfigError, ConvNextV2Config};
 use crate::drop_path::DropPath;
 use crate::encoder::Encoder;
-use crate::engine::Kernels;
-use crate::grn::GrnStats;
+use crate::engine::Compute;
+use crate::epsilon;
+use crate::grn_stats::GrnStats;
 use crate::init::{Init, initialize};
-use crate::layer_norm::{EPSILON, LayerNorm};
+use crate::layer_norm::LayerNorm;
 use crate::linear::Linear;
 use crate::sites::Sites;
 
@@ -49,10 +50,10 @@ impl ConvNextV2Model {
     /// A configuration that describes no network.
     pub fn zeros(config: &ConvNextV2Config, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
-        let (channels, kernels) = (config.last_hidden_size(), Kernels::default());
+        let (channels, compute) = (config.last_hidden_size(), Compute::default());
         Ok(Self {
-            encoder: Encoder::zeros(config, GrnStats::Sample, kernels, device),
-            norm: LayerNorm::new(channels, config.layer_norm_eps, kernels, device),
+            encoder: Encoder::zeros(config, GrnStats::Sample, compute, device),
+            norm: LayerNorm::new(channels, config.layer_norm_eps, compute, device),
         })
     }
 
@@ -108,9 +109,9 @@ impl ConvNextV2ForImageClassification {
     }
 
     /// Chooses what computes everything but the head.
-    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
-        self.convnextv2.encoder.set_kernels(kernels);
-        self.convnextv2.norm.set_kernels(kernels);
+    pub fn with_compute(mut self, compute: Compute) -> Self {
+        self.convnextv2.encoder.set_compute(compute);
+        self.convnextv2.norm.set_compute(compute);
         self
     }
 
@@ -146,9 +147,10 @@ impl ConvNextV2Backbone {
         config.validate()?;
         let stages = config.backbone_stages()?;
         let channels = |stage: usize| config.hidden_sizes[stage.saturating_sub(1)];
-        let norm = |&stage: &usize| LayerNorm::new(channels(stage), EPSILON, Kernels::default(), device);
+        let norm =
+            |&stage: &usize| LayerNorm::new(channels(stage), epsilon::LAYER_NORM, Compute::default(), device);
         let model = Self {
-            encoder: Encoder::zeros(config, GrnStats::Sample, Kernels::default(), device),
+            encoder: Encoder::zeros(config, GrnStats::Sample, Compute::default(), device),
             hidden_states_norms: stages.iter().map(norm).collect(),
             stages,
         };

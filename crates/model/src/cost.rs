@@ -6,6 +6,16 @@ use crate::conv::DEPTHWISE_KERNEL;
 /// Elements that a block keeps for its backward pass, for every site and channel (measured).
 const ACTIVATIONS_PER_CHANNEL: usize = 24;
 
+/// `3.39 M`.
+pub fn in_millions(count: u64) -> String {
+    format!("{:.2} M", count as f64 / 1e6)
+}
+
+/// `0.550 G`.
+pub fn in_giga(count: u64) -> String {
+    format!("{:.3} G", count as f64 / 1e9)
+}
+
 /// The mask and decoder of a pretraining step, as far as its cost depends on them.
 #[derive(Debug, Clone, Copy)]
 pub struct MaskedCost {

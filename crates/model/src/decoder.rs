@@ -6,8 +6,8 @@ use burn::tensor::{Device, Tensor};
 use crate::block::Block;
 use crate::config::ConvNextV2Config;
 use crate::conv::StridedConv;
-use crate::engine::Kernels;
-use crate::grn::GrnStats;
+use crate::engine::Compute;
+use crate::grn_stats::GrnStats;
 use crate::patch_mask::PatchMask;
 use crate::sites::{Rows, Sites};
 
@@ -41,16 +41,16 @@ impl Decoder {
         config: &ConvNextV2Config,
         dim: usize,
         depth: usize,
-        kernels: Kernels,
+        compute: Compute,
         device: &Device,
     ) -> Self {
         let pixels = config.total_stride().pow(2) * config.num_channels;
-        let block = |_| Block::zeros(dim, config.hidden_act, GrnStats::Sample, kernels, device);
+        let block = |_| Block::zeros(dim, config.hidden_act, GrnStats::Sample, compute, device);
         Self {
-            proj: StridedConv::zeros(config.last_hidden_size(), dim, 1, kernels, device),
+            proj: StridedConv::zeros(config.last_hidden_size(), dim, 1, compute, device),
             mask_token: Param::from_tensor(Tensor::zeros([1, dim, 1, 1], device)),
             blocks: (0..depth).map(block).collect(),
-            pred: StridedConv::zeros(dim, pixels, 1, kernels, device),
+            pred: StridedConv::zeros(dim, pixels, 1, compute, device),
             stride: config.total_stride(),
         }
     }

@@ -32,6 +32,15 @@ impl DropPath {
         Self { scales: host::floats(by_block.collect(), [rates.len(), draws.len(), 1], device) }
     }
 
+    /// The draw of a training step; none where nothing is ever dropped.
+    pub fn for_training<R: Rng>(
+        rates: &[f64],
+        streams: impl IntoIterator<Item = R>,
+        device: &Device,
+    ) -> Option<Self> {
+        rates.last().is_some_and(|rate| *rate > 0.0).then(|| Self::sample(rates, streams, device))
+    }
+
     /// The factor `[N, 1, 1]` on the residual branch of block number `block`.
     pub(crate) fn scale(&self, block: usize) -> Tensor<3> {
         let samples = self.scales.dims()[1];

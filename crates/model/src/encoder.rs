@@ -7,9 +7,10 @@ use crate::block::Block;
 use crate::config::ConvNextV2Config;
 use crate::conv::StridedConv;
 use crate::drop_path::DropPath;
-use crate::engine::Kernels;
-use crate::grn::GrnStats;
-use crate::layer_norm::{EPSILON, LayerNorm};
+use crate::engine::Compute;
+use crate::epsilon;
+use crate::grn_stats::GrnStats;
+use crate::layer_norm::LayerNorm;
 use crate::sites::Sites;
 
 /// k×k convolution of stride k, then LayerNorm.
@@ -59,31 +60,31 @@ impl Features {
 
 impl Encoder {
     /// An encoder of zeros; [`initialize`](crate::init::initialize) gives it values.
-    pub fn zeros(config: &ConvNextV2Config, stats: GrnStats, kernels: Kernels, device: &Device) -> Self {
+    pub fn zeros(config: &ConvNextV2Config, stats: GrnStats, compute: Compute, device: &Device) -> Self {
         let sizes = &config.hidden_sizes;
         let stem = Stem {
-            conv: StridedConv::zeros(config.num_channels, sizes[0], config.patch_size, kernels, device),
-            norm: LayerNorm::new(sizes[0], EPSILON, kernels, device),
+            conv: StridedConv::zeros(config.num_channels, sizes[0], config.patch_size, compute, device),
+            norm: LayerNorm::new(sizes[0], epsilon::LAYER_NORM, compute, device),
         };
         let downsample = sizes.windows(2).map(|pair| Downsample {
-            norm: LayerNorm::new(pair[0], EPSILON, kernels, device),
-            conv: StridedConv::zeros(pair[0], pair[1], 2, kernels, device),
+            norm: LayerNorm::new(pair[0], epsilon::LAYER_NORM, compute, device),
+            conv: StridedConv::zeros(pair[0], pair[1], 2, compute, device),
         });
         let stages = config.depths.iter().zip(sizes).map(|(&depth, &channels)| {
-            (0..depth).map(|_| Block::zeros(channels, config.hidden_act, stats, kernels, device)).collect()
+            (0..depth).map(|_| Block::zeros(channels, config.hidden_act, stats, compute, device)).collect()
         });
         Self { stem, downsample: downsample.collect(), stages: stages.collect() }
     }
 
     /// Chooses what computes blocks, convolutions and norms.
-    pub fn set_kernels(&mut self, kernels: Kernels) {
-        self.stem.conv.set_kernels(kernels);
-        self.stem.norm.set_kernels(kernels);
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.stem.conv.set_compute(compute);
+        self.stem.norm.set_compute(compute);
         for layer in &mut self.downsample {
-            layer.norm.set_kernels(kernels);
-            layer.conv.set_kernels(kernels);
+            layer.norm.set_compute(compute);
+            layer.conv.set_compute(compute);
         }
-        self.stages.iter_mut().flatten().for_each(|block| block.set_kernels(kernels));
+        self.stages.iter_mut().flatten().for_each(|block| block.set_compute(compute));
     }
 
     /// The outputs of stem and stages, in order.

@@ -4,7 +4,9 @@ use burn::tensor::Device;
 use host::{Precision, is_on_host};
 use serde::{Deserialize, Serialize};
 
-/// What is asked to compute the network, and in which numbers.
+use crate::activation::Activation;
+
+/// What is asked to compute the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kernels {
@@ -15,14 +17,23 @@ pub enum Kernels {
     Fused,
     /// Burn's tensor operations throughout.
     Reference,
-    /// As on a GPU, wherever libtorch runs: to test what a GPU does.
+    /// What computes on a GPU, wherever libtorch runs: to test what a GPU does.
     Aten,
-    /// [`Fused`](Self::Fused) in bf16, see [`in_precision`](Self::in_precision).
-    #[serde(skip)]
-    FusedBf16,
-    /// [`Aten`](Self::Aten) in bf16.
-    #[serde(skip)]
-    AtenBf16,
+}
+
+/// What is asked to compute the network, and in which numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compute {
+    /// Whose operations are asked for.
+    pub kernels: Kernels,
+    /// Numbers of the heavy operations. Only libtorch's know others than f32.
+    pub precision: Precision,
+}
+
+impl From<Kernels> for Compute {
+    fn from(kernels: Kernels) -> Self {
+        Self { kernels, precision: Precision::F32 }
+    }
 }
 
 /// What computes an operation.
@@ -30,53 +41,98 @@ pub enum Kernels {
 pub enum Engine {
     /// Our kernels, on slices in this machine's memory.
     Slices,
-    /// Libtorch's own, in the fused operations of this crate.
-    #[cfg(feature = "tch")]
+    /// Libtorch's own operations, in the fused operations of this crate; never in a build without
+    /// libtorch.
     Aten(Precision),
     /// Burn's tensor operations.
     Tensors,
 }
 
+/// Why a device cannot compute what is asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ComputeError {
+    /// Libtorch's operations on another device.
+    #[error("model.kernels = \"aten\" are libtorch's: --device libtorch or libtorch:cuda:0")]
+    NotLibtorch,
+    /// A precision that only libtorch's operations have.
+    #[error(
+        "train.precision = \"bf16\" takes a GPU (--device libtorch:cuda:0) and model.kernels = \"fused\"; \
+         on a processor, and by Burn's operations, networks are trained in f32"
+    )]
+    Precision,
+    /// An activation that libtorch's fused block does not have.
+    #[error("train.precision = \"bf16\" takes model.hidden_act = \"gelu\"; other blocks know f32 only")]
+    Activation,
+}
+
 impl Engine {
-    /// Of its heavy operations.
+    /// The numbers of its heavy operations.
     pub fn precision(self) -> Precision {
         match self {
-            #[cfg(feature = "tch")]
             Self::Aten(precision) => precision,
             Self::Slices | Self::Tensors => Precision::F32,
         }
     }
 }
 
-impl Kernels {
-    /// All that a device has, in f32.
+impl Compute {
+    /// All kernels that a device has, in f32.
     pub fn all_on(device: &Device) -> impl Iterator<Item = Self> + use<> {
-        let aten = host::is_libtorch(device).then_some(Self::Aten);
-        [Self::Reference, Self::Fused].into_iter().chain(aten)
-    }
-
-    /// The same with the heavy operations in another precision, where something else than our
-    /// kernels and Burn's operations computes them: these know f32 only.
-    pub fn in_precision(self, precision: Precision) -> Self {
-        match (self, precision) {
-            (Self::Fused | Self::FusedBf16, Precision::F32) => Self::Fused,
-            (Self::Fused | Self::FusedBf16, Precision::Bf16) => Self::FusedBf16,
-            (Self::Aten | Self::AtenBf16, Precision::F32) => Self::Aten,
-            (Self::Aten | Self::AtenBf16, Precision::Bf16) => Self::AtenBf16,
-            (Self::Reference, _) => Self::Reference,
-        }
+        let aten = host::is_libtorch(device).then_some(Kernels::Aten);
+        [Kernels::Reference, Kernels::Fused].into_iter().chain(aten).map(Self::from)
     }
 
     /// What computes on a device.
     pub fn engine(self, device: &Device) -> Engine {
-        match self {
-            Self::Reference => Engine::Tensors,
-            Self::Fused | Self::FusedBf16 if is_on_host(device) => Engine::Slices,
-            #[cfg(feature = "tch")]
-            Self::Fused | Self::Aten if host::is_libtorch(device) => Engine::Aten(Precision::F32),
-            #[cfg(feature = "tch")]
-            Self::FusedBf16 | Self::AtenBf16 if host::is_libtorch(device) => Engine::Aten(Precision::Bf16),
-            Self::Fused | Self::FusedBf16 | Self::Aten | Self::AtenBf16 => Engine::Tensors,
+        match self.kernels {
+            Kernels::Fused if is_on_host(device) => Engine::Slices,
+            Kernels::Fused | Kernels::Aten if host::is_libtorch(device) => Engine::Aten(self.precision),
+            Kernels::Reference | Kernels::Fused | Kernels::Aten => Engine::Tensors,
         }
+    }
+
+    /// The same, once it is sure that the device can compute it in training. Gives libtorch the
+    /// processor's threads where it computes there itself.
+    ///
+    /// # Errors
+    /// Kernels or a precision that the device does not have.
+    pub fn on(self, device: &Device, activation: Activation) -> Result<Self, ComputeError> {
+        if self.kernels == Kernels::Aten && !host::is_libtorch(device) {
+            return Err(ComputeError::NotLibtorch);
+        }
+        let engine = self.engine(device);
+        if host::is_libtorch(device) && engine != Engine::Slices {
+            host::libtorch::set_threads(kernels::threads());
+        }
+        if engine.precision() != self.precision {
+            return Err(ComputeError::Precision);
+        }
+        if self.precision == Precision::Bf16 && activation != Activation::Gelu {
+            return Err(ComputeError::Activation);
+        }
+        Ok(self)
+    }
+
+    /// Whether the device is to normalise images: it does not wait for the processor then, and gets a
+    /// quarter of the bytes.
+    pub fn device_normalizes(self, device: &Device) -> bool {
+        matches!(self.engine(device), Engine::Aten(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bf16_on_a_processor_is_refused() {
+        let device = Device::flex();
+        let on = |kernels, precision| Compute { kernels, precision }.on(&device, Activation::Gelu);
+        assert_eq!(on(Kernels::Fused, Precision::F32).unwrap().kernels, Kernels::Fused);
+        for kernels in [Kernels::Fused, Kernels::Reference] {
+            let error = on(kernels, Precision::Bf16).unwrap_err().to_string();
+            assert!(error.contains("libtorch:cuda:0"), "{error}");
+        }
+        assert!(on(Kernels::Aten, Precision::F32).unwrap_err().to_string().contains("aten"));
     }
 }

@@ -2,24 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
+use crate::epsilon;
+use crate::grn_stats::GrnStats;
 use crate::sites::Sites;
-
-/// Added to the divisor, so that an all-zero map stays zero.
-pub(crate) const EPSILON: f64 = 1e-6;
-
-/// Over which sites the channel norms of GRN are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GrnStats {
-    /// The visible sites of each image: the paper, the JAX code and every dense implementation.
-    #[default]
-    Sample,
-    /// The visible sites of the whole batch together: what the official PyTorch pretraining code
-    /// computes through MinkowskiEngine. An image's output then depends on its batch mates.
-    Batch,
-}
 
 /// y = γ · (x · n) + β + x, where n is a channel's L2 norm over sites, divided by the mean of
 /// these norms over channels.
@@ -56,7 +42,7 @@ impl Grn {
             GrnStats::Batch => squares.sum_dim(0),
         };
         let norm = sqrt_with_zero_gradient_at_zero(squares);
-        let response = norm.clone() / (norm.mean_dim(2) + EPSILON);
+        let response = norm.clone() / (norm.mean_dim(2) + epsilon::GRN);
         let channels = x.dims()[2];
         let gamma = self.gamma.val().reshape([1, 1, channels]);
         let beta = self.beta.val().reshape([1, 1, channels]);

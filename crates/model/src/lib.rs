@@ -8,9 +8,10 @@
 //! Tensors are `[N, C, H, W]` at the borders of the crate and tokens `[N, T, C]` inside.
 
 pub mod activation;
-#[cfg(feature = "tch")]
+#[cfg_attr(not(feature = "tch"), path = "no_aten.rs")]
 mod aten;
 pub mod block;
+mod block_weights;
 pub mod config;
 pub mod conv;
 pub mod convnextv2;
@@ -19,13 +20,17 @@ pub mod decoder;
 pub mod drop_path;
 pub mod encoder;
 pub mod engine;
+pub mod epsilon;
 pub mod grn;
+mod grn_stats;
 pub mod init;
+mod kernel_ops;
 pub mod layer_norm;
 pub mod linear;
 pub mod names;
 mod ops;
 pub mod patch_mask;
+mod section;
 pub mod sites;
 
 pub use config::{ConfigError, ConvNextV2Config, Size};
@@ -34,8 +39,9 @@ pub use convnextv2::{
 };
 pub use decoder::{Decoder, Predict};
 pub use encoder::{Encoder, Features};
-pub use engine::{Engine, Kernels};
-pub use grn::GrnStats;
-pub use names::official_name;
+pub use engine::{Compute, ComputeError, Engine, Kernels};
+pub use grn_stats::GrnStats;
+pub use names::{is_decoder, is_encoder, official_name};
 pub use patch_mask::PatchMask;
+pub use section::ModelConfig;
 pub use sites::{Execution, Sites};

@@ -24,6 +24,16 @@ pub fn official_name(path: &str) -> String {
     path.to_owned()
 }
 
+/// Whether a tensor of this official name belongs to the FCMAE decoder.
+pub fn is_decoder(name: &str) -> bool {
+    ["proj.", "pred.", "decoder.", "mask_token"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether a tensor of this official name belongs to the encoder, without a final norm.
+pub fn is_encoder(name: &str) -> bool {
+    ["downsample_layers.", "stages."].iter().any(|prefix| name.starts_with(prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::official_name;

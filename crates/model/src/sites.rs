@@ -15,8 +15,7 @@ use kernels::block::{Batch, Statistics};
 use kernels::strided_conv::{Order, Windows};
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "tch")]
-use crate::aten;
+use crate::aten::MapRows;
 use crate::patch_mask::PatchMask;
 
 /// How the encoder runs on a masked image; the results are the same.
@@ -39,8 +38,8 @@ pub struct Sites {
     /// Sites of a patch: rows, columns.
     patch: [usize; 2],
     shown: Shown,
-    #[cfg(feature = "tch")]
-    map_rows: aten::MapRows,
+    /// Worked out once for all blocks of a stage, where libtorch computes.
+    map_rows: MapRows,
 }
 
 #[derive(Debug, Clone)]
@@ -50,6 +49,24 @@ enum Shown {
     Masked(Tensor<3>),
     /// The visible patches.
     Compact(Rows),
+}
+
+/// How the tokens of a batch lie on the dense map.
+#[cfg_attr(not(feature = "tch"), allow(dead_code, reason = "only libtorch reads it"))]
+pub(crate) struct TokenLayout<'a> {
+    /// Samples, rows and columns of the map.
+    pub(crate) map: [usize; 3],
+    /// Patches: rows, columns.
+    pub(crate) grid: [usize; 2],
+    /// Sites of a patch: rows, columns.
+    pub(crate) patch: [usize; 2],
+    /// Indices into the patches of all samples, in the order of the tokens; none where the tokens are
+    /// all sites of the map, row by row.
+    pub(crate) patch_rows: Option<Tensor<1, Int>>,
+    /// `[N, T, 1]`, 1 = visible; none where every token is.
+    pub(crate) keep: Option<Tensor<3>>,
+    /// What has been worked out of this once.
+    pub(crate) map_rows: &'a MapRows,
 }
 
 /// The same number of patches picked from every sample.
@@ -83,7 +100,6 @@ impl Rows {
     }
 
     /// Flat indices of the tokens of picked patches, where every patch has `sites` of them.
-    #[cfg(feature = "tch")]
     pub(crate) fn token_indices(&self, sites: usize) -> Tensor<1, Int> {
         let within = Tensor::<1, Int>::arange(0..sites as i64, &self.indices.device());
         let first = self.indices.clone().reshape([-1, 1]) * sites as i64;
@@ -115,14 +131,7 @@ impl Rows {
 
 impl Sites {
     fn new(batch: usize, grid: [usize; 2], patch: [usize; 2], shown: Shown) -> Self {
-        Self {
-            batch,
-            grid,
-            patch,
-            shown,
-            #[cfg(feature = "tch")]
-            map_rows: aten::MapRows::default(),
-        }
+        Self { batch, grid, patch, shown, map_rows: MapRows::default() }
     }
 
     /// Every site of an N × `[height, width]` map.
@@ -153,7 +162,6 @@ impl Sites {
     }
 
     /// Tokens of an existing patch.
-    #[cfg(feature = "tch")]
     pub(crate) fn patch_sites(&self) -> usize {
         self.patch[0] * self.patch[1]
     }
@@ -179,26 +187,24 @@ impl Sites {
         Windows { samples, grid, patch, visible, channels, kernel, order }
     }
 
-    /// How the tokens lie, for libtorch's kernels.
-    #[cfg(feature = "tch")]
-    pub(crate) fn aten_layout(&self, device: &Device) -> aten::Layout {
+    /// How the tokens lie on the map, for libtorch's kernels.
+    pub(crate) fn token_layout(&self, device: &Device) -> TokenLayout<'_> {
         let (patches, [height, width]) = (self.grid[0] * self.grid[1], self.map());
-        let every_patch = || Tensor::arange(0..(self.batch * patches) as i64, device);
-        let rows = match &self.shown {
-            Shown::Compact(rows) => Some(self.map_rows.get(|| rows.indices.clone(), self.grid, self.patch)),
+        let patch_rows = match &self.shown {
+            Shown::Compact(rows) => Some(rows.indices.clone()),
             // One patch, or patches of one site: the order of the tokens is that of the map.
             _ if patches == 1 || self.patch == [1, 1] => None,
-            _ => Some(self.map_rows.get(every_patch, self.grid, self.patch)),
+            _ => Some(Tensor::arange(0..(self.batch * patches) as i64, device)),
         };
         let keep = match &self.shown {
             Shown::Masked(keep) => {
-                let sites = self.patch[0] * self.patch[1];
-                let keep = keep.clone().repeat_dim(2, sites).reshape([self.batch, patches * sites, 1]);
-                Some(aten::primitive(keep))
+                let sites = self.patch_sites();
+                Some(keep.clone().repeat_dim(2, sites).reshape([self.batch, patches * sites, 1]))
             }
             Shown::All | Shown::Compact(_) => None,
         };
-        aten::Layout { map: [self.batch, height, width].map(|n| n as i64), rows, keep }
+        let (map, map_rows) = ([self.batch, height, width], &self.map_rows);
+        TokenLayout { map, grid: self.grid, patch: self.patch, patch_rows, keep, map_rows }
     }
 
     /// The sites that k×k windows form; rows and columns that fill no window are left out, as in a

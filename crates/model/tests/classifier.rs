@@ -8,11 +8,11 @@ use std::path::Path;
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData, activation};
+use checkpoint::StateDict;
 use model::{
-    ConvNextV2Backbone, ConvNextV2Config, ConvNextV2ForImageClassification, ConvNextV2Model, Kernels,
+    Compute, ConvNextV2Backbone, ConvNextV2Config, ConvNextV2ForImageClassification, ConvNextV2Model,
     official_name,
 };
-use trainer::StateDict;
 
 fn golden() -> StateDict {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/tiny_cls.safetensors");
@@ -33,24 +33,24 @@ fn config() -> ConvNextV2Config {
     }
 }
 
-fn classifier(dict: &StateDict, kernels: Kernels, device: &Device) -> ConvNextV2ForImageClassification {
+fn classifier(dict: &StateDict, compute: Compute, device: &Device) -> ConvNextV2ForImageClassification {
     let mut parameters = StateDict::default();
     for (name, entry) in dict.iter() {
         if let Some(name) = name.strip_prefix("param.") {
             parameters.insert(name.to_owned(), entry.clone());
         }
     }
-    let fresh = ConvNextV2ForImageClassification::new(&config(), 0, device).unwrap().with_kernels(kernels);
+    let fresh = ConvNextV2ForImageClassification::new(&config(), 0, device).unwrap().with_compute(compute);
     let (classifier, report) = parameters.apply_to(fresh, &official_name);
     report.require_complete().unwrap();
     classifier
 }
 
 /// All kernels of every device.
-fn ways() -> Vec<(Kernels, Device)> {
+fn ways() -> Vec<(Compute, Device)> {
     let devices = host::processors().into_iter();
     devices
-        .flat_map(|device| Kernels::all_on(&device).map(move |kernels| (kernels, device.clone())))
+        .flat_map(|device| Compute::all_on(&device).map(move |kernels| (kernels, device.clone())))
         .collect()
 }
 
@@ -79,8 +79,8 @@ fn features_and_logits() {
     ways().into_iter().for_each(|(kernels, device)| check_forward(&dict, kernels, &device));
 }
 
-fn check_forward(dict: &StateDict, kernels: Kernels, device: &Device) {
-    let classifier = classifier(dict, kernels, device);
+fn check_forward(dict: &StateDict, compute: Compute, device: &Device) {
+    let classifier = classifier(dict, compute, device);
     let images = tensor::<4>(dict, "images", device);
     let output = classifier.convnextv2.forward(images.clone(), true, None);
     assert_close(output.pooler_output, &dict.get("features").unwrap().values);
@@ -96,8 +96,8 @@ fn loss_and_every_gradient() {
     ways().into_iter().for_each(|(kernels, device)| check_gradients(&dict, kernels, &device.autodiff()));
 }
 
-fn check_gradients(dict: &StateDict, kernels: Kernels, device: &Device) {
-    let classifier = classifier(dict, kernels, device);
+fn check_gradients(dict: &StateDict, compute: Compute, device: &Device) {
+    let classifier = classifier(dict, compute, device);
     let logits = classifier.forward(tensor::<4>(dict, "images", device), None);
     let loss = smoothed_loss(logits, &dict.get("labels").unwrap().values);
     assert_close(loss.clone(), &dict.get("loss.label_smoothing_0.1").unwrap().values);

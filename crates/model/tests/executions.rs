@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use model::encoder::Encoder;
-use model::{ConvNextV2Config, Execution, GrnStats, Kernels, PatchMask, Sites};
+use model::{Compute, ConvNextV2Config, Execution, GrnStats, Kernels, PatchMask, Sites};
 
 /// A cheap fixed sequence in [−1, 1).
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
@@ -73,15 +73,15 @@ fn config() -> ConvNextV2Config {
     }
 }
 
-fn encoder(stats: GrnStats, kernels: Kernels, device: &Device) -> Encoder {
-    Encoder::zeros(&config(), stats, kernels, device).map(&mut Perturb(0))
+fn encoder(stats: GrnStats, compute: Compute, device: &Device) -> Encoder {
+    Encoder::zeros(&config(), stats, compute, device).map(&mut Perturb(0))
 }
 
 /// All kernels of every device.
-fn ways() -> Vec<(Kernels, Device)> {
+fn ways() -> Vec<(Compute, Device)> {
     let devices = host::processors().into_iter();
     devices
-        .flat_map(|device| Kernels::all_on(&device).map(move |kernels| (kernels, device.clone())))
+        .flat_map(|device| Compute::all_on(&device).map(move |kernels| (kernels, device.clone())))
         .collect()
 }
 
@@ -126,12 +126,12 @@ fn compact_equals_masked_on_a_non_square_image_of_five_channels() {
     for (kernels, device) in ways() {
         compact_equals_masked(GrnStats::Sample, kernels, &device.autodiff());
     }
-    compact_equals_masked(GrnStats::Batch, Kernels::Reference, &Device::flex().autodiff());
+    compact_equals_masked(GrnStats::Batch, Kernels::Reference.into(), &Device::flex().autodiff());
 }
 
-fn compact_equals_masked(stats: GrnStats, kernels: Kernels, device: &Device) {
+fn compact_equals_masked(stats: GrnStats, compute: Compute, device: &Device) {
     let images = tensor([2, 5, 32, 48], 7, device);
-    let encoder = encoder(stats, kernels, device);
+    let encoder = encoder(stats, compute, device);
     // 16-pixel patches keep 2×2 sites in the last stage, 8-pixel patches keep one.
     for (side, visible) in
         [(16, vec![vec![5, 0], vec![1, 2]]), (8, vec![vec![0, 7, 8, 23], vec![3, 4, 5, 13]])]
@@ -159,7 +159,7 @@ fn all_three_are_equal_when_everything_is_visible() {
 #[test]
 fn hidden_pixels_cannot_change_visible_features() {
     let device = Device::flex();
-    let encoder = encoder(GrnStats::Batch, Kernels::Reference, &device);
+    let encoder = encoder(GrnStats::Batch, Kernels::Reference.into(), &device);
     let images = tensor([2, 5, 32, 48], 9, &device);
     let visible = vec![vec![5, 0], vec![1, 2]];
     let mask = PatchMask::new([2, 3], visible).unwrap();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use checkpoint::Allow;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use model::Execution;
@@ -136,9 +137,8 @@ pub(crate) struct RunArgs {
     /// Override a setting, as in the configuration file.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: DeviceName,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Passes over the data [overrides train.epochs].
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<u64>,
@@ -153,6 +153,31 @@ pub(crate) struct RunArgs {
     pub(crate) tui: bool,
 }
 
+/// Where to compute, of every command that does.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct DeviceArgs {
+    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
+    #[arg(long = "device", value_name = "DEVICE", default_value = "auto")]
+    pub(crate) name: DeviceName,
+}
+
+/// The size of a forward pass, of every command that makes some.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct BatchArgs {
+    /// Images of a forward pass.
+    #[arg(long = "batch", value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub(crate) images: usize,
+}
+
+/// The checkpoint that a command uses.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CheckpointArgs {
+    /// A run (its best network, or else its newest checkpoint), a checkpoint, or weights of the
+    /// official code, timm or transformers; hf:USER/NAME for one on the Hub.
+    #[arg(long = "checkpoint", value_name = "CHECKPOINT")]
+    pub(crate) path: PathBuf,
+}
+
 /// Which differences between a checkpoint and the network it is for are no errors.
 #[derive(Debug, Args)]
 pub(crate) struct AllowArgs {
@@ -165,8 +190,8 @@ pub(crate) struct AllowArgs {
 }
 
 impl AllowArgs {
-    pub(crate) fn patterns(&self) -> interop::Allow {
-        interop::Allow { missing: self.allow_missing.clone(), unused: self.allow_unused.clone() }
+    pub(crate) fn patterns(&self) -> Allow {
+        Allow { missing: self.allow_missing.clone(), unused: self.allow_unused.clone() }
     }
 }
 
@@ -184,9 +209,8 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// A run (its best network), a checkpoint, or weights of the official code, timm or transformers.
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) checkpoint: CheckpointArgs,
     /// For which program.
     #[arg(long, value_enum)]
     pub(crate) format: ExportFormat,
@@ -215,23 +239,19 @@ pub(crate) enum ExportFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// A fine-tuning run (its best network), a checkpoint, or weights of the official code, timm or
-    /// transformers.
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) checkpoint: CheckpointArgs,
     /// Images with classes: their validation part, or all if they are not divided [default: those
     /// of the run].
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Images of a forward pass.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
-    pub(crate) batch: usize,
+    #[command(flatten)]
+    pub(crate) batch: BatchArgs,
     /// Draw how often each class is taken for which; the counts go beside it as JSON.
     #[arg(long, value_name = "FILE.png")]
     pub(crate) confusion: Option<PathBuf>,
-    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: DeviceName,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -239,25 +259,21 @@ pub(crate) struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
-    /// A fine-tuning run (its best network), a checkpoint, or weights of the official code, timm or
-    /// transformers.
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) checkpoint: CheckpointArgs,
     /// Images, or folders of them; `-` reads names from standard input, one a line.
     #[arg(required = true, value_name = "IMAGE|DIR|-")]
     pub(crate) inputs: Vec<PathBuf>,
     /// Classes shown for an image.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = positive)]
     pub(crate) top_k: usize,
-    /// Images of a forward pass.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
-    pub(crate) batch: usize,
+    #[command(flatten)]
+    pub(crate) batch: BatchArgs,
     /// Show where the score of the first class comes from, for a single image.
     #[arg(long, value_name = "FILE.png")]
     pub(crate) heatmap: Option<PathBuf>,
-    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: DeviceName,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Print a line of JSON for each image.
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,
@@ -271,9 +287,8 @@ pub(crate) struct PredictArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EmbedArgs {
-    /// A run directory, a checkpoint, or weights of the official code, timm or transformers.
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) checkpoint: CheckpointArgs,
     /// Images: every one of a folder, or a part of a data set that is divided.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
@@ -284,12 +299,10 @@ pub(crate) struct EmbedArgs {
     /// metadata. Or an NPY file of the features alone.
     #[arg(long, value_name = "FILE.safetensors|FILE.npy")]
     pub(crate) out: PathBuf,
-    /// Images of a forward pass.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
-    pub(crate) batch: usize,
-    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: DeviceName,
+    #[command(flatten)]
+    pub(crate) batch: BatchArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 /// A part of a data set.
@@ -303,9 +316,8 @@ pub(crate) enum SplitName {
 pub(crate) struct ProbeArgs {
     /// What judges the features.
     pub(crate) kind: ProbeKind,
-    /// A run directory, a checkpoint, or weights of the official code, timm or transformers.
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) checkpoint: CheckpointArgs,
     /// Images with classes, divided into train and val.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
@@ -315,12 +327,10 @@ pub(crate) struct ProbeArgs {
     /// Strength of the penalty on squared weights (linear).
     #[arg(long, value_name = "LAMBDA", value_parser = amount, default_value_if("kind", "linear", "1e-3"))]
     pub(crate) l2: Option<f64>,
-    /// Images of a forward pass.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
-    pub(crate) batch: usize,
-    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: DeviceName,
+    #[command(flatten)]
+    pub(crate) batch: BatchArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -338,24 +348,22 @@ pub(crate) enum ProbeKind {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReconstructArgs {
-    /// A run directory, a checkpoint, or weights of the official code, timm or transformers.
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) checkpoint: CheckpointArgs,
     /// Images, one row of the picture each.
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
     /// The picture; the scores go beside it as JSON.
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: PathBuf,
-    /// Of the masks.
+    /// Seed of the masks.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Share of patches to hide [default: that of the run].
     #[arg(long, value_name = "RATIO")]
     pub(crate) mask_ratio: Option<f64>,
-    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: DeviceName,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 #[cfg(feature = "hub")]
@@ -373,7 +381,7 @@ pub(crate) struct PushArgs {
     /// The branch; created unless it exists.
     #[arg(long, value_name = "BRANCH", default_value = "main")]
     pub(crate) revision: String,
-    /// Of the commit.
+    /// Message of the commit.
     #[arg(long, value_name = "TEXT", default_value = "Upload with train-cli")]
     pub(crate) message: String,
 }
@@ -447,9 +455,8 @@ pub(crate) struct BenchArgs {
     /// How the encoder runs on masked images.
     #[arg(long, value_parser = execution)]
     pub(crate) execution: Option<Execution>,
-    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: DeviceName,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+#[cfg(feature = "tch")]
+use anyhow::bail;
 use burn::tensor::Device;
-use host::Precision;
-use model::activation::Activation;
-use model::{ConvNextV2Config, Engine, Kernels};
 
 /// How the other kind of build is made.
 #[cfg(not(feature = "tch"))]
@@ -76,7 +75,7 @@ impl DeviceName {
     /// Whether it can turn out to be an NVIDIA GPU.
     pub(crate) fn may_be_cuda(self) -> bool {
         match self {
-            Self::Auto => for_every_process() > 0,
+            Self::Auto => host::libtorch::cuda_devices() > 0,
             Self::Cpu | Self::LibTorch => false,
             Self::LibTorchCuda(_) => true,
         }
@@ -85,7 +84,7 @@ impl DeviceName {
     /// Where no GPU was chosen, that of one of several processes of this machine. Schedulers that show
     /// each process its own GPU only call it number 0.
     pub(crate) fn for_process(self, local_rank: usize) -> Self {
-        match (self, for_every_process()) {
+        match (self, host::libtorch::cuda_devices()) {
             (Self::Auto | Self::LibTorchCuda(None), gpus @ 1..) => {
                 Self::LibTorchCuda(Some(local_rank % gpus))
             }
@@ -125,14 +124,6 @@ impl DeviceName {
     }
 }
 
-/// GPUs that the processes of this machine share.
-fn for_every_process() -> usize {
-    #[cfg(feature = "tch")]
-    return host::libtorch::cuda_devices();
-    #[cfg(not(feature = "tch"))]
-    0
-}
-
 #[cfg(feature = "tch")]
 #[allow(deprecated, reason = "Burn 0.22 is the last release with libtorch, and is pinned")]
 fn cuda(index: usize) -> Result<Device> {
@@ -152,42 +143,6 @@ fn cuda(index: usize) -> Result<Device> {
     }
 }
 
-/// What computes a network in training, where device and settings allow it.
-///
-/// # Errors
-/// Kernels or a precision that the device does not have.
-pub(crate) fn kernels_on(
-    device: &Device,
-    kernels: Kernels,
-    precision: Precision,
-    model: &ConvNextV2Config,
-) -> Result<Kernels> {
-    if kernels == Kernels::Aten && !host::is_libtorch(device) {
-        bail!("model.kernels = \"aten\" are libtorch's: --device libtorch or libtorch:cuda:0");
-    }
-    let kernels = kernels.in_precision(precision);
-    #[cfg(feature = "tch")]
-    if host::is_libtorch(device) && kernels.engine(device) != Engine::Slices {
-        host::libtorch::set_threads(rayon::current_num_threads());
-    }
-    if kernels.engine(device).precision() != precision {
-        bail!(
-            "train.precision = \"bf16\" takes a GPU (--device libtorch:cuda:0) and model.kernels = \"fused\"; \
-             on a processor, and by Burn's operations, networks are trained in f32"
-        );
-    }
-    if precision == Precision::Bf16 && model.hidden_act != Activation::Gelu {
-        bail!("train.precision = \"bf16\" takes model.hidden_act = \"gelu\"; other blocks know f32 only");
-    }
-    Ok(kernels)
-}
-
-/// Whether the device is to normalise images: it does not wait for the processor then, and gets a
-/// quarter of the bytes.
-pub(crate) fn normalizes(kernels: Kernels, device: &Device) -> bool {
-    !matches!(kernels.engine(device), Engine::Slices | Engine::Tensors)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,18 +159,6 @@ mod tests {
             assert!(error.contains(hint), "{text}: {error}");
         }
         assert!("libtorch:cuda:x".parse::<DeviceName>().unwrap_err().contains("whole number"));
-    }
-
-    #[test]
-    fn bf16_on_a_processor_is_refused() {
-        let (device, model) = (Device::flex(), ConvNextV2Config::default());
-        let on = |kernels, precision| kernels_on(&device, kernels, precision, &model);
-        assert_eq!(on(Kernels::Fused, Precision::F32).unwrap(), Kernels::Fused);
-        for kernels in [Kernels::Fused, Kernels::Reference] {
-            let error = on(kernels, Precision::Bf16).unwrap_err().to_string();
-            assert!(error.contains("libtorch:cuda:0"), "{error}");
-        }
-        assert!(on(Kernels::Aten, Precision::F32).unwrap_err().to_string().contains("aten"));
     }
 
     #[cfg(not(feature = "tch"))]

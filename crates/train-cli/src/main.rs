@@ -2,22 +2,19 @@
 
 mod args;
 mod checkpoint;
-mod classification;
 mod commands;
-mod config;
+mod configuration;
 mod device;
-mod experiment;
 mod hub;
 mod output;
-mod plan;
-mod run;
-mod upload;
 mod world;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use fcmae::PretrainExperiment;
+use finetune::FinetuneExperiment;
 
 use crate::args::{Cli, Command};
 
@@ -34,8 +31,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Pretrain(args) => commands::pretrain::run(&args),
-        Command::Finetune(args) => commands::finetune::run(&args),
+        Command::Pretrain(args) => commands::train::run::<PretrainExperiment>(&args),
+        Command::Finetune(args) => commands::train::run::<FinetuneExperiment>(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Embed(args) => commands::embed::run(&args),

@@ -52,13 +52,3 @@ impl World {
         name.for_process(self.local_rank).device()
     }
 }
-
-/// Prints a line, on rank 0 only.
-macro_rules! say {
-    ($world:expr, $($text:tt)*) => {
-        if $world.is_leader() {
-            $crate::output::line(format_args!($($text)*));
-        }
-    };
-}
-pub(crate) use say;

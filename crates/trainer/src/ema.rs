@@ -76,9 +76,9 @@ fn follow<const D: usize>(average: Tensor<D>, weight: Tensor<D>, decay: f64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state_dict::StateDict;
     use crate::testing::{Toy, name};
     use burn::tensor::Device;
+    use checkpoint::StateDict;
 
     #[test]
     fn five_updates_equal_the_recurrence() {
@@ -101,7 +101,7 @@ mod tests {
                             .zip(weights)
                             .map(|(e, w)| (decay * f64::from(*e) + (1.0 - decay) * f64::from(*w)) as f32);
                         let values = values.collect();
-                        (name.to_owned(), crate::Entry { shape: entry.shape.clone(), values })
+                        (name.to_owned(), checkpoint::Entry { shape: entry.shape.clone(), values })
                     })
                     .fold(StateDict::default(), |mut dict, (name, entry)| {
                         dict.insert(name, entry);

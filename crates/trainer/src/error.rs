@@ -2,68 +2,83 @@
 
 use std::path::PathBuf;
 
+use checkpoint::{CheckpointError, StateDictError};
+use config::SettingError;
+use data::DataError;
 use distributed::DistributedError;
 
-use crate::engine::{Plan, Position};
+use crate::objective::BoxError;
 use crate::optimizer_state::OptimizerStateError;
-use crate::state_dict::StateDictError;
-
-/// Boxed, because the loop knows neither data nor objective.
-type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a run stops.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The run directory exists already.
-    #[error(
-        "{} exists already and is not empty; continue that run with --resume auto, or choose another --run-dir",
-        .0.display()
-    )]
-    RunExists(PathBuf),
-    /// Not a run directory.
-    #[error("{} is not the directory of a run: it has no checkpoints folder", .0.display())]
-    NoRun(PathBuf),
-    /// A file or folder of the run cannot be read or written.
+    /// A run directory or a checkpoint cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A setting that is not allowed, or that the run to go on with did not have.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// A record or picture of the run cannot be written.
     #[error("cannot {action} {}: {error}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
-        /// Where.
+        /// The file or folder.
         path: PathBuf,
         /// What the system says.
         error: std::io::Error,
     },
-    /// A checkpoint could not be written.
-    #[error("cannot write the checkpoint of step {step}: {reason}; {}", last_good(checkpoint))]
-    Checkpoint {
-        /// Updates done.
-        step: u64,
-        /// What went wrong.
-        reason: Box<TrainError>,
-        /// The last one that is complete.
-        checkpoint: Option<PathBuf>,
-    },
-    /// A file inside a checkpoint is not what it should be.
-    #[error("{} is damaged: {reason}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
     /// A checkpoint belongs to other data or another batch size.
     #[error(
-        "{} stands at epoch {}, batch {} after step {}, but with {} batches an epoch and {} an update \
-         it would be elsewhere; the data or the batch size have changed. Use --init to keep only the weights",
-        checkpoint.display(), found.epoch, found.batch, found.step, plan.batches_per_epoch, plan.accumulate
+        "{} stands at epoch {epoch}, batch {batch} after step {step}, but with {batches_per_epoch} batches an \
+         epoch and {accumulate} an update it would be elsewhere; the data or the batch size have changed. \
+         Use --init to keep only the weights",
+        checkpoint.display()
     )]
     OtherData {
         /// The checkpoint.
         checkpoint: PathBuf,
-        /// Where it stands.
-        found: Position,
-        /// What the run expects.
-        plan: Plan,
+        /// Updates done.
+        step: u64,
+        /// Epoch of the next batch in the checkpoint.
+        epoch: u64,
+        /// The next batch within the epoch in the checkpoint.
+        batch: u64,
+        /// Batches that the present data make.
+        batches_per_epoch: u64,
+        /// Batches of an update now.
+        accumulate: u64,
+    },
+    /// The data do not fill one update.
+    #[error(
+        "one update takes {effective_batch} images (train.batch_size {batch_size} × train.accumulate \
+         {accumulate}{}), the data have {images}; lower one of them",
+        times_processes(*processes)
+    )]
+    TooFewImages {
+        /// Images of an update.
+        effective_batch: usize,
+        /// Images of a process in one forward pass.
+        batch_size: usize,
+        /// Forward passes of an update.
+        accumulate: usize,
+        /// Processes that train together.
+        processes: usize,
+        /// Images in all.
+        images: usize,
+    },
+    /// A run that goes on from an older checkpoint would leave newer ones of another history beside its
+    /// own, and `--resume auto` would take one of those.
+    #[error(
+        "{} is newer than {}; move it away, or go on from the older one in another --run-dir",
+        newer.display(), older.display()
+    )]
+    Branch {
+        /// The newest checkpoint of the run.
+        newer: PathBuf,
+        /// The one to go on from.
+        older: PathBuf,
     },
     /// A checkpoint was written by another number of processes.
     #[error(
@@ -121,12 +136,18 @@ pub enum TrainError {
         /// The update that lacks data.
         step: u64,
     },
-    /// The data cannot be used.
+    /// A batch cannot be made.
     #[error(transparent)]
-    Data(Source),
+    Data(BoxError),
+    /// Images cannot be opened.
+    #[error(transparent)]
+    Images(#[from] DataError),
     /// The objective cannot be computed.
     #[error(transparent)]
-    Objective(Source),
+    Objective(BoxError),
+    /// The experiment cannot be set up.
+    #[error(transparent)]
+    Experiment(BoxError),
     /// The terminal dashboard needs a terminal.
     #[error("--tui draws on a terminal, and standard output is none")]
     NoTerminal,
@@ -141,19 +162,18 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// Wraps an error of the data.
-    pub fn data(error: impl Into<Source>) -> Self {
-        Self::Data(error.into())
-    }
-
-    /// Wraps an error of the objective.
-    pub fn objective(error: impl Into<Source>) -> Self {
-        Self::Objective(error.into())
-    }
-
+    /// For `map_err` of what the system refuses.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |error| Self::Io { action, path, error }
+    }
+
+    /// The same error with the checkpoint before it.
+    pub(crate) fn since(mut self, last: Option<PathBuf>) -> Self {
+        if let Self::NotFinite { checkpoint, .. } = &mut self {
+            *checkpoint = last;
+        }
+        self
     }
 }
 
@@ -162,6 +182,11 @@ fn last_good(checkpoint: &Option<PathBuf>) -> String {
         Some(path) => format!("the last good checkpoint is {}", path.display()),
         None => "no checkpoint was written yet".to_owned(),
     }
+}
+
+/// ` × 2 processes`; nothing for one.
+pub(crate) fn times_processes(processes: usize) -> String {
+    if processes == 1 { String::new() } else { format!(" × {processes} processes") }
 }
 
 fn what_is_not_finite(loss: f64, parameter: &Option<String>) -> String {

@@ -1,6 +1,11 @@
-//! Judging a network on data held out, and remembering the best one.
+//! Judging a network and its moving average on data held out, and remembering the best one.
 
-use serde::{Deserialize, Serialize};
+use burn::module::Module;
+use checkpoint::Best;
+
+use crate::ema::Ema;
+use crate::objective::{BoxError, Evaluation, Objective};
+use crate::update::State;
 
 /// When a run is evaluated, and when it has seen enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,24 +16,70 @@ pub struct EvaluationPlan {
     pub patience: Option<u64>,
 }
 
-/// What an evaluation found.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Evaluation {
-    /// What networks are compared by; more is better.
-    pub score: f64,
-    /// Names and values, for the logs.
-    pub metrics: Vec<(&'static str, f64)>,
+/// A network and its moving average, judged.
+pub(crate) struct Judgement<M> {
+    /// Names and values of both, for the logs.
+    pub(crate) metrics: Vec<(String, f64)>,
+    /// The better score of the two.
+    pub(crate) score: f64,
+    /// Whether it is the moving average's.
+    pub(crate) ema: bool,
+    /// The network that has it.
+    pub(crate) winner: M,
 }
 
-/// The best network of a run so far.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Best {
-    /// Its score.
-    pub score: f64,
-    /// Updates after which it was found.
-    pub step: u64,
-    /// Whether it is the moving average.
-    pub ema: bool,
-    /// Evaluations since then.
-    pub since: u64,
+/// Evaluates the network of a state and its moving average; none if the objective has no data to
+/// judge by.
+pub(crate) fn judge<O: Objective>(
+    objective: &O,
+    state: &State<O::Model>,
+) -> Result<Option<Judgement<O::Model>>, BoxError> {
+    let model = state.model.valid();
+    let Some(plain) = objective.evaluate(&model)? else { return Ok(None) };
+    let averaged = match &state.ema {
+        Some(ema) => objective.evaluate(ema.model())?,
+        None => None,
+    };
+    let mut metrics = named("val_", &plain);
+    metrics.extend(averaged.iter().flat_map(|evaluation| named("ema_val_", evaluation)));
+    let ema = averaged.as_ref().is_some_and(|averaged| averaged.score > plain.score);
+    let score = averaged.map_or(plain.score, |averaged| averaged.score.max(plain.score));
+    let winner = state.ema.as_ref().filter(|_| ema).map_or(model, |ema| Ema::model(ema).clone());
+    Ok(Some(Judgement { metrics, score, ema, winner }))
+}
+
+fn named(prefix: &str, evaluation: &Evaluation) -> Vec<(String, f64)> {
+    evaluation.metrics.iter().map(|(name, value)| (format!("{prefix}{name}"), *value)).collect()
+}
+
+/// Takes note of an evaluation after `step` updates. Whether it is the best so far.
+pub(crate) fn is_best<M>(best: &mut Option<Best>, judgement: &Judgement<M>, step: u64) -> bool {
+    match best {
+        Some(best) if judgement.score <= best.score => {
+            best.since += 1;
+            false
+        }
+        best => {
+            *best = Some(Best { score: judgement.score, step, ema: judgement.ema, since: 0 });
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_better_score_is_the_best_and_others_are_counted() {
+        let mut best = None;
+        let judged = |score| Judgement { metrics: Vec::new(), score, ema: false, winner: () };
+        let found: Vec<_> = [0.5, 0.5, 0.4, 0.6]
+            .iter()
+            .zip(1..)
+            .map(|(s, step)| is_best(&mut best, &judged(*s), step))
+            .collect();
+        assert_eq!(found, [true, false, false, true]);
+        assert_eq!(best, Some(Best { score: 0.6, step: 4, ema: false, since: 0 }));
+    }
 }

@@ -6,28 +6,28 @@ use burn::tensor::Tensor;
 use host::HostTensor;
 use rayon::prelude::*;
 
-use crate::reading::Reading;
-use crate::state_dict::StateDict;
+use crate::deferred::Deferred;
+use checkpoint::StateDict;
 
 /// L2 norm over all gradients.
-pub fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> Reading {
-    let mut sum = SumOfSquares { gradients, sum: Reading::Known(0.0) };
+pub fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> Deferred {
+    let mut sum = SumOfSquares { gradients, sum: Deferred::Known(0.0) };
     module.visit(&mut sum);
     match sum.sum {
-        Reading::Known(sum) => Reading::Known(sum.sqrt()),
-        Reading::Pending(sum) => Reading::Pending(sum.sqrt()),
+        Deferred::Known(sum) => Deferred::Known(sum.sqrt()),
+        Deferred::Pending(sum) => Deferred::Pending(sum.sqrt()),
     }
 }
 
 struct SumOfSquares<'a> {
     gradients: &'a GradientsParams,
-    sum: Reading,
+    sum: Deferred,
 }
 
 impl ModuleVisitor for SumOfSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let so_far = std::mem::replace(&mut self.sum, Reading::Known(0.0));
+            let so_far = std::mem::replace(&mut self.sum, Deferred::Known(0.0));
             self.sum = so_far.plus(sum_of_squares(gradient));
         }
     }
@@ -35,14 +35,14 @@ impl ModuleVisitor for SumOfSquares<'_> {
 
 /// On the host by ourselves: Flex's sum over large tensors takes its parts in an order that varies
 /// from call to call, and a clipped run would not be repeatable to the bit.
-fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> Reading {
+fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> Deferred {
     match HostTensor::new(tensor.clone()) {
         // A fixed partition, so that the sum does not depend on the number of threads.
         Some(tensor) => {
             let parts: Vec<f64> = tensor.values().par_chunks(1 << 16).map(in_lanes).collect();
-            Reading::Known(parts.iter().sum())
+            Deferred::Known(parts.iter().sum())
         }
-        None => Reading::of(tensor.square().sum()),
+        None => Deferred::of(tensor.square().sum()),
     }
 }
 
@@ -60,26 +60,28 @@ fn in_lanes(values: &[f32]) -> f64 {
 }
 
 /// Scales all gradients so that their norm is at most `max_norm`, as PyTorch's `clip_grad_norm_`.
-pub fn clip<M: Module>(module: &M, gradients: &mut GradientsParams, norm: &Reading, max_norm: f64) {
+pub fn clip<M: Module>(module: &M, gradients: &mut GradientsParams, norm: &Deferred, max_norm: f64) {
     let factor = match norm {
-        Reading::Known(norm) if max_norm >= norm + 1e-6 => return,
-        Reading::Known(norm) => Reading::Known(max_norm / (norm + 1e-6)),
-        Reading::Pending(norm) => Reading::Pending(((norm.clone() + 1e-6).recip() * max_norm).clamp_max(1.0)),
+        Deferred::Known(norm) if max_norm >= norm + 1e-6 => return,
+        Deferred::Known(norm) => Deferred::Known(max_norm / (norm + 1e-6)),
+        Deferred::Pending(norm) => {
+            Deferred::Pending(((norm.clone() + 1e-6).recip() * max_norm).clamp_max(1.0))
+        }
     };
     module.visit(&mut Scale { gradients, factor });
 }
 
 struct Scale<'a> {
     gradients: &'a mut GradientsParams,
-    factor: Reading,
+    factor: Deferred,
 }
 
 impl ModuleVisitor for Scale<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(param.id) {
             let scaled = match &self.factor {
-                Reading::Known(factor) => gradient * *factor,
-                Reading::Pending(factor) => gradient * factor.clone().reshape([1; D]),
+                Deferred::Known(factor) => gradient * *factor,
+                Deferred::Pending(factor) => gradient * factor.clone().reshape([1; D]),
             };
             self.gradients.register(param.id, scaled);
         }
@@ -115,9 +117,9 @@ mod tests {
         let norm = global_norm(&toy, &gradients).read();
         assert!((norm - norm_of(&before)).abs() < 1e-6 * norm);
 
-        clip(&toy, &mut gradients, &Reading::Known(norm), 10.0 * norm);
+        clip(&toy, &mut gradients, &Deferred::Known(norm), 10.0 * norm);
         assert_eq!(StateDict::of_gradients(&toy, &gradients, &name), before);
-        clip(&toy, &mut gradients, &Reading::Known(norm), 0.25 * norm);
+        clip(&toy, &mut gradients, &Deferred::Known(norm), 0.25 * norm);
         let after = StateDict::of_gradients(&toy, &gradients, &name);
         for ((_, a), (_, b)) in before.iter().zip(after.iter()) {
             for (a, b) in a.values.iter().zip(&b.values) {
@@ -131,9 +133,9 @@ mod tests {
         let toy = Toy::new(1.0, &Device::flex().autodiff());
         let gradients = || GradientsParams::from_grads(toy.loss(0.5).backward(), &toy);
         let norm = global_norm(&toy, &gradients()).read();
-        let pending = Reading::Pending(Tensor::full([1], norm, &Device::flex()));
+        let pending = Deferred::Pending(Tensor::full([1], norm, &Device::flex()));
         for max_norm in [0.25 * norm, 10.0 * norm] {
-            let [known, unread] = [Reading::Known(norm), pending.clone()].map(|norm| {
+            let [known, unread] = [Deferred::Known(norm), pending.clone()].map(|norm| {
                 let mut gradients = gradients();
                 clip(&toy, &mut gradients, &norm, max_norm);
                 StateDict::of_gradients(&toy, &gradients, &name)

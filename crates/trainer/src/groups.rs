@@ -6,7 +6,7 @@ use burn::optim::ModuleOptimizer;
 use burn::tensor::Tensor;
 
 use crate::adamw::{AdamW, AdamWConfig};
-use crate::state_dict::Names;
+use checkpoint::ParameterNames;
 
 /// How the optimizer treats a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,13 +37,13 @@ pub fn parameter_groups<M: Module>(
     name: &dyn Fn(&str) -> String,
     rule: &dyn Fn(&str, &[usize]) -> ParameterRule,
 ) -> Vec<ParameterGroup> {
-    let mut sort = Sort { names: Names::new(name), rule, groups: Vec::new() };
+    let mut sort = Sort { names: ParameterNames::new(name), rule, groups: Vec::new() };
     module.visit(&mut sort);
     sort.groups
 }
 
 struct Sort<'a> {
-    names: Names<'a>,
+    names: ParameterNames<'a>,
     rule: &'a dyn Fn(&str, &[usize]) -> ParameterRule,
     groups: Vec<ParameterGroup>,
 }
@@ -109,10 +109,10 @@ fn param_group(group: &ParameterGroup) -> ParamGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state_dict::StateDict;
     use crate::testing::{Toy, name};
     use burn::optim::GradientsParams;
     use burn::tensor::Device;
+    use checkpoint::StateDict;
 
     #[test]
     fn who_decays() {

@@ -1,47 +1,61 @@
-//! The training loop and what surrounds it: parameter groups, schedule, AdamW, run directory,
-//! checkpoints, logs.
+//! Training: the length of a run, one update, and the loop with what is due when; parameter groups,
+//! schedule, AdamW, moving average, logs.
 //!
-//! Knows no model, no data and no objective; see [`Objective`] for what it asks of them, and
-//! [`Trainer::run`] for the loop.
+//! An [`Experiment`] says what an objective brings, and [`Run`] trains it: `examples/own_objective.rs`
+//! is one from first line to last. Of the loop itself, [`Plan`] is the length of a run, [`State`] what
+//! an update changes, and [`Trainer::run`] the loop. It knows no model, and of data only the loader.
+#![doc = "\n```no_run"]
+#![doc = include_str!("../examples/own_objective.rs")]
+#![doc = "```"]
 
 mod adamw;
-#[cfg(feature = "tch")]
-mod adamw_libtorch;
-mod agreement;
-mod average;
-mod checkpoint;
+mod all_reduce;
+mod broadcast;
 mod config;
+mod deferred;
 mod ema;
-mod engine;
 mod error;
 mod evaluation;
+mod experiment;
 mod gradients;
 mod groups;
+mod interval;
 mod log;
+mod objective;
 mod optimizer_state;
+mod plan;
 mod plot;
 mod progress;
-mod reading;
-mod run_dir;
+mod run;
+mod run_directory;
+mod saving;
 mod schedule;
-mod state_dict;
+mod summary;
 #[cfg(test)]
 mod testing;
+mod train;
+mod update;
+mod upload;
 
+pub use crate::config::{LogConfig, OptimConfig, TrainConfig};
 pub use adamw::{AdamW, AdamWConfig, Moments};
-pub use checkpoint::{RunState, STATE_FILE, read_state, write_checkpoint};
-pub use config::{LogConfig, OptimConfig, RangeError, TrainConfig};
+pub use deferred::Deferred;
 pub use ema::Ema;
-pub use engine::{EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, Objective, Outcome, Plan, Position, State, Trainer};
 pub use error::TrainError;
-pub use evaluation::{Best, Evaluation, EvaluationPlan};
+pub use evaluation::EvaluationPlan;
+pub use experiment::{Context, Cost, Data, Experiment, Input, Network, NotCounted, Settings, Weights};
 pub use gradients::{clip, first_non_finite, global_norm};
 pub use groups::{ParameterGroup, ParameterRule, build_optimizer, decays, learning_rates, parameter_groups};
 pub use log::{RunLog, peak_rss_mib};
+pub use objective::{BoxError, Evaluation, Objective, Picture};
 pub use optimizer_state::{OptimizerStateError, load_optimizer, save_optimizer};
+pub use plan::Plan;
 pub use plot::{draw_curves, draw_matrix};
 pub use progress::{Progress, ProgressKind, StepReport, progress};
-pub use reading::Reading;
-pub use run_dir::RunDir;
+pub use run::{Run, Start, Trained, Training};
+pub use run_directory::Resume;
 pub use schedule::CosineSchedule;
-pub use state_dict::{Entry, LoadReport, StateDict, StateDictError};
+pub use summary::Summary;
+pub use train::{Outcome, Trainer};
+pub use update::State;
+pub use upload::to_device;

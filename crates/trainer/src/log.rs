@@ -15,7 +15,7 @@ use tensorboard_rs::record_writer::RecordWriter;
 
 use crate::error::TrainError;
 use crate::progress::StepReport;
-use crate::run_dir::RunDir;
+use checkpoint::RunDir;
 
 /// Both records of a run, open for appending.
 pub struct RunLog {

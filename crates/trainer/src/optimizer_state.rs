@@ -9,7 +9,7 @@ use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::burn_pack::{Error as PackError, Reader, Scalar, Tensor as PackTensor, Writer};
 use burn::tensor::{Bytes, DType, Tensor};
 
-use crate::state_dict::{Entry, Names, StateDict};
+use checkpoint::{Entry, ParameterNames, StateDict};
 
 /// Between a parameter's name and that of a moment.
 const SEPARATOR: char = '|';
@@ -32,7 +32,7 @@ fn record_error(error: impl std::fmt::Display) -> OptimizerStateError {
 }
 
 /// One parameter that is trained, as Burn identifies it.
-struct Known {
+struct TrainedParameter {
     id: u64,
     name: String,
     path: String,
@@ -40,8 +40,8 @@ struct Known {
 }
 
 struct Identify<'a> {
-    names: Names<'a>,
-    found: Vec<Known>,
+    names: ParameterNames<'a>,
+    found: Vec<TrainedParameter>,
 }
 
 impl ModuleVisitor for Identify<'_> {
@@ -57,7 +57,7 @@ impl ModuleVisitor for Identify<'_> {
         if !param.is_require_grad() {
             return; // frozen: the optimizer never sees it
         }
-        self.found.push(Known {
+        self.found.push(TrainedParameter {
             id: param.id.val(),
             name: self.names.name(),
             path: self.names.path(),
@@ -66,8 +66,8 @@ impl ModuleVisitor for Identify<'_> {
     }
 }
 
-fn identify<M: Module>(module: &M, name: &dyn Fn(&str) -> String) -> Vec<Known> {
-    let mut identify = Identify { names: Names::new(name), found: Vec::new() };
+fn identify<M: Module>(module: &M, name: &dyn Fn(&str) -> String) -> Vec<TrainedParameter> {
+    let mut identify = Identify { names: ParameterNames::new(name), found: Vec::new() };
     module.visit(&mut identify);
     identify.found
 }
@@ -123,7 +123,7 @@ pub fn load_optimizer<M: Module>(
     }
     let known = identify(module, name);
     let mut tensors = Vec::new();
-    for Known { id, name, shape, .. } in &known {
+    for TrainedParameter { id, name, shape, .. } in &known {
         for moment in MOMENTS {
             let entry = entry(dict, name, moment)?;
             if entry.shape != *shape {
@@ -142,7 +142,7 @@ pub fn load_optimizer<M: Module>(
         }
     }
     let mut writer = Writer::new(tensors);
-    for Known { id, name, path, shape } in &known {
+    for TrainedParameter { id, name, path, shape } in &known {
         let [steps] = entry(dict, name, STEPS)?.values[..] else {
             let reason = format!("has a `{STEPS}` that is not one number");
             return Err(OptimizerStateError::Mismatch(name.clone(), reason));

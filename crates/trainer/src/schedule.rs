@@ -31,7 +31,7 @@ impl CosineSchedule {
 mod tests {
     use super::*;
     use crate::config::TrainConfig;
-    use crate::engine::Plan;
+    use crate::plan::Plan;
     use serde_json::Value;
 
     /// Rates in effect at sampled micro-steps of five official recipes, computed in Python by the

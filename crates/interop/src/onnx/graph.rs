@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use trainer::StateDict;
+use checkpoint::StateDict;
 
 use crate::onnx::error::OnnxError;
 use crate::onnx::proto::{

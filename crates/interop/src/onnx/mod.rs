@@ -8,9 +8,9 @@ mod proto;
 
 use std::path::Path;
 
+use checkpoint::StateDict;
 use model::ConvNextV2Config;
 use serde_json::{Map, Value, json};
-use trainer::StateDict;
 
 pub use error::OnnxError;
 

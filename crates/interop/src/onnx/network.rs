@@ -12,7 +12,7 @@
 use model::ConvNextV2Config;
 use model::activation::Activation;
 use model::conv::DEPTHWISE_KERNEL;
-use model::layer_norm::EPSILON;
+use model::epsilon::LAYER_NORM as EPSILON;
 
 use crate::onnx::error::OnnxError;
 use crate::onnx::graph::{Graph, Side, float, int, ints};

@@ -3,10 +3,10 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
+use checkpoint::Entry;
 use model::activation::Activation;
 use model::{ConvNextV2ForImageClassification, Size, official_name};
 use prost::Message;
-use trainer::Entry;
 
 use super::proto::{EXTERNAL, FLOAT, GraphMessage, Node, Tensor};
 use super::*;

@@ -7,8 +7,8 @@ use host::libtorch::aten::{Convolution, layer_norm_backward};
 use tch::{Kind, Tensor};
 
 use super::layout::Layout;
-use crate::grn::{EPSILON as GRN_EPSILON, GrnStats};
-use crate::layer_norm::EPSILON;
+use crate::epsilon;
+use crate::grn_stats::GrnStats;
 
 /// GRN's norms below this count as zero, where its gradient is zero too.
 const SMALLEST_NORM: f64 = 1e-20;
@@ -103,7 +103,8 @@ pub(super) fn forward(t: &[TchTensor; 11], spec: &Spec) -> (Tensor, Saved) {
     let conv = Spec::depthwise(channels).forward(&map, &w.dwconv[0], &w.dwconv[1]);
     let conv = spec.layout.to_tokens(&conv);
     let [norm, norm_bias] = &w.norm;
-    let (normed, mean, deviation) = conv.native_layer_norm([channels], Some(norm), Some(norm_bias), EPSILON);
+    let (normed, mean, deviation) =
+        conv.native_layer_norm([channels], Some(norm), Some(norm_bias), epsilon::LAYER_NORM);
     let hidden = normed.linear(&w.pwconv1[0], Some(&w.pwconv1[1]));
     let active = hidden.gelu("none");
     let (grown, response, mean_norm) = grn(&active.view([batch, tokens, -1]), &w.grn, spec);
@@ -134,7 +135,7 @@ fn grn(active: &Tensor, [gamma, beta]: &[Tensor; 2], spec: &Spec) -> (Tensor, Te
     let visible = spec.layout.keep.as_ref().map(|keep| active * keep.tensor.to_kind(spec.kind));
     let counted = visible.as_ref().unwrap_or(active);
     let norm = counted.norm_scalaropt_dim_dtype(2.0, spec.grn_dims(), true, Kind::Float);
-    let mean_norm = norm.mean_dim([-1].as_slice(), true, Kind::Float) + GRN_EPSILON;
+    let mean_norm = norm.mean_dim([-1].as_slice(), true, Kind::Float) + epsilon::GRN;
     let response = norm / &mean_norm;
     let scale = &response * gamma + 1.0;
     // Sums in f32, result in the kind of the rest, in a single pass.

@@ -7,6 +7,8 @@ use burn::backend::libtorch::TchTensor;
 use burn::tensor::{Int, Tensor};
 use tch::{Kind, Tensor as Raw};
 
+use crate::sites::TokenLayout;
+
 /// Flat sites of the N × H × W map in the order of the tokens; worked out once for all blocks of a
 /// stage.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +63,15 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    pub(crate) fn of(tokens: TokenLayout) -> Self {
+        let TokenLayout { map, grid, patch, patch_rows, keep, map_rows } = tokens;
+        Self {
+            map: map.map(|n| n as i64),
+            rows: patch_rows.map(|rows| map_rows.get(|| rows, grid, patch)),
+            keep: keep.map(primitive),
+        }
+    }
+
     /// Tokens `[N·T, C]` → `[N, C, H, W]` channels last, zero where no token stands.
     pub(crate) fn to_map(&self, tokens: &Raw) -> Raw {
         let ([n, h, w], channels) = (self.map, tokens.size()[1]);

@@ -15,15 +15,45 @@ mod layout;
 mod linear;
 mod node;
 
-pub(crate) use block::Spec;
-pub(crate) use layout::{Layout, MapRows, index, primitive};
-pub(crate) use node::{block, layer_norm, linear};
-
+use burn::tensor::{Device, Tensor};
 use host::Precision;
 use tch::Kind;
 
+use crate::block_weights::BlockWeights;
+use crate::grn_stats::GrnStats;
+use crate::sites::{Rows, Sites};
+use layout::{Layout, index, primitive};
+
+pub(crate) use block::Spec;
+pub(crate) use layout::MapRows;
+pub(crate) use node::layer_norm;
+
+/// What a block does on these sites beside its weights.
+pub(crate) fn spec(
+    sites: &Sites,
+    stats: GrnStats,
+    selected: Option<&Rows>,
+    drop_path: Option<Tensor<3>>,
+    precision: Precision,
+    device: &Device,
+) -> Spec {
+    let selected = selected.map(|keep| index(keep.token_indices(sites.patch_sites())));
+    let layout = Layout::of(sites.token_layout(device));
+    Spec { layout, stats, kind: kind(precision), selected, branch_scale: drop_path.map(primitive) }
+}
+
+/// Tokens `[N, T, C]` through a block.
+pub(crate) fn block(x: Tensor<3>, weights: BlockWeights, spec: Spec) -> Tensor<3> {
+    node::block(x, weights, spec)
+}
+
+/// `[…, in]` → `[…, out]` by a weight `[out, in]`.
+pub(crate) fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>, precision: Precision) -> Tensor<3> {
+    node::linear(x, weight, bias, kind(precision))
+}
+
 /// The numbers of a precision in libtorch.
-pub(crate) fn kind(precision: Precision) -> Kind {
+fn kind(precision: Precision) -> Kind {
     match precision {
         Precision::F32 => Kind::Float,
         Precision::Bf16 => Kind::BFloat16,

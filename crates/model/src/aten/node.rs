@@ -16,8 +16,7 @@ use tch::{Kind, Tensor as Raw};
 
 use super::block::{self as block_pass, Saved, Spec};
 use super::linear as linear_pass;
-use crate::block::Block;
-use crate::ops::block_args;
+use crate::block_weights::{BlockWeights, block_args};
 
 block_args!(AtenBlockArgs, Spec);
 
@@ -48,8 +47,8 @@ pub(crate) trait AtenBackend: Backend {
 }
 
 /// Tokens `[N, T, C]` through a block.
-pub(crate) fn block(x: Tensor<3>, block: &Block, spec: Spec) -> Tensor<3> {
-    Tensor::from_dispatch(<Dispatch as AtenBackend>::aten_block(AtenBlockArgs::new(x, block, spec)))
+pub(crate) fn block(x: Tensor<3>, weights: BlockWeights, spec: Spec) -> Tensor<3> {
+    Tensor::from_dispatch(<Dispatch as AtenBackend>::aten_block(AtenBlockArgs::new(x, weights, spec)))
 }
 
 /// `[…, in]` → `[…, out]` by a weight `[out, in]`.

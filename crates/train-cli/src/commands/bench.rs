@@ -7,20 +7,18 @@ use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use fcmae::{Fcmae, random_mask};
+use fcmae::{Fcmae, PretrainCost, PretrainExperiment, random_mask};
 use host::{Precision, is_on_host};
 use kernels::Arch;
 use kernels::gemm::{Packed, Start, product};
 use model::cost::EncoderCost;
-use model::{ConvNextV2Config, ConvNextV2ForImageClassification, Execution, Kernels, official_name};
+use model::{Compute, ConvNextV2Config, ConvNextV2ForImageClassification, Execution, Kernels, official_name};
 use serde::Serialize;
 use trainer::{AdamWConfig, ParameterRule, build_optimizer, learning_rates, parameter_groups, peak_rss_mib};
 
 use crate::args::{BenchArgs, BenchKind};
-use crate::config::{self, PretrainConfig};
-use crate::device::kernels_on;
+use crate::configuration::{AnyExperiment, load_any};
 use crate::output::out;
-use crate::plan::NetworkCost;
 
 /// Steps before the clock starts.
 const WARM_UP: usize = 2;
@@ -47,7 +45,7 @@ struct Report {
     forward_share: f64,
     backward_share: f64,
     optimizer_share: f64,
-    /// Useful operations, two for each multiply-add, over the median step.
+    /// Useful operations a second, two for each multiply-add, over the median step.
     gflops: f64,
     /// The same of a large matrix product on as many threads.
     gemm_peak_gflops: f64,
@@ -76,20 +74,14 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             .build_global()
             .context("cannot set the threads")?;
     }
-    let mut config: PretrainConfig = match &args.config {
-        Some(path) => config::load(path, &args.set)?,
-        None => config::parse_with("[model]\nsize = \"atto\"\n", &args.set)?,
-    };
-    if let Some(execution) = args.execution {
-        config.model.execution = Some(execution);
-    }
-    let model = config.model.resolve(config.data.image_size)?;
-    let device = args.device.device()?;
-    let kernels = kernels_on(&device, config.model.kernels, config.train.precision, &model)?;
+    let config = experiment(args)?;
+    let model = config.resolve()?;
+    let device = args.device.name.device()?;
+    let compute = config.compute(&model, &device)?;
     let (steps, macs) = match args.kind {
-        BenchKind::Pretrain => pretrain(args, &config, kernels, &model, &device)?,
-        BenchKind::Finetune => finetune(args, &config, kernels, &model, &device)?,
-        BenchKind::Infer => infer(args, &config, kernels, &model, &device)?,
+        BenchKind::Pretrain => pretrain(args, &config, compute, &model, &device)?,
+        BenchKind::Finetune => finetune(args, &config, compute, &model, &device)?,
+        BenchKind::Infer => infer(args, &config, compute, &model, &device)?,
     };
     let report = report(args, &config, steps, macs);
     match args.json {
@@ -99,7 +91,28 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-fn report(args: &BenchArgs, config: &PretrainConfig, mut steps: Vec<Step>, macs: u64) -> Report {
+/// The configuration to measure: any of them, Atto by default. One for fine-tuning says what its
+/// network is, and is masked as the paper masks.
+fn experiment(args: &BenchArgs) -> Result<PretrainExperiment> {
+    let mut experiment = match &args.config {
+        None => config::parse("[model]\nsize = \"atto\"\n", &args.set)?,
+        Some(path) => match load_any(path, &args.set)? {
+            AnyExperiment::Pretrain(experiment) => *experiment,
+            AnyExperiment::Finetune(experiment) => PretrainExperiment {
+                model: experiment.model,
+                data: experiment.data,
+                train: experiment.train,
+                ..PretrainExperiment::default()
+            },
+        },
+    };
+    if let Some(execution) = args.execution {
+        experiment.model.execution = Some(execution);
+    }
+    Ok(experiment)
+}
+
+fn report(args: &BenchArgs, config: &PretrainExperiment, mut steps: Vec<Step>, macs: u64) -> Report {
     let peak_rss_mib = peak_rss_mib();
     let step_s = steps.iter().map(Step::total).collect();
     steps.sort_by(|a, b| a.total().total_cmp(&b.total()));
@@ -112,7 +125,7 @@ fn report(args: &BenchArgs, config: &PretrainConfig, mut steps: Vec<Step>, macs:
         execution: (args.kind == BenchKind::Pretrain).then_some(config.model.execution()),
         kernels: config.model.kernels,
         precision: config.train.precision,
-        device: args.device.to_string(),
+        device: args.device.name.to_string(),
         image_size: config.data.image_size.pixels(),
         batch: args.batch,
         threads: rayon::current_num_threads(),
@@ -243,17 +256,17 @@ type Measured = Result<(Vec<Step>, u64)>;
 
 fn pretrain(
     args: &BenchArgs,
-    config: &PretrainConfig,
-    kernels: Kernels,
+    config: &PretrainExperiment,
+    compute: Compute,
     model: &ConvNextV2Config,
     device: &Device,
 ) -> Measured {
     let device = &device.clone().autodiff();
     let size = config.data.image_size.pixels();
     let shape = config.fcmae.mask_shape(model, size)?;
-    let cost = NetworkCost::of(config, model)?;
+    let cost = PretrainCost::of(config, model)?;
     let images = images(args.batch, model, size, device);
-    let network = Fcmae::new(&config.fcmae, model, kernels, 0, device)?;
+    let network = Fcmae::new(&config.fcmae, model, compute, 0, device)?;
     let mut optimizer = adamw(&network);
     let mut network = Some(network);
     let mut epoch = 0;
@@ -268,15 +281,15 @@ fn pretrain(
     Ok((steps, 3 * cost.compact_macs))
 }
 
-fn classifier_macs(config: &PretrainConfig, model: &ConvNextV2Config) -> u64 {
+fn classifier_macs(config: &PretrainExperiment, model: &ConvNextV2Config) -> u64 {
     EncoderCost::of(model, config.data.image_size.pixels()).macs()
         + (model.last_hidden_size() * model.num_labels) as u64
 }
 
 fn finetune(
     args: &BenchArgs,
-    config: &PretrainConfig,
-    kernels: Kernels,
+    config: &PretrainExperiment,
+    compute: Compute,
     model: &ConvNextV2Config,
     device: &Device,
 ) -> Measured {
@@ -284,7 +297,7 @@ fn finetune(
     let images = images(args.batch, model, config.data.image_size.pixels(), device);
     let labels: Vec<i64> = (0..args.batch as i64).map(|i| i * 37 % model.num_labels as i64).collect();
     let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [args.batch]), device);
-    let network = ConvNextV2ForImageClassification::new(model, 0, device)?.with_kernels(kernels);
+    let network = ConvNextV2ForImageClassification::new(model, 0, device)?.with_compute(compute);
     let mut optimizer = adamw(&network);
     let mut network = Some(network);
     let steps = timed(args, device, || {
@@ -299,13 +312,13 @@ fn finetune(
 
 fn infer(
     args: &BenchArgs,
-    config: &PretrainConfig,
-    kernels: Kernels,
+    config: &PretrainExperiment,
+    compute: Compute,
     model: &ConvNextV2Config,
     device: &Device,
 ) -> Measured {
     let images = images(args.batch, model, config.data.image_size.pixels(), device);
-    let network = ConvNextV2ForImageClassification::new(model, 0, device)?.with_kernels(kernels);
+    let network = ConvNextV2ForImageClassification::new(model, 0, device)?.with_compute(compute);
     let steps = timed(args, device, || {
         let start = Instant::now();
         let logits = network.forward(images.clone(), None);

@@ -2,21 +2,19 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::Device;
-use data::{Format, ImageSource, Labels, Split};
+use data::{Format, Labels, Split};
+use finetune::{Embedded, FeatureExtractor};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::args::{EmbedArgs, SplitName};
-use crate::checkpoint::FeatureExtractor;
-use crate::classification::{evaluation_loader, for_every_batch};
+use crate::checkpoint::checkpoint;
 use crate::output::out;
 use crate::world::World;
 
 pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
-    World::enter(args.device, |world| embed(args, world))
+    World::enter(args.device.name, |world| embed(args, world))
 }
 
 fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
@@ -29,51 +27,16 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
         SplitName::Train => Split::Train,
         SplitName::Val => Split::Val,
     };
-    let device = world.device(args.device)?;
-    let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
+    let device = world.device(args.device.name)?;
+    let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint.path)?, &device)?;
     let source = data::open(&args.data, Format::Auto, split, Labels::Ignored)?;
-    let embedded = Embedded::of(&extractor, &source, args.batch, &device, world)?;
+    let embedded = extractor.embed(&source, args.batch.images, &**world)?;
     if !world.is_leader() {
         return Ok(());
     }
     write(&args.out, &embedded).with_context(|| format!("cannot write {}", args.out.display()))?;
     out!("features     {} × {}: {}", embedded.names.len(), embedded.width(), args.out.display());
     Ok(())
-}
-
-/// Images as an encoder sees them.
-pub(crate) struct Embedded {
-    /// `[images, width]`.
-    pub(crate) features: Vec<f32>,
-    /// A class an image, where there are any.
-    pub(crate) labels: Vec<u32>,
-    names: Vec<String>,
-}
-
-impl Embedded {
-    /// Features of every image of a source. Each process computes its part, and has all in the end.
-    pub(crate) fn of(
-        extractor: &FeatureExtractor,
-        source: &Arc<dyn ImageSource>,
-        batch: usize,
-        device: &Device,
-        world: &World,
-    ) -> Result<Self> {
-        let channels = extractor.model.num_channels;
-        let loader = evaluation_loader(source, &extractor.data, channels, batch, world.shard())?;
-        let (mut features, mut labels) = (Vec::new(), Vec::new());
-        // Without a head, the network gives its features.
-        for_every_batch(&extractor.network, &loader, device, &**world, |found, classes, _| {
-            features.extend_from_slice(found);
-            labels.extend_from_slice(classes);
-        })?;
-        let names = (0..source.len()).map(|index| source.name(index)).collect();
-        Ok(Self { features, labels, names })
-    }
-
-    fn width(&self) -> usize {
-        self.features.len() / self.names.len()
-    }
 }
 
 fn bytes(values: &[f32]) -> Vec<u8> {

@@ -5,15 +5,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use data::{Labels, Split, with_classes};
-use finetune::{LabelTally, Metrics, Tally};
+use data::{Labels, Split, evaluation_loader, with_classes};
+use finetune::{Classifier, LabelTally, Metrics, ProblemType, Tally, evaluate};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use trainer::draw_matrix;
 
 use crate::args::EvalArgs;
-use crate::checkpoint::Classifier;
-use crate::classification::{Data, evaluate, evaluation_loader, problem_type};
+use crate::checkpoint::checkpoint;
 use crate::output::out;
 use crate::world::World;
 
@@ -27,38 +26,33 @@ struct Confusion<'a> {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
-    World::enter(args.device, |world| eval(args, world))
+    World::enter(args.device.name, |world| eval(args, world))
 }
 
 fn eval(args: &EvalArgs, world: &World) -> Result<()> {
-    let device = world.device(args.device)?;
-    let classifier = Classifier::open(&args.checkpoint, &device)?;
-    let mut config = classifier.config.clone();
-    let source = match &args.data {
-        None => Data::open(&config)?.validation,
+    let device = world.device(args.device.name)?;
+    let classifier = Classifier::new(checkpoint(&args.checkpoint.path)?, &device)?;
+    let Classifier { classes, problem, data, .. } = &classifier;
+    let source = match args.data.as_deref().filter(|path| !same_folder(data.path.as_deref(), path)) {
+        Some(path) => data::open(path, data.format, Split::Val, Labels::Required)?,
         // The images that it was trained on, from which some were held out.
-        Some(path) if same_folder(config.data.path.as_deref(), path) => Data::open(&config)?.validation,
-        Some(path) => {
-            config.data.path = Some(path.clone());
-            data::open(path, config.data.format, Split::Val, Labels::Required)?
-        }
+        None => data.open_divided(classifier.seed)?.1,
     };
-    let (classes, problem) = (&config.finetune.classes, config.finetune.problem_type.unwrap_or_default());
-    if problem_type(source.task()) != problem {
-        bail!("{} was trained for targets of another kind than these", args.checkpoint.display());
+    if ProblemType::of(source.task()) != *problem {
+        bail!("{} was trained for targets of another kind than these", args.checkpoint.path.display());
     }
     if let Some(path) = args.confusion.as_ref().filter(|p| p.extension().is_none_or(|e| e != "png")) {
         bail!("--confusion {}: the picture is a PNG, its name ends in .png", path.display());
     }
-    if args.confusion.is_some() && !matches!(Metrics::new(problem, 1), Metrics::Classes(_)) {
+    if args.confusion.is_some() && *problem != ProblemType::SingleLabelClassification {
         bail!("--confusion is for networks that tell one class an image");
     }
     let source =
-        with_classes(source, classes).with_context(|| format!("for {}", args.checkpoint.display()))?;
+        with_classes(source, classes).with_context(|| format!("for {}", args.checkpoint.path.display()))?;
     let channels = classifier.model.num_channels;
-    let loader = evaluation_loader(&source, &config.data, channels, args.batch, world.shard())?;
+    let loader = evaluation_loader(&source, data, channels, args.batch.images, world.shard())?;
     let start = Instant::now();
-    let metrics = Metrics::new(problem, classes.len());
+    let metrics = Metrics::new(*problem, classes.len());
     let metrics = evaluate(&classifier.network, &loader, metrics, &device, &**world)?;
     if !world.is_leader() {
         return Ok(());
@@ -67,14 +61,19 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     if let (Some(path), Metrics::Classes(tally)) = (&args.confusion, &metrics) {
         confusion(path, classes, tally)?;
     }
-    let checkpoint = classifier.folder.display().to_string();
+    let folder = classifier.path.display().to_string();
     if args.json {
-        out!("{}", json(&checkpoint, source.len(), &metrics, img_per_s));
+        out!("{}", json(&folder, source.len(), &metrics, img_per_s));
         return Ok(());
     }
-    out!("checkpoint   {checkpoint}");
+    out!("checkpoint   {folder}");
     out!("images       {}, {img_per_s:.0} img/s", source.len());
-    match &metrics {
+    show(classes, &metrics);
+    Ok(())
+}
+
+fn show(classes: &[String], metrics: &Metrics) {
+    match metrics {
         Metrics::Classes(tally) => show_classes(classes, tally),
         Metrics::Labels(tally) => show_labels(classes, tally),
         Metrics::Numbers(tally) => {
@@ -82,7 +81,6 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
             out!("loss         {:.4}", tally.mse());
         }
     }
-    Ok(())
 }
 
 /// Whether two names lead to the same place.

@@ -5,17 +5,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
+use checkpoint::{StateDict, read_state};
+use finetune::FeatureExtractor;
 use interop::onnx::{self, Metadata};
-use interop::{Format, Kind, ModelCard, Preprocessing, Score, export};
+use interop::{Format, Kind, ModelCard, Opened, Preprocessing, Score, export};
 use model::official_name;
-use trainer::{StateDict, read_state};
 
 use crate::args::{ExportArgs, ExportFormat};
-use crate::checkpoint::{Checkpoint, FeatureExtractor, fill_in, open};
+use crate::checkpoint::{fill_in, open, trained_on};
 use crate::output::out;
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
-    let mut checkpoint = open(&args.checkpoint, &args.allow.patterns())?;
+    let mut checkpoint = open(&args.checkpoint.path, &args.allow.patterns())?;
     if !args.allow.allow_missing.is_empty() {
         fill_in(&mut checkpoint.network)?;
     }
@@ -40,14 +41,14 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
 }
 
 /// A classifier with its logits; an encoder with its features.
-fn export_onnx(args: &ExportArgs, checkpoint: Checkpoint) -> Result<()> {
+fn export_onnx(args: &ExportArgs, checkpoint: Opened) -> Result<()> {
     let Preprocessing { image_size, mean, std, .. } = checkpoint.network.preprocessing();
     let labels = checkpoint.network.labels.clone().unwrap_or_default();
     let metadata = Metadata { labels, image_size: Some(image_size), image_mean: mean, image_std: std };
     let (config, weights) = match checkpoint.network.kind {
         Kind::Classifier => (checkpoint.network.config, checkpoint.network.weights),
         _ => {
-            let features = FeatureExtractor::of(checkpoint, &Device::flex())?;
+            let features = FeatureExtractor::new(checkpoint.into_checkpoint(), &Device::flex())?;
             (features.model, StateDict::of_module(&features.network, &official_name))
         }
     };
@@ -58,17 +59,18 @@ fn export_onnx(args: &ExportArgs, checkpoint: Checkpoint) -> Result<()> {
     Ok(())
 }
 
-fn card(args: &ExportArgs, checkpoint: &Checkpoint) -> Result<ModelCard> {
+fn card(args: &ExportArgs, checkpoint: &Opened) -> Result<ModelCard> {
     let name = args.out.file_name().map(|name| name.to_string_lossy().into_owned());
     // Other scores than the accuracy have no place on the card.
     let counts = checkpoint.network.problem_type.as_deref().is_none_or(|name| name.starts_with("single"));
-    let data = checkpoint.recipe.data().path.as_deref().and_then(Path::file_name);
+    let data = trained_on(&checkpoint.recipe);
+    let data = data.as_deref().and_then(Path::file_name);
     Ok(ModelCard {
         name: name.unwrap_or_else(|| "ConvNeXt V2".to_owned()),
         license: args.license.clone(),
         dataset: data.map(|name| name.to_string_lossy().into_owned()),
         score: if counts { score(&checkpoint.path) } else { None },
-        experiment: checkpoint.is_ours.then(|| checkpoint.recipe.to_toml()).transpose()?,
+        experiment: checkpoint.is_ours.then(|| checkpoint.recipe.to_toml()),
     })
 }
 

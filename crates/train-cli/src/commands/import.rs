@@ -3,11 +3,11 @@
 use std::fs;
 
 use anyhow::{Context, Result, bail};
-use interop::Kind;
-use trainer::MODEL_FILE;
+use checkpoint::{CONFIG_FILE, MODEL_FILE};
+use interop::{Kind, Opened};
 
 use crate::args::ImportArgs;
-use crate::checkpoint::{CONFIG_FILE, Checkpoint, fill_in, open};
+use crate::checkpoint::{fill_in, open};
 use crate::output::out;
 
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
         bail!("{} is not empty; name a new directory", args.out.display());
     }
     let config = args.out.join(CONFIG_FILE);
-    fs::write(&config, checkpoint.recipe.to_toml()?)
+    fs::write(&config, checkpoint.recipe.to_toml())
         .with_context(|| format!("cannot write {}", config.display()))?;
     checkpoint.network.weights.save(&args.out.join(MODEL_FILE))?;
     show(&checkpoint);
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     Ok(())
 }
 
-fn show(checkpoint: &Checkpoint) {
+fn show(checkpoint: &Opened) {
     let network = &checkpoint.network;
     out!("source       {} ({})", checkpoint.path.display(), checkpoint.layout);
     out!("model        depths {:?}, channels {:?}", network.config.depths, network.config.hidden_sizes);

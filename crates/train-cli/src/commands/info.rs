@@ -3,16 +3,18 @@
 use std::path::Path;
 
 use anyhow::Result;
-use interop::{Allow, Kind};
+use checkpoint::Allow;
+use fcmae::PretrainCost;
+use finetune::ClassifierCost;
+use interop::{Kind, Network};
 use model::ConvNextV2Config;
-use model::cost::EncoderCost;
+use model::cost::{EncoderCost, in_giga, in_millions};
 use serde::Serialize;
 
 use crate::args::InfoArgs;
-use crate::checkpoint::{Checkpoint, Recipe, open};
-use crate::config::{self, ImageSize, PretrainConfig};
+use crate::checkpoint::{open, pretraining};
+use crate::configuration::{AnyExperiment, load_any};
 use crate::output::out;
-use crate::plan::{NetworkCost, giga, millions};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -22,16 +24,16 @@ struct Info {
     patch_size: usize,
     depths: Vec<usize>,
     hidden_sizes: Vec<usize>,
-    /// With a decoder.
+    /// The cost of a network with a decoder.
     #[serde(flatten)]
-    cost: Option<NetworkCost>,
-    /// Of a checkpoint: who named its tensors.
+    cost: Option<PretrainCost>,
+    /// Who named the tensors of a checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     layout: Option<String>,
-    /// Of a checkpoint without decoder.
+    /// The cost of a network without decoder.
     #[serde(flatten)]
     plain: Option<PlainCost>,
-    /// Of a checkpoint: name and shape of every tensor.
+    /// Name and shape of every tensor of a checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     tensors: Option<Vec<(String, Vec<usize>)>>,
 }
@@ -69,12 +71,12 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
 fn show(info: &Info) {
     if let Some(plain) = &info.plain {
         out!("depths       {:?}, channels {:?}", info.depths, info.hidden_sizes);
-        out!("parameters   {}", millions(plain.parameters));
-        out!("multiply-adds per image, forward: {}", giga(plain.macs));
+        out!("parameters   {}", in_millions(plain.parameters));
+        out!("multiply-adds per image, forward: {}", in_giga(plain.macs));
         out!("classes      {}", plain.classes.len());
     }
     let Some(cost) = &info.cost else { return };
-    print!("{cost}");
+    out!("{}", cost.to_string().trim_end());
     out!("\nstage  depth  channels      map   tokens  visible  parameters  multiply-adds");
     for (i, stage) in cost.stages.iter().enumerate() {
         out!(
@@ -85,30 +87,39 @@ fn show(info: &Info) {
             format!("{}×{}", stage.map[0], stage.map[1]),
             stage.tokens,
             stage.visible_tokens,
-            millions(stage.parameters),
-            giga(stage.macs),
+            in_millions(stage.parameters),
+            in_giga(stage.macs),
         );
     }
 }
 
 fn describe(path: &Path) -> Result<Info> {
     if path.extension().is_some_and(|e| e == "toml") {
-        let config: PretrainConfig = config::load(path, &[])?;
-        let model = config.model.resolve(config.data.image_size)?;
-        return Ok(Info {
-            cost: Some(NetworkCost::of(&config, &model)?),
-            ..info(model, config.data.image_size)
+        return Ok(match load_any(path, &[])? {
+            AnyExperiment::Pretrain(experiment) => {
+                let model = experiment.resolve()?;
+                let cost = PretrainCost::of(&experiment, &model)?;
+                Info { cost: Some(cost), ..info(model, experiment.data.image_size.pixels()) }
+            }
+            AnyExperiment::Finetune(experiment) => {
+                let model = experiment.resolve()?;
+                let cost = ClassifierCost::of(&experiment, &model);
+                let (parameters, macs) = (cost.parameters, cost.macs);
+                let plain = PlainCost { parameters, macs, classes: experiment.finetune.classes.clone() };
+                Info { plain: Some(plain), ..info(model, experiment.data.image_size.pixels()) }
+            }
         });
     }
     let checkpoint = open(path, &Allow::default())?;
-    let (network, image_size) = (&checkpoint.network, checkpoint.recipe.data().image_size);
-    let (cost, plain) = match (&checkpoint.recipe, network.kind) {
-        (Recipe::Pretrain(config), Kind::Pretraining { .. }) => {
-            (Some(NetworkCost::of(config, &network.config)?), None)
-        }
-        _ => (None, Some(plain_cost(&checkpoint))),
-    };
+    let network = &checkpoint.network;
+    let image_size = network.preprocessing().image_size;
     let tensors = network.weights.iter().map(|(name, entry)| (name.to_owned(), entry.shape.clone()));
+    let (cost, plain) = match network.kind {
+        Kind::Pretraining { .. } => {
+            (Some(PretrainCost::of(&pretraining(&checkpoint.recipe)?, &network.config)?), None)
+        }
+        _ => (None, Some(plain_cost(network, image_size))),
+    };
     Ok(Info {
         cost,
         plain,
@@ -119,9 +130,9 @@ fn describe(path: &Path) -> Result<Info> {
 }
 
 /// What a network is, without what it costs.
-fn info(model: ConvNextV2Config, image_size: ImageSize) -> Info {
+fn info(model: ConvNextV2Config, image_size: [usize; 2]) -> Info {
     Info {
-        image_size: image_size.pixels(),
+        image_size,
         num_channels: model.num_channels,
         patch_size: model.patch_size,
         depths: model.depths,
@@ -133,13 +144,12 @@ fn info(model: ConvNextV2Config, image_size: ImageSize) -> Info {
     }
 }
 
-fn plain_cost(checkpoint: &Checkpoint) -> PlainCost {
-    let network = &checkpoint.network;
+fn plain_cost(network: &Network, image_size: [usize; 2]) -> PlainCost {
     let (model, is_classifier) = (&network.config, network.kind == Kind::Classifier);
     let head = if is_classifier { model.last_hidden_size() * model.num_labels } else { 0 };
     PlainCost {
         parameters: network.weights.iter().map(|(_, entry)| entry.values.len() as u64).sum(),
-        macs: EncoderCost::of(model, checkpoint.recipe.data().image_size.pixels()).macs() + head as u64,
+        macs: EncoderCost::of(model, image_size).macs() + head as u64,
         classes: if is_classifier { network.labels() } else { Vec::new() },
     }
 }

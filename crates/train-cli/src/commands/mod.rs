@@ -4,18 +4,17 @@ pub(crate) mod bench;
 pub(crate) mod embed;
 pub(crate) mod eval;
 pub(crate) mod export;
-pub(crate) mod finetune;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod launch;
 pub(crate) mod predict;
-pub(crate) mod pretrain;
 pub(crate) mod probe;
 #[cfg(feature = "hub")]
 pub(crate) mod pull;
 #[cfg(feature = "hub")]
 pub(crate) mod push;
 pub(crate) mod reconstruct;
+pub(crate) mod train;
 
 use anyhow::Result;
 use clap::CommandFactory;

@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
+use data::prepare;
 use data::rng::{Stream, rng};
 use data::source::ImageFolder;
-use data::transform::{EvalTransform, Normalize, Transform};
-use finetune::ProblemType;
+use data::transform::Transform;
+use finetune::{Classifier, ProblemType};
 use image::imageops::{self, FilterType};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::args::PredictArgs;
-use crate::checkpoint::Classifier;
-use crate::classification::logits;
-use crate::experiment::{normalize, prepare, to_device};
+use crate::checkpoint::checkpoint;
 use crate::output::{self, out};
 
 /// A class and its probability, as transformers' image-classification pipeline has them; or a number
@@ -39,23 +38,21 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
-    let device = args.device.device()?;
-    let classifier = Classifier::open(&args.checkpoint, &device)?;
+    let device = args.device.name.device()?;
+    let classifier = Classifier::new(checkpoint(&args.checkpoint.path)?, &device)?;
     let files = files(&args.inputs)?;
     if args.heatmap.is_some() && files.len() != 1 {
         bail!("--heatmap explains one image, found {}", files.len());
     }
-    let transform = EvalTransform { size: classifier.config.data.image_size.pixels() };
-    let normalize = normalize(&classifier.config.data, classifier.model.num_channels)?;
-    let bar = match std::io::stderr().is_terminal() && files.len() > args.batch {
+    let bar = match std::io::stderr().is_terminal() && files.len() > args.batch.images {
         true => ProgressBar::new(files.len() as u64),
         false => ProgressBar::hidden(),
     };
     if args.csv {
-        out!("image,rank,label,score");
+        out!("{}", csv_line(["image", "rank", "label", "score"])?);
     }
     let mut unreadable = 0;
-    for files in files.chunks(args.batch) {
+    for files in files.chunks(args.batch.images) {
         if output::is_gone() {
             break;
         }
@@ -69,7 +66,7 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
                 }
             }
         }
-        predict(args, &classifier, &transform, &normalize, images, &bar)?;
+        predict(args, &classifier, images, &bar)?;
         bar.inc(files.len() as u64);
     }
     bar.finish_and_clear();
@@ -87,8 +84,6 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
 fn predict(
     args: &PredictArgs,
     classifier: &Classifier,
-    transform: &EvalTransform,
-    normalize: &Normalize,
     images: Vec<(&PathBuf, RgbImage)>,
     bar: &ProgressBar,
 ) -> Result<()> {
@@ -96,20 +91,20 @@ fn predict(
         return Ok(());
     }
     let (names, images): (Vec<_>, Vec<_>) = images.into_iter().unzip();
+    let (transform, normalize) = classifier.preprocessing()?;
     // The part of the image that the network sees; nothing is drawn at random.
     let seen = args.heatmap.as_ref().map(|_| transform.apply(&images[0], &mut rng(0, Stream::Augment, 0, 0)));
-    let (values, shape) = prepare(images, transform, normalize);
-    let all = logits(&classifier.network, values.clone(), shape, &args.device.device()?);
-    let finetune = &classifier.config.finetune;
-    let (classes, problem) = (&finetune.classes, finetune.problem_type.unwrap_or_default());
+    let (values, shape) = prepare(images, &transform, &normalize);
+    let all = classifier.logits(values.clone(), shape);
+    let Classifier { classes, problem, .. } = classifier;
     for (name, logits) in names.into_iter().zip(all.chunks_exact(classes.len())) {
-        let ranked = ranked(problem, logits);
+        let ranked = classifier.ranked(logits);
         if let (Some(path), Some(picture)) = (&args.heatmap, &seen) {
             let picture = explain(args, classifier, (values.clone(), shape), ranked[0].0, picture)?;
             picture.save(path).with_context(|| format!("cannot write {}", path.display()))?;
         }
         // All numbers were asked for, not the largest of them.
-        let count = if problem == ProblemType::Regression { ranked.len() } else { args.top_k };
+        let count = if *problem == ProblemType::Regression { ranked.len() } else { args.top_k };
         let top = ranked.into_iter().take(count);
         let predictions = top.map(|(class, score)| Prediction { label: &classes[class], score });
         let row = Row {
@@ -117,39 +112,36 @@ fn predict(
             predictions: predictions.collect(),
             logits: args.logits.then_some(logits),
         };
-        let text = if args.json { serde_json::to_string(&row)? } else { table(&row, problem, args.csv) };
+        let text = match (args.json, args.csv) {
+            (true, _) => serde_json::to_string(&row)?,
+            (_, true) => csv_table(&row)?,
+            _ => table(&row, *problem),
+        };
         bar.suspend(|| out!("{}", text.trim_end()));
     }
     Ok(())
 }
 
-/// Classes by falling probability, of equal ones the lower first; numbers in their own order.
-fn ranked(problem: ProblemType, logits: &[f32]) -> Vec<(usize, f32)> {
-    let mut ranked: Vec<_> = problem.scores(logits).into_iter().enumerate().collect();
-    if problem != ProblemType::Regression {
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-    }
-    ranked
+fn table(row: &Row, problem: ProblemType) -> String {
+    let line = |Prediction { label, score }: &Prediction| match problem {
+        ProblemType::Regression => format!("  {score:>10.4}  {label}\n"),
+        _ => format!("  {:>6.2}%  {label}\n", 100.0 * score),
+    };
+    format!("{}\n{}", row.image, row.predictions.iter().map(line).collect::<String>())
 }
 
-fn table(row: &Row, problem: ProblemType, csv: bool) -> String {
-    let mut text = if csv { String::new() } else { format!("{}\n", row.image) };
-    for (rank, Prediction { label, score }) in row.predictions.iter().enumerate() {
-        text += &match (csv, problem) {
-            (true, _) => format!("{},{},{},{score:.6}\n", quoted(&row.image), rank + 1, quoted(label)),
-            (false, ProblemType::Regression) => format!("  {score:>10.4}  {label}\n"),
-            (false, _) => format!("  {:>6.2}%  {label}\n", 100.0 * score),
-        };
-    }
-    text
+/// A line for each prediction: image, rank, label, score.
+fn csv_table(row: &Row) -> Result<String> {
+    let lines = row.predictions.iter().enumerate().map(|(rank, Prediction { label, score })| {
+        csv_line([&row.image[..], &(rank + 1).to_string(), label, &format!("{score:.6}")])
+    });
+    Ok(lines.collect::<Result<Vec<_>>>()?.join("\n"))
 }
 
-/// A field of a CSV file (RFC 4180).
-fn quoted(field: &str) -> String {
-    match field.contains([',', '"', '\n']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_owned(),
-    }
+fn csv_line(fields: [&str; 4]) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(fields)?;
+    Ok(String::from_utf8(writer.into_inner()?)?.trim_end().to_owned())
 }
 
 /// The image under a map of where the score of a class comes from: red where most.
@@ -160,8 +152,8 @@ fn explain(
     class: usize,
     picture: &RgbImage,
 ) -> Result<RgbImage> {
-    let device = args.device.device()?.autodiff();
-    let image = to_device(values, shape, &device);
+    let device = args.device.name.device()?.autodiff();
+    let image = host::floats(values, shape, &device);
     let network = classifier.network.clone().train();
     let found = finetune::heatmap(&network, image, class);
     let ([rows, columns], map) = found.context("the network has no head to explain")?;

@@ -2,12 +2,11 @@
 
 use anyhow::{Result, bail};
 use data::{Format, Labels, Split, Task, with_classes};
-use finetune::{Features, knn, linear_probe};
+use finetune::{FeatureExtractor, knn, linear_probe};
 use serde::Serialize;
 
 use crate::args::{ProbeArgs, ProbeKind};
-use crate::checkpoint::FeatureExtractor;
-use crate::commands::embed::Embedded;
+use crate::checkpoint::checkpoint;
 use crate::output::out;
 use crate::world::World;
 
@@ -27,12 +26,12 @@ struct Report {
 }
 
 pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
-    World::enter(args.device, |world| probe(args, world))
+    World::enter(args.device.name, |world| probe(args, world))
 }
 
 fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
-    let device = world.device(args.device)?;
-    let extractor = FeatureExtractor::open(&args.checkpoint, &device)?;
+    let device = world.device(args.device.name)?;
+    let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint.path)?, &device)?;
     let open = |split| data::open(&args.data, Format::Auto, split, Labels::Required);
     let (training, test) = (open(Split::Train)?, open(Split::Val)?);
     if training.task() != Task::Class {
@@ -42,12 +41,12 @@ fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
         bail!("{} is not divided into train and val, and would be judged by itself", args.data.display());
     }
     let test = with_classes(test, training.classes())?;
-    let embedded = |source| Embedded::of(&extractor, source, args.batch, &device, world);
+    let embedded = |source| extractor.embed(source, args.batch.images, &**world);
     let (known, asked) = (embedded(&training)?, embedded(&test)?);
     if !world.is_leader() {
         return Ok(());
     }
-    let [known, asked] = [&known, &asked].map(|e| Features { values: &e.features, labels: &e.labels });
+    let [known, asked] = [known.labelled(), asked.labelled()];
     let classes = training.classes().len();
     let tally = match (args.kind, args.k, args.l2) {
         (ProbeKind::Knn, Some(k), None) => knn(known, asked, classes, k),

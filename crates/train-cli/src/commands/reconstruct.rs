@@ -2,15 +2,16 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
-use data::transform::EvalTransform;
-use fcmae::{FcmaeConfig, Score, random_mask, reconstruct};
-use interop::Allow;
+use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use checkpoint::Checkpoint;
+use data::prepare;
+use fcmae::{Fcmae, FcmaeConfig, PretrainExperiment, Score, random_mask, reconstruct};
+use model::{ConvNextV2Config, is_decoder, official_name};
 use serde::Serialize;
 
 use crate::args::ReconstructArgs;
-use crate::checkpoint::open;
-use crate::experiment::{normalize, prepare, to_device};
+use crate::checkpoint::{checkpoint, pretraining};
 use crate::output::out;
 
 /// What is written beside the picture.
@@ -34,22 +35,20 @@ struct Row {
 }
 
 pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
-    let device = args.device.device()?;
-    let checkpoint = open(&args.checkpoint, &Allow::default())?;
-    let (config, network) = checkpoint.fcmae(&device)?;
-    let model = config.model.resolve(config.data.image_size)?;
-    let ratio = args.mask_ratio.unwrap_or(config.fcmae.mask_ratio);
-    let objective = FcmaeConfig { mask_ratio: ratio, ..config.fcmae.clone() };
-    let shape = objective.mask_shape(&model, config.data.image_size.pixels())?;
+    let device = args.device.name.device()?;
+    let checkpoint = checkpoint(&args.checkpoint.path)?;
+    let (experiment, model, network) = pretrained(&checkpoint, &device)?;
+    let ratio = args.mask_ratio.unwrap_or(experiment.fcmae.mask_ratio);
+    let masked = FcmaeConfig { mask_ratio: ratio, ..experiment.fcmae.clone() };
+    let shape = masked.mask_shape(&model, experiment.data.image_size.pixels())?;
 
     let images = args.images.iter().map(|path| data::decode_file(path)).collect::<Result<Vec<_>, _>>()?;
-    let normalize = normalize(&config.data, model.num_channels)?;
-    let transform = EvalTransform { size: config.data.image_size.pixels() };
-    let (values, dims) = prepare(images, &transform, &normalize);
+    let normalize = experiment.data.normalize(model.num_channels)?;
+    let (values, dims) = prepare(images, &experiment.data.eval_transform(), &normalize);
 
     let indices: Vec<u64> = (0..args.images.len() as u64).collect();
     let mask = random_mask(&shape, args.seed, 0, &indices)?;
-    let result = reconstruct(&network, to_device(values, dims, &device), &mask, &normalize)?;
+    let result = reconstruct(&network, host::floats(values, dims, &device), &mask, &normalize)?;
 
     let rows = args.images.iter().zip(&result.scores);
     let report = Report {
@@ -79,4 +78,21 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
     out!("picture      {}", args.out.display());
     out!("scores       {}", json.display());
     Ok(())
+}
+
+/// The pretraining network of a checkpoint, and what it was trained as.
+fn pretrained(
+    checkpoint: &Checkpoint,
+    device: &Device,
+) -> Result<(PretrainExperiment, ConvNextV2Config, Fcmae)> {
+    let path = checkpoint.path.display();
+    if !checkpoint.weights.names().any(is_decoder) {
+        bail!("{path} has no decoder; only a pretraining checkpoint can reconstruct");
+    }
+    let experiment = pretraining(&checkpoint.recipe)?;
+    let model = experiment.resolve()?;
+    let fresh = Fcmae::zeros(&experiment.fcmae, &model, experiment.model.kernels.into(), device)?;
+    let (network, report) = checkpoint.weights.apply_to(fresh, &official_name);
+    report.require_complete().with_context(|| format!("{path} does not fit its own config.toml"))?;
+    Ok((experiment, model, network))
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::TrainError;
 use crate::plot::{Area, PlotError, canvas, save};
-use crate::run_dir::RunDir;
+use checkpoint::RunDir;
 
 const WIDTH: u32 = 900;
 const PANEL_HEIGHT: u32 = 260;

@@ -1,0 +1,89 @@
+//! Why a run directory or a checkpoint cannot be used.
+
+use std::path::PathBuf;
+
+use crate::state_dict_error::StateDictError;
+
+/// Any error of what fills a checkpoint.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a run directory or a checkpoint cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The run directory exists already.
+    #[error(
+        "{} exists already and is not empty; continue that run with --resume auto, or choose another --run-dir",
+        .0.display()
+    )]
+    RunExists(PathBuf),
+    /// Not a run directory.
+    #[error("{} is not the directory of a run: it has no checkpoints folder", .0.display())]
+    NoRun(PathBuf),
+    /// A file or folder of the run cannot be read or written.
+    #[error("cannot {action} {}: {error}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A checkpoint could not be written.
+    #[error("cannot write the checkpoint of step {step}: {reason}; {}", last_good(checkpoint))]
+    Write {
+        /// Updates done.
+        step: u64,
+        /// What went wrong.
+        reason: Box<CheckpointError>,
+        /// The last one that is complete.
+        checkpoint: Option<PathBuf>,
+    },
+    /// A file inside a checkpoint is not what it should be.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What a checkpoint holds could not be made or written.
+    #[error(transparent)]
+    Content(BoxError),
+    /// A tensor file cannot be used.
+    #[error(transparent)]
+    Tensors(#[from] StateDictError),
+    /// A path that leads to no checkpoint.
+    #[error("{} {reason}", path.display())]
+    None {
+        /// What was asked for.
+        path: PathBuf,
+        /// Why it is none.
+        reason: String,
+    },
+    /// A section of a stored configuration that cannot be read.
+    #[error("in {path}, [{section}]: {reason}", path = path.display())]
+    Recipe {
+        /// The configuration.
+        path: PathBuf,
+        /// The section.
+        section: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl CheckpointError {
+    /// For `map_err` of what the system refuses.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::Io { action, path, error }
+    }
+}
+
+fn last_good(checkpoint: &Option<PathBuf>) -> String {
+    match checkpoint {
+        Some(path) => format!("the last good checkpoint is {}", path.display()),
+        None => "no checkpoint was written yet".to_owned(),
+    }
+}

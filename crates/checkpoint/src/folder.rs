@@ -1,0 +1,229 @@
+//! Checkpoint folders, written so that a process killed at any moment leaves the last one intact.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{BoxError, CheckpointError};
+use crate::files::{CONFIG_FILE, STATE_FILE};
+use crate::run_dir::{RunDir, TEMPORARY};
+
+/// Where in its data a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Updates done.
+    pub step: u64,
+    /// Epoch of the next batch.
+    pub epoch: u64,
+    /// The next batch within the epoch.
+    pub batch: u64,
+}
+
+/// The best network of a run so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Its score.
+    pub score: f64,
+    /// Updates after which it was found.
+    pub step: u64,
+    /// Whether it is the moving average.
+    pub ema: bool,
+    /// Evaluations since then.
+    pub since: u64,
+}
+
+/// What a checkpoint says of its run, beside weights and moments.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    /// Where it stands.
+    #[serde(flatten)]
+    pub position: Position,
+    /// The best network so far, if any was evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<Best>,
+    /// Processes that trained it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub processes: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
+}
+
+/// Writes the checkpoint of a step: `fill` puts its files into a temporary folder beside the
+/// others, which is renamed when all is on the disk.
+///
+/// # Errors
+/// Something cannot be written. Nothing half-written stays, earlier checkpoints are untouched.
+pub fn write_checkpoint(
+    run: &RunDir,
+    state: &RunState,
+    fill: impl FnOnce(&Path) -> Result<(), BoxError>,
+) -> Result<PathBuf, CheckpointError> {
+    write_folder(run, state, fill, run.checkpoint(state.position.step))
+}
+
+/// Writes the best network of a run in the same way.
+///
+/// # Errors
+/// As [`write_checkpoint`].
+pub fn write_best(
+    run: &RunDir,
+    state: &RunState,
+    fill: impl FnOnce(&Path) -> Result<(), BoxError>,
+) -> Result<PathBuf, CheckpointError> {
+    write_folder(run, state, fill, run.best())
+}
+
+fn write_folder(
+    run: &RunDir,
+    state: &RunState,
+    fill: impl FnOnce(&Path) -> Result<(), BoxError>,
+    path: PathBuf,
+) -> Result<PathBuf, CheckpointError> {
+    let step = state.position.step;
+    let temporary = run.checkpoints_folder().join(format!("{TEMPORARY}{step}"));
+    write_and_rename(run, state, fill, &temporary, &path).map_err(|reason| {
+        // Best effort: the reason of the failure matters more than that of a failed clean-up.
+        let _ = fs::remove_dir_all(&temporary);
+        let reason = Box::new(reason);
+        CheckpointError::Write { step, reason, checkpoint: run.latest_checkpoint() }
+    })?;
+    Ok(path)
+}
+
+fn write_and_rename(
+    run: &RunDir,
+    run_state: &RunState,
+    fill: impl FnOnce(&Path) -> Result<(), BoxError>,
+    temporary: &Path,
+    path: &Path,
+) -> Result<(), CheckpointError> {
+    if temporary.exists() {
+        fs::remove_dir_all(temporary).map_err(CheckpointError::io("remove", temporary))?;
+    }
+    fs::create_dir_all(temporary).map_err(CheckpointError::io("create", temporary))?;
+    fill(temporary).map_err(CheckpointError::Content)?;
+    let config = run.path().join(CONFIG_FILE);
+    if config.is_file() {
+        let copy = temporary.join(CONFIG_FILE);
+        fs::copy(&config, &copy).map_err(CheckpointError::io("copy", &config))?;
+        sync(&copy)?;
+    }
+    let state = temporary.join(STATE_FILE);
+    let json = serde_json::to_string(run_state)
+        .map_err(|error| CheckpointError::io("write", &state)(error.into()))?;
+    fs::write(&state, json + "\n").map_err(CheckpointError::io("write", &state))?;
+    sync(&state)?;
+    sync(temporary)?;
+    replace(path, temporary, &run.checkpoints_folder())
+}
+
+/// Renames `temporary` to `path`. A checkpoint of the same step, which a run resumed from an earlier
+/// one finds, is set aside first: removed in place, it would look complete while only half of its
+/// files are left.
+fn replace(path: &Path, temporary: &Path, folder: &Path) -> Result<(), CheckpointError> {
+    let aside = folder.join(format!("{TEMPORARY}replaced"));
+    let replaces = path.exists();
+    if replaces {
+        fs::rename(path, &aside).map_err(CheckpointError::io("set aside", path))?;
+    }
+    if let Err(error) = fs::rename(temporary, path) {
+        if replaces {
+            // Best effort: the reason of the failure matters more.
+            let _ = fs::rename(&aside, path);
+        }
+        return Err(CheckpointError::io("rename", temporary)(error));
+    }
+    sync(folder)?;
+    if replaces {
+        fs::remove_dir_all(&aside).map_err(CheckpointError::io("remove", &aside))?;
+    }
+    Ok(())
+}
+
+fn sync(path: &Path) -> Result<(), CheckpointError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(CheckpointError::io("write", path))
+}
+
+/// Where the run of a checkpoint stands.
+///
+/// # Errors
+/// The file is missing or damaged.
+pub fn read_state(checkpoint: &Path) -> Result<RunState, CheckpointError> {
+    let path = checkpoint.join(STATE_FILE);
+    let text = fs::read_to_string(&path).map_err(CheckpointError::io("read", &path))?;
+    serde_json::from_str(&text).map_err(|error| CheckpointError::Damaged { path, reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATE: RunState =
+        RunState { position: Position { step: 7, epoch: 1, batch: 2 }, best: None, processes: 1 };
+
+    fn at(step: u64) -> RunState {
+        RunState { position: Position { step, ..STATE.position }, ..STATE }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing_and_names_the_last_good_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        let good = write_checkpoint(&run, &STATE, |_| Ok(())).unwrap();
+        assert_eq!(read_state(&good).unwrap(), STATE);
+        let full = |_: &Path| Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
+        let error = write_checkpoint(&run, &at(8), full).unwrap_err().to_string();
+        assert!(error.contains("step 8") && error.contains("step-00000007"), "{error}");
+        assert_eq!(run.checkpoints(), [good]);
+        assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_same_step_can_be_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        for content in ["a", "b"] {
+            let fill = |folder: &Path| -> Result<(), BoxError> { Ok(fs::write(folder.join("x"), content)?) };
+            let path = write_checkpoint(&run, &STATE, fill).unwrap();
+            assert_eq!(fs::read_to_string(path.join("x")).unwrap(), content);
+            assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_replacement_that_fails_gives_the_old_checkpoint_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        let good = write_checkpoint(&run, &STATE, |_| Ok(())).unwrap();
+        let error = replace(&good, &dir.path().join("nothing"), &run.checkpoints_folder()).unwrap_err();
+        assert!(error.to_string().contains("cannot rename"), "{error}");
+        assert_eq!(read_state(&good).unwrap(), STATE);
+        assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_a_job_of_several_processes_writes_how_many() {
+        let text = |processes| serde_json::to_string(&RunState { processes, ..STATE }).unwrap();
+        assert!(!text(1).contains("processes"));
+        for processes in [1, 4] {
+            let read: RunState = serde_json::from_str(&text(processes)).unwrap();
+            assert_eq!(read.processes, processes);
+        }
+    }
+
+    #[test]
+    fn a_damaged_state_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(STATE_FILE), "{\"step\": 3").unwrap();
+        let error = read_state(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("state.json is damaged"), "{error}");
+    }
+}

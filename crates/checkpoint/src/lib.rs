@@ -1,0 +1,35 @@
+//! Checkpoints: state dictionaries, safetensors in (mapped into memory) and out (streamed), the run
+//! directory, and what a checkpoint says of its network.
+//!
+//! A [`RunDir`] holds checkpoints, each a folder that [`write_checkpoint`] makes complete or not at all.
+//! [`Checkpoint::open`] reads one back: its [`StateDict`] and its [`Recipe`]. Knows no model, no loop
+//! and no display.
+
+mod allow;
+mod checkpoint;
+mod entry;
+mod error;
+mod files;
+mod folder;
+mod load_report;
+mod parameter_names;
+mod recipe;
+mod run_dir;
+mod safetensors_file;
+mod state_dict;
+mod state_dict_error;
+#[cfg(test)]
+mod testing;
+
+pub use allow::Allow;
+pub use checkpoint::Checkpoint;
+pub use entry::Entry;
+pub use error::{BoxError, CheckpointError};
+pub use files::{CONFIG_FILE, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE};
+pub use folder::{Best, Position, RunState, read_state, write_best, write_checkpoint};
+pub use load_report::LoadReport;
+pub use parameter_names::ParameterNames;
+pub use recipe::Recipe;
+pub use run_dir::RunDir;
+pub use state_dict::StateDict;
+pub use state_dict_error::StateDictError;

@@ -1,0 +1,206 @@
+//! The directory of a run.
+//!
+//! ```text
+//! runs/NAME/
+//!   config.toml     the resolved configuration
+//!   log.jsonl       one line per log interval
+//!   tensorboard/    the same, and pictures
+//!   samples/        pictures
+//!   checkpoints/step-00000100/{model.safetensors, optimizer.safetensors, state.json, config.toml}
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::CheckpointError;
+use crate::files::{CONFIG_FILE, STATE_FILE};
+
+/// What the names of checkpoints that are being written begin with.
+pub(crate) const TEMPORARY: &str = ".tmp-";
+const STEP: &str = "step-";
+
+/// A run directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir(PathBuf);
+
+impl RunDir {
+    /// Makes a new one, writable and empty.
+    ///
+    /// # Errors
+    /// It exists and is not empty, or cannot be written.
+    pub fn create(path: &Path) -> Result<Self, CheckpointError> {
+        match fs::read_dir(path) {
+            Ok(_) if !is_empty(path) => return Err(CheckpointError::RunExists(path.to_owned())),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(CheckpointError::io("use as run directory", path)(error));
+            }
+            _ => {}
+        }
+        let run = Self(path.to_owned());
+        for folder in [run.checkpoints_folder(), run.samples(), run.tensorboard()] {
+            fs::create_dir_all(&folder).map_err(CheckpointError::io("create", &folder))?;
+        }
+        Ok(run)
+    }
+
+    /// Opens an existing one.
+    ///
+    /// # Errors
+    /// It is not the directory of a run.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let run = Self(path.to_owned());
+        let folder = run.checkpoints_folder();
+        if !folder.is_dir() {
+            return Err(CheckpointError::NoRun(path.to_owned()));
+        }
+        Ok(run)
+    }
+
+    /// That of another process, which alone writes there; it need not exist on this machine.
+    pub fn of_leader(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// Removes what a killed process left half-written. Only for the process that writes.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove_leftovers(&self) -> Result<(), CheckpointError> {
+        let folder = self.checkpoints_folder();
+        for entry in fs::read_dir(&folder).map_err(CheckpointError::io("read", &folder))?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                fs::remove_dir_all(entry.path()).map_err(CheckpointError::io("remove", entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes the resolved configuration of the run.
+    ///
+    /// # Errors
+    /// It cannot be written; an earlier one then stays.
+    pub fn write_config(&self, text: &str) -> Result<(), CheckpointError> {
+        let (path, temporary) = (self.0.join(CONFIG_FILE), self.0.join(".config.toml.tmp"));
+        // Renamed into place, so that a kill leaves the old one or the new one.
+        fs::write(&temporary, text)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .map_err(CheckpointError::io("write", path))
+    }
+
+    /// The folder of pictures.
+    pub fn samples(&self) -> PathBuf {
+        self.0.join("samples")
+    }
+
+    /// The folder of TensorBoard events.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.0.join("tensorboard")
+    }
+
+    /// The file of the log.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log.jsonl")
+    }
+
+    pub(crate) fn checkpoints_folder(&self) -> PathBuf {
+        self.0.join("checkpoints")
+    }
+
+    /// Where the checkpoint of a step goes.
+    pub fn checkpoint(&self, step: u64) -> PathBuf {
+        self.checkpoints_folder().join(format!("{STEP}{step:08}"))
+    }
+
+    /// Where the best network goes.
+    pub fn best(&self) -> PathBuf {
+        self.checkpoints_folder().join("best")
+    }
+
+    /// Complete checkpoints, oldest first.
+    pub fn checkpoints(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.checkpoints_folder()) else { return Vec::new() };
+        let step_of =
+            |path: &PathBuf| -> Option<u64> { path.file_name()?.to_str()?.strip_prefix(STEP)?.parse().ok() };
+        let mut found: Vec<_> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.join(STATE_FILE).is_file())
+            .filter_map(|path| Some((step_of(&path)?, path)))
+            .collect();
+        found.sort();
+        found.into_iter().map(|(_, path)| path).collect()
+    }
+
+    /// The newest complete checkpoint.
+    pub fn latest_checkpoint(&self) -> Option<PathBuf> {
+        self.checkpoints().pop()
+    }
+
+    /// Removes all but the newest `count` checkpoints; 0 keeps all.
+    ///
+    /// # Errors
+    /// One cannot be removed.
+    pub fn keep_last(&self, count: usize) -> Result<(), CheckpointError> {
+        let checkpoints = self.checkpoints();
+        let excess = if count == 0 { 0 } else { checkpoints.len().saturating_sub(count) };
+        for path in &checkpoints[..excess] {
+            // Renamed first, so that a process killed in between leaves no half checkpoint behind.
+            let doomed = self.checkpoints_folder().join(format!("{TEMPORARY}old"));
+            fs::rename(path, &doomed).map_err(CheckpointError::io("remove", path))?;
+            fs::remove_dir_all(&doomed).map_err(CheckpointError::io("remove", &doomed))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete(run: &RunDir, step: u64) -> PathBuf {
+        let path = run.checkpoint(step);
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join(STATE_FILE), "{}").unwrap();
+        path
+    }
+
+    #[test]
+    fn an_existing_run_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        RunDir::create(&path).unwrap();
+        let message = RunDir::create(&path).unwrap_err().to_string();
+        assert!(message.contains("--resume auto"), "{message}");
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(RunDir::create(&dir.path().join("file")).is_err());
+        assert!(RunDir::create(&dir.path().join("file/run")).is_err());
+        assert!(matches!(RunDir::open(dir.path()), Err(CheckpointError::NoRun(_))));
+    }
+
+    #[test]
+    fn only_complete_checkpoints_count_and_the_newest_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        assert_eq!(run.latest_checkpoint(), None);
+        let paths: Vec<_> = [5, 100, 20].into_iter().map(|step| complete(&run, step)).collect();
+        fs::create_dir_all(run.checkpoint(300)).unwrap();
+        fs::create_dir_all(run.checkpoints_folder().join(".tmp-step-400")).unwrap();
+        assert_eq!(run.latest_checkpoint(), Some(paths[1].clone()));
+        run.keep_last(0).unwrap();
+        assert_eq!(run.checkpoints().len(), 3);
+        run.keep_last(2).unwrap();
+        assert_eq!(run.checkpoints(), [paths[2].clone(), paths[1].clone()]);
+        run.remove_leftovers().unwrap();
+        assert!(!run.checkpoints_folder().join(".tmp-step-400").exists());
+    }
+}

@@ -1,0 +1,214 @@
+//! The `[data]` section: where images come from, and how their pixels become numbers.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use config::{SettingError, section};
+use serde::{Deserialize, Serialize};
+
+use crate::error::DataError;
+use crate::source::{Format, ImageSource, Labels, Split, Subset, open, stratified_split, with_classes};
+use crate::transform::{EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize};
+
+section! {
+    /// Where images come from, and how their pixels become numbers.
+    pub struct DataConfig: "data", together = together {
+        /// A folder, or a CSV file that lists images; `--data` overrides it.
+        path: Option<PathBuf> = None;
+        /// A CSV file that lists the images to validate on, which are then not trained on.
+        val_csv: Option<PathBuf> = None;
+        /// How images are stored; `auto` recognises it by content.
+        format: Format = Format::Auto;
+        /// Size of the images that the network gets, in pixels.
+        image_size: ImageSize = ImageSize::Square(224), "one side, or `[height, width]`" => |_| true;
+        /// Mean of each channel, of intensities from 0 to 1.
+        mean: Vec<f32> = IMAGENET_MEAN.to_vec();
+        /// Standard deviation of each channel, of intensities from 0 to 1.
+        std: Vec<f32> = IMAGENET_STD.to_vec();
+        /// Share of the training images held out for validation, for fine-tuning on data without a
+        /// validation folder.
+        val_fraction: Option<f64> = None, "between 0 and 1"
+            => |share| share.is_none_or(|share| share > 0.0 && share < 1.0);
+        /// Threads that decode and augment; 0 does it between steps.
+        workers: usize = 2;
+        /// Unreadable files that are skipped before the run stops.
+        max_corrupt: usize = 10;
+    }
+}
+
+fn together(data: &DataConfig) -> Result<(), SettingError> {
+    if data.val_fraction.is_some() && data.val_csv.is_some() {
+        return Err(SettingError::Together(
+            "data.val_csv and data.val_fraction both choose the validation images; leave one of them out"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// `224` or `[224, 160]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a side or [height, width] in pixels")]
+pub enum ImageSize {
+    /// Both sides.
+    Square(usize),
+    /// Height and width.
+    Rectangle([usize; 2]),
+}
+
+impl ImageSize {
+    /// Height and width.
+    pub fn pixels(self) -> [usize; 2] {
+        match self {
+            Self::Square(side) => [side, side],
+            Self::Rectangle(sides) => sides,
+        }
+    }
+}
+
+impl DataConfig {
+    /// What evaluation does to an image.
+    pub fn eval_transform(&self) -> EvalTransform {
+        EvalTransform { size: self.image_size.pixels() }
+    }
+
+    /// The normalisation for images of so many channels.
+    ///
+    /// # Errors
+    /// Other channels than files have, numbers that do not fit them.
+    pub fn normalize(&self, channels: usize) -> Result<Normalize, SettingError> {
+        let error = |text: String| Err(SettingError::Together(text));
+        if channels != 1 && channels != 3 {
+            return error(format!(
+                "model.num_channels = {channels}: image files give 1 channel (grey) or 3 (colour)"
+            ));
+        }
+        let of = |key: &str, values: &[f32]| match (values.len(), channels) {
+            (found, wanted) if found == wanted => Ok(values.to_vec()),
+            (3, 1) => Ok(vec![values.iter().sum::<f32>() / 3.0]),
+            (found, wanted) => Err(SettingError::Together(format!(
+                "data.{key} has {found} numbers for model.num_channels = {wanted}"
+            ))),
+        };
+        let normalize = Normalize { mean: of("mean", &self.mean)?, std: of("std", &self.std)? };
+        let sound = |std: &f32| *std > 0.0 && std.is_finite();
+        if !normalize.std.iter().all(sound) || !normalize.mean.iter().all(|mean| mean.is_finite()) {
+            let (std, mean) = (&self.std, &self.mean);
+            return error(format!(
+                "data.std must be positive and data.mean finite, found {std:?} and {mean:?}"
+            ));
+        }
+        Ok(normalize)
+    }
+
+    fn path(&self) -> Result<&PathBuf, DataError> {
+        self.path.as_ref().ok_or(DataError::NoPath)
+    }
+
+    /// The training images.
+    ///
+    /// # Errors
+    /// No path, or nothing there that can be used.
+    pub fn open(&self, labels: Labels) -> Result<Arc<dyn ImageSource>, DataError> {
+        open(self.path()?, self.format, Split::Train, labels)
+    }
+
+    /// Training and validation images: a `val` folder beside `train`, the data set's own division,
+    /// `val_csv`, or `val_fraction` held out by the seed. Classes have the same numbers in both.
+    ///
+    /// # Errors
+    /// Data that are not divided, or whose parts do not go together.
+    pub fn open_divided(&self, seed: u64) -> Result<(Arc<dyn ImageSource>, Arc<dyn ImageSource>), DataError> {
+        let training = self.open(Labels::Required)?;
+        let (training, validation) = match (self.val_fraction, &self.val_csv) {
+            (Some(fraction), _) => self.hold_out(training, fraction, seed)?,
+            (None, Some(csv)) => {
+                let validation = open(csv, Format::Auto, Split::Val, Labels::Required)?;
+                let training: Arc<dyn ImageSource> = Arc::new(without(&training, &*validation));
+                (training, validation)
+            }
+            (None, None) => {
+                let validation = self.validation_of_its_own(&*training)?;
+                (training, validation)
+            }
+        };
+        if training.task() != validation.task() {
+            return Err(DataError::OtherTask);
+        }
+        // Their numbers must mean the same.
+        let validation = with_classes(validation, training.classes())
+            .map_err(|error| DataError::Validation(Box::new(error)))?;
+        Ok((training, validation))
+    }
+
+    fn hold_out(
+        &self,
+        images: Arc<dyn ImageSource>,
+        fraction: f64,
+        seed: u64,
+    ) -> Result<(Arc<dyn ImageSource>, Arc<dyn ImageSource>), DataError> {
+        let path = self.path()?.clone();
+        let divided = open(&path, self.format, Split::Val, Labels::Required)
+            .is_ok_and(|source| source.name(0) != images.name(0));
+        if divided {
+            return Err(DataError::DividedTwice(path));
+        }
+        let (training, validation) = stratified_split(&images, fraction, seed);
+        if validation.indices().is_empty() {
+            return Err(DataError::NothingHeldOut { path, fraction });
+        }
+        Ok((Arc::new(training), Arc::new(validation)))
+    }
+
+    fn validation_of_its_own(&self, training: &dyn ImageSource) -> Result<Arc<dyn ImageSource>, DataError> {
+        let path = self.path()?;
+        let validation = match open(path, self.format, Split::Val, Labels::Required) {
+            Err(DataError::NoSplit { .. }) => return Err(DataError::NoValidation(path.clone())),
+            other => other?,
+        };
+        if validation.len() == training.len() && validation.name(0) == training.name(0) {
+            return Err(DataError::NotDivided(path.clone()));
+        }
+        Ok(validation)
+    }
+}
+
+/// The images of a source that are not in another one.
+fn without(source: &Arc<dyn ImageSource>, other: &dyn ImageSource) -> Subset {
+    // The same file may have been named in two ways.
+    let file = |name: String| fs::canonicalize(&name).unwrap_or(name.into());
+    let held_out: HashSet<PathBuf> = (0..other.len()).map(|index| file(other.name(index))).collect();
+    Subset::new(source, |index| !held_out.contains(&file(source.name(index))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::Section;
+
+    #[test]
+    fn one_channel_takes_the_mean_of_three_numbers() {
+        let data = DataConfig { mean: vec![0.3, 0.6, 0.9], ..DataConfig::default() };
+        let grey = data.normalize(1).unwrap().mean[0];
+        assert!((grey - 0.6).abs() < 1e-6);
+        assert!(data.normalize(5).unwrap_err().to_string().contains("1 channel (grey) or 3 (colour)"));
+        let wrong = DataConfig { std: vec![1.0], ..DataConfig::default() };
+        assert!(wrong.normalize(3).unwrap_err().to_string().contains("data.std has 1 numbers"));
+        let wrong = DataConfig { std: vec![1.0, 0.0, 1.0], ..DataConfig::default() };
+        assert!(wrong.normalize(3).unwrap_err().to_string().contains("data.std must be positive"));
+    }
+
+    #[test]
+    fn validation_images_are_chosen_in_one_way() {
+        let both =
+            DataConfig { val_fraction: Some(0.1), val_csv: Some("a.csv".into()), ..DataConfig::default() };
+        assert!(both.check().unwrap_err().to_string().contains("leave one of them out"));
+        let all = DataConfig { val_fraction: Some(1.0), ..DataConfig::default() };
+        assert_eq!(
+            all.check().unwrap_err().to_string(),
+            "data.val_fraction must be between 0 and 1, found 1.0"
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! The images of one forward pass.
+
+use crate::error::DataError;
+use crate::source::Target;
+use crate::transform::Normalize;
+
+/// Images of one forward pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// The images, row-major in `shape`.
+    pub pixels: Pixels,
+    /// `[N, C, H, W]`.
+    pub shape: [usize; 4],
+    /// What is known of the images.
+    pub targets: Targets,
+    /// Index of every image in the source.
+    pub indices: Vec<u64>,
+    /// The pass over the data that the batch belongs to.
+    pub epoch: u64,
+}
+
+/// The numbers of a batch's images.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pixels {
+    /// Normalised values.
+    F32(Vec<f32>),
+    /// Intensities, which the device normalises.
+    U8(Vec<u8>),
+}
+
+/// What is known of a batch's images.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// Nothing.
+    None,
+    /// The class of each image, as an index.
+    Classes(Vec<u32>),
+    /// Numbers, as many for each image, image after image.
+    Numbers(Vec<f32>),
+}
+
+impl Batch {
+    /// A batch that waits for images of `[C, H, W]`; `raw` ones are left for the device to normalise.
+    pub(crate) fn empty(raw: bool, [channels, height, width]: [usize; 3], count: usize, epoch: u64) -> Self {
+        let numbers = count * channels * height * width;
+        let pixels = match raw {
+            true => Pixels::U8(Vec::with_capacity(numbers)),
+            false => Pixels::F32(Vec::with_capacity(numbers)),
+        };
+        let shape = [count, channels, height, width];
+        Self { pixels, shape, targets: Targets::None, indices: Vec::with_capacity(count), epoch }
+    }
+
+    /// The normalised images, to be changed in place; none where the device normalises.
+    pub fn normalized_mut(&mut self) -> Option<&mut [f32]> {
+        match &mut self.pixels {
+            Pixels::F32(values) => Some(values),
+            Pixels::U8(_) => None,
+        }
+    }
+}
+
+impl Pixels {
+    /// Appends an image, `[C, H, W]`, and returns its normalised values; none where the device
+    /// normalises.
+    pub(crate) fn push(&mut self, image: &image::RgbImage, normalize: &Normalize) -> Option<&mut [f32]> {
+        match self {
+            Self::U8(intensities) => {
+                normalize.append_raw(image, intensities);
+                None
+            }
+            Self::F32(values) => {
+                let start = values.len();
+                normalize.apply(image, values);
+                Some(&mut values[start..])
+            }
+        }
+    }
+}
+
+impl Targets {
+    /// Appends the target of the image after `before` others.
+    ///
+    /// # Errors
+    /// A target of another kind than the others.
+    pub(crate) fn push(&mut self, target: Target, before: usize) -> Result<(), DataError> {
+        match (target, &mut *self) {
+            (Target::None, Self::None) => {}
+            (Target::Class(class), Self::Classes(classes)) => classes.push(class),
+            (Target::Values(values), Self::Numbers(numbers)) => numbers.extend(values),
+            (Target::Class(class), Self::None) if before == 0 => *self = Self::Classes(vec![class]),
+            (Target::Values(values), Self::None) if before == 0 => *self = Self::Numbers(values),
+            _ => return Err(DataError::MixedTargets),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_all_of_one_kind() {
+        let mut targets = Targets::None;
+        targets.push(Target::Class(2), 0).unwrap();
+        targets.push(Target::Class(0), 1).unwrap();
+        assert_eq!(targets, Targets::Classes(vec![2, 0]));
+        for other in [Target::None, Target::Values(vec![1.0])] {
+            assert!(matches!(targets.push(other, 2), Err(DataError::MixedTargets)));
+        }
+        let mut none = Targets::None;
+        none.push(Target::None, 0).unwrap();
+        assert!(matches!(none.push(Target::Class(1), 1), Err(DataError::MixedTargets)));
+    }
+}

@@ -1,0 +1,49 @@
+//! How batches are made.
+
+use crate::error::DataError;
+use crate::shard::Shard;
+use crate::transform::{Normalize, RandomErasing};
+
+/// How batches are made.
+#[derive(Debug, Clone)]
+pub struct LoaderConfig {
+    /// Seed of order, crops and flips.
+    pub seed: u64,
+    /// Images of a batch of one process; those left over at the end of an epoch are dropped.
+    pub batch_size: usize,
+    /// Batches of an update; those left over at the end of an epoch are dropped.
+    pub accumulate: usize,
+    /// Threads that make batches; 0 makes every batch when it is asked for.
+    pub workers: usize,
+    /// Unreadable images that are skipped before it is an error.
+    pub max_corrupt: usize,
+    /// Pixels → numbers.
+    pub normalize: Normalize,
+    /// Whether the device normalises, which gets a quarter of the bytes; `erase` then does not apply.
+    pub raw: bool,
+    /// What is done to the numbers of an image afterwards, in training.
+    pub erase: Option<RandomErasing>,
+    /// The part of each batch (in training) or of the batches (in evaluation) that is made here.
+    pub shard: Shard,
+}
+
+impl LoaderConfig {
+    pub(super) fn check(&self) -> Result<(), DataError> {
+        let error = |setting, reason: String| Err(DataError::Setting { setting, reason });
+        let Normalize { mean, std } = &self.normalize;
+        if self.batch_size == 0 {
+            return error("train.batch_size", "is 0; a batch takes at least one image".to_owned());
+        }
+        if self.accumulate == 0 {
+            return error("train.accumulate", "is 0; an update takes at least one batch".to_owned());
+        }
+        if !matches!(mean.len(), 1 | 3) || mean.len() != std.len() {
+            let reason = format!("has {} numbers and data.std {}; both need 1 or 3", mean.len(), std.len());
+            return error("data.mean", reason);
+        }
+        if !std.iter().all(|std| *std > 0.0) {
+            return error("data.std", format!("is {std:?}; deviations are positive"));
+        }
+        Ok(())
+    }
+}

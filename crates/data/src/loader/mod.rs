@@ -1,0 +1,97 @@
+//! Batches: shuffled, augmented, normalised, made ahead by worker threads.
+//!
+//! What a batch holds depends on (seed, epoch, batch) alone, so a run can go on from any batch,
+//! with any number of workers, and see the same numbers.
+
+mod batch;
+mod config;
+mod order;
+mod samples;
+#[cfg(test)]
+mod tests;
+mod workers;
+
+use std::sync::{Arc, Mutex};
+
+use crate::error::DataError;
+use crate::shard::Shard;
+use crate::source::ImageSource;
+use crate::transform::Transform;
+use samples::{BatchMaker, Passes, Shared};
+
+pub use batch::{Batch, Pixels, Targets};
+pub use config::LoaderConfig;
+pub use order::order;
+pub use workers::Batches;
+
+/// Makes batches of a source.
+#[derive(Clone)]
+pub struct Loader(Arc<Shared>);
+
+impl Loader {
+    /// A loader for training: shuffled, endless, whole batches only.
+    ///
+    /// # Errors
+    /// Fewer images than a batch takes; a batch of 0; means and deviations that fit no image.
+    pub fn new(
+        source: Arc<dyn ImageSource>,
+        transform: Arc<dyn Transform>,
+        config: LoaderConfig,
+    ) -> Result<Self, DataError> {
+        let (batch, images) = (config.batch_size * config.shard.world_size, source.len());
+        if batch > images {
+            return Err(DataError::BatchTooLarge { batch, images });
+        }
+        Self::with(source, transform, config, Passes::Shuffled)
+    }
+
+    /// A loader for evaluation: one pass in the source's order, with a smaller last batch.
+    /// `config.accumulate` does not matter.
+    ///
+    /// # Errors
+    /// As [`Loader::new`], but a batch may be larger than the source.
+    pub fn evaluation(
+        source: Arc<dyn ImageSource>,
+        transform: Arc<dyn Transform>,
+        config: LoaderConfig,
+    ) -> Result<Self, DataError> {
+        Self::with(source, transform, config, Passes::Sequential)
+    }
+
+    fn with(
+        source: Arc<dyn ImageSource>,
+        transform: Arc<dyn Transform>,
+        config: LoaderConfig,
+        passes: Passes,
+    ) -> Result<Self, DataError> {
+        config.check()?;
+        Ok(Self(Arc::new(Shared { source, transform, config, passes, corrupt: Mutex::default() })))
+    }
+
+    /// Batches that this process makes in one pass over the source: whole ones in training, all in
+    /// evaluation.
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.0.batches_per_epoch() as u64
+    }
+
+    /// Batches that rank 0 makes in evaluation: no other process makes more, and each at most one
+    /// less.
+    pub fn rounds(&self) -> u64 {
+        let LoaderConfig { batch_size, shard, .. } = self.0.config;
+        let batches = self.0.source.len().div_ceil(batch_size);
+        Shard { rank: 0, ..shard }.share(batches) as u64
+    }
+
+    /// Unreadable images in the batches delivered so far: name and reason.
+    pub fn corrupt(&self) -> Vec<(String, String)> {
+        self.0.corrupt_images()
+    }
+
+    /// Batches from number `batch` of an epoch on: epoch after epoch without end in training, to the
+    /// end of the pass in evaluation.
+    pub fn batches(&self, epoch: u64, batch: u64) -> Batches {
+        let first = epoch * self.0.delivered_per_epoch() + batch;
+        let end = (self.0.passes == Passes::Sequential).then(|| self.batches_per_epoch());
+        Batches::start(BatchMaker::new(Arc::clone(&self.0)), self.0.config.workers, first, end)
+    }
+}

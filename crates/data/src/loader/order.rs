@@ -1,0 +1,29 @@
+//! The order of samples.
+
+use rand::RngExt;
+
+use crate::rng::{Stream, rng};
+
+/// The order of the samples in an epoch: a random permutation of 0..`count`.
+pub fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
+    let mut rng = rng(seed, Stream::Order, epoch, 0);
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    for last in (1..count).rev() {
+        order.swap(last, rng.random_range(0..=last));
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_has_an_order_of_its_own() {
+        let mut sorted = order(1, 2, 100);
+        assert_ne!(sorted, order(1, 3, 100));
+        assert_eq!(sorted, order(1, 2, 100));
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+    }
+}

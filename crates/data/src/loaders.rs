@@ -1,0 +1,101 @@
+//! Loaders as configurations ask for them.
+
+use std::sync::Arc;
+
+use image::RgbImage;
+
+use crate::augment_config::AugmentConfig;
+use crate::data_config::DataConfig;
+use crate::error::DataError;
+use crate::loader::{Loader, LoaderConfig};
+use crate::rng::{Stream, rng};
+use crate::shard::Shard;
+use crate::source::ImageSource;
+use crate::transform::{EvalTransform, Normalize, Transform};
+
+/// What a training loader is made of, beside its images.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainingBatches<'a> {
+    /// Where images come from, and how their pixels become numbers.
+    pub data: &'a DataConfig,
+    /// What is done to them.
+    pub augment: &'a AugmentConfig,
+    /// Seed of order, crops and flips.
+    pub seed: u64,
+    /// Images of a batch of one process.
+    pub batch_size: usize,
+    /// Batches of an update.
+    pub accumulate: usize,
+    /// Channels of an image, 1 or 3.
+    pub channels: usize,
+    /// Whether the device normalises.
+    pub raw: bool,
+    /// The part of each batch that is made here.
+    pub shard: Shard,
+}
+
+impl TrainingBatches<'_> {
+    /// Augmented batches of a source, for training.
+    ///
+    /// # Errors
+    /// Fewer images than a batch takes; means and deviations that fit no image.
+    pub fn loader(&self, source: &Arc<dyn ImageSource>) -> Result<Loader, DataError> {
+        let transform = self.augment.transform(self.data.image_size.pixels(), &self.data.mean);
+        let config = LoaderConfig {
+            seed: self.seed,
+            batch_size: self.batch_size,
+            accumulate: self.accumulate,
+            workers: self.data.workers,
+            max_corrupt: self.data.max_corrupt,
+            normalize: self.data.normalize(self.channels)?,
+            raw: self.raw,
+            erase: self.augment.erase(),
+            shard: self.shard,
+        };
+        Loader::new(Arc::clone(source), Arc::new(transform), config)
+    }
+}
+
+/// Every image of a source once, as the network sees it in evaluation, or those of this process.
+/// Unreadable ones are an error: an accuracy over other images than asked for would not be that
+/// accuracy.
+///
+/// # Errors
+/// Means and deviations that fit no image.
+pub fn evaluation_loader(
+    source: &Arc<dyn ImageSource>,
+    data: &DataConfig,
+    channels: usize,
+    batch_size: usize,
+    shard: Shard,
+) -> Result<Loader, DataError> {
+    let config = LoaderConfig {
+        seed: 0,
+        batch_size,
+        accumulate: 1,
+        workers: data.workers,
+        max_corrupt: 0,
+        normalize: data.normalize(channels)?,
+        raw: false,
+        erase: None,
+        shard,
+    };
+    Loader::evaluation(Arc::clone(source), Arc::new(data.eval_transform()), config)
+}
+
+/// Evaluation transform and normalisation of a few images: values and shape `[N, C, H, W]`.
+pub fn prepare(
+    images: Vec<RgbImage>,
+    transform: &EvalTransform,
+    normalize: &Normalize,
+) -> (Vec<f32>, [usize; 4]) {
+    let [height, width] = transform.size;
+    let shape = [images.len(), normalize.channels(), height, width];
+    let mut values = Vec::with_capacity(shape.iter().product());
+    for image in images {
+        // The evaluation transform draws nothing.
+        let image = transform.apply(&image, &mut rng(0, Stream::Augment, 0, 0));
+        normalize.apply(&image, &mut values);
+    }
+    (values, shape)
+}

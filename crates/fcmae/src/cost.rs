@@ -1,0 +1,134 @@
+//! What a pretraining network takes.
+
+use std::fmt;
+
+use model::ConvNextV2Config;
+use model::cost::EncoderCost;
+use model::{Execution, cost::in_giga, cost::in_millions};
+use serde::Serialize;
+use trainer::Cost;
+
+use crate::config::FcmaeError;
+use crate::experiment::PretrainExperiment;
+
+const MIB: u64 = 1 << 20;
+
+/// Size and cost of a pretraining network.
+#[derive(Debug, Clone, Serialize)]
+pub struct PretrainCost {
+    /// The encoder in words.
+    pub model: String,
+    /// Parameters of the encoder.
+    pub encoder_parameters: u64,
+    /// Parameters of the decoder.
+    pub decoder_parameters: u64,
+    /// Multiply-adds of a forward pass over one image, everything dense.
+    pub dense_macs: u64,
+    /// The same on visible patches, and only as far as the loss reads the decoder.
+    pub compact_macs: u64,
+    /// Patches of an image.
+    pub patches: usize,
+    /// Of these, visible ones.
+    pub visible_patches: usize,
+    /// Memory for weights, gradients, moments and activations of one batch.
+    pub memory_mib: u64,
+    /// The encoder stage by stage.
+    pub stages: Vec<StageRow>,
+    /// How the encoder runs.
+    #[serde(skip)]
+    execution: Execution,
+}
+
+/// One stage of the encoder.
+#[derive(Debug, Clone, Serialize)]
+pub struct StageRow {
+    /// Channels.
+    pub channels: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Rows and columns of the feature map.
+    pub map: [usize; 2],
+    /// Sites of the map.
+    pub tokens: usize,
+    /// Sites of visible patches.
+    pub visible_tokens: usize,
+    /// Parameters.
+    pub parameters: u64,
+    /// Multiply-adds over the whole map.
+    pub macs: u64,
+}
+
+impl PretrainCost {
+    /// The cost of an experiment whose `[model]` section describes `model`.
+    ///
+    /// # Errors
+    /// A mask that cannot be trained.
+    pub fn of(experiment: &PretrainExperiment, model: &ConvNextV2Config) -> Result<Self, FcmaeError> {
+        let image = experiment.data.image_size.pixels();
+        let mask = experiment.fcmae.cost(&experiment.fcmae.mask_shape(model, image)?);
+        let encoder = EncoderCost::of(model, image);
+        let decoder_parameters = mask.decoder_parameters(model);
+        let parameters = encoder.parameters() + decoder_parameters;
+        let execution = experiment.model.execution();
+        let encoder_activations = match execution {
+            Execution::Compact => mask.visible_share(encoder.activations()),
+            Execution::Masked => encoder.activations(),
+        };
+        let of_an_image = encoder_activations + mask.decoder_activations(model);
+        let activations = experiment.train.batch_size as u64 * of_an_image;
+        let stages = encoder.stages.iter().map(|stage| {
+            let tokens = stage.map[0] * stage.map[1];
+            StageRow {
+                channels: stage.channels,
+                depth: stage.depth,
+                map: stage.map,
+                tokens,
+                visible_tokens: mask.visible_share(tokens as u64) as usize,
+                parameters: stage.parameters,
+                macs: stage.macs,
+            }
+        });
+        Ok(Self {
+            model: experiment.model.describe(model),
+            encoder_parameters: encoder.parameters(),
+            decoder_parameters,
+            dense_macs: encoder.macs() + mask.decoder_macs(model, true),
+            compact_macs: mask.encoder_macs(&encoder) + mask.decoder_macs(model, false),
+            patches: mask.patches,
+            visible_patches: mask.visible,
+            // Weights, gradients and two moments.
+            memory_mib: 4 * (4 * parameters + activations) / MIB,
+            stages: stages.collect(),
+            execution,
+        })
+    }
+}
+
+impl Cost for PretrainCost {
+    fn forward_macs(&self) -> u64 {
+        match self.execution {
+            Execution::Compact => self.compact_macs,
+            Execution::Masked => self.dense_macs,
+        }
+    }
+}
+
+impl fmt::Display for PretrainCost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "model        {}", self.model)?;
+        writeln!(
+            f,
+            "parameters   {} encoder + {} decoder",
+            in_millions(self.encoder_parameters),
+            in_millions(self.decoder_parameters)
+        )?;
+        writeln!(f, "patches      {} of {} visible", self.visible_patches, self.patches)?;
+        writeln!(
+            f,
+            "multiply-adds per image, forward: {} compact, {} dense",
+            in_giga(self.compact_macs),
+            in_giga(self.dense_macs)
+        )?;
+        writeln!(f, "memory       about {} MiB", self.memory_mib)
+    }
+}

@@ -1,0 +1,135 @@
+//! FCMAE: encoder, decoder, and the loss that joins them (paper, section 3).
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use kernels::patch_loss::Target;
+use model::drop_path::DropPath;
+use model::init::{Init, initialize};
+use model::sites::Rows;
+use model::{Compute, ConfigError, ConvNextV2Config, Decoder, Encoder, Execution, PatchMask, Predict, Sites};
+
+use crate::config::{FcmaeConfig, InitName};
+use crate::loss;
+use crate::target::{normalize_patches, patchify};
+
+/// The network that is pretrained: a masked encoder and a small decoder.
+#[derive(Module, Debug)]
+pub struct Fcmae {
+    /// Sees visible patches only; what fine-tuning starts from.
+    pub encoder: Encoder,
+    /// Predicts the hidden ones; thrown away afterwards.
+    pub decoder: Decoder,
+    patch_size: usize,
+    norm_pix_loss: bool,
+    #[module(skip)]
+    compute: Compute,
+}
+
+impl Fcmae {
+    /// A network with fresh weights.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn new(
+        config: &FcmaeConfig,
+        model: &ConvNextV2Config,
+        compute: Compute,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, ConfigError> {
+        let init = match config.init {
+            InitName::TruncNormal => Init::TruncNormal { std: model.initializer_range },
+            InitName::Official => Init::OfficialFcmae,
+        };
+        Ok(initialize(Self::zeros(config, model, compute, device)?, init, seed))
+    }
+
+    /// A network of zeros, for weights that come from elsewhere or to be counted.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn zeros(
+        config: &FcmaeConfig,
+        model: &ConvNextV2Config,
+        compute: Compute,
+        device: &Device,
+    ) -> Result<Self, ConfigError> {
+        model.validate()?;
+        Ok(Self {
+            encoder: Encoder::zeros(model, config.grn_stats, compute, device),
+            decoder: Decoder::zeros(model, config.decoder_dim, config.decoder_depth, compute, device),
+            patch_size: config.patch_size,
+            norm_pix_loss: config.norm_pix_loss,
+            compute,
+        })
+    }
+
+    /// Whether targets are normalised patch by patch, and predictions meant so.
+    pub fn norm_pix_loss(&self) -> bool {
+        self.norm_pix_loss
+    }
+
+    /// Side of a patch in pixels.
+    pub fn patch_size(&self) -> usize {
+        self.patch_size
+    }
+
+    /// Predicted patches `[N, K, P·P·C]` of images `[N, C, H, W]`. `drop_path` is for the encoder,
+    /// in training only.
+    pub fn forward(
+        &self,
+        images: Tensor<4>,
+        mask: &PatchMask,
+        execution: Execution,
+        predict: Predict,
+        drop_path: Option<&DropPath>,
+    ) -> Tensor<3> {
+        let device = images.device();
+        let patch = [self.patch_size, self.patch_size];
+        let pixels = Sites::masked(mask, patch, execution, &device);
+        let mut stages = self.encoder.forward(images, &pixels, drop_path);
+        let last = stages.swap_remove(stages.len() - 1);
+        let visible = match execution {
+            Execution::Compact => last.tokens,
+            Execution::Masked => Rows::new(mask.visible(), mask.patches(), &device).select(last.tokens),
+        };
+        self.decoder.forward(visible, mask, predict)
+    }
+
+    /// Mean over hidden patches of the mean squared error of their pixels, `[1]`.
+    pub fn loss(
+        &self,
+        images: Tensor<4>,
+        mask: &PatchMask,
+        execution: Execution,
+        drop_path: Option<&DropPath>,
+    ) -> Tensor<1> {
+        let pred = self.forward(images.clone(), mask, execution, Predict::Hidden, drop_path);
+        let target = Target {
+            samples: mask.batch(),
+            grid: mask.grid(),
+            patch: self.patch_size,
+            channels: images.dims()[1],
+            picked: mask.hidden().iter().flatten().map(|patch| *patch as u32).collect(),
+            normalize: self.norm_pix_loss,
+        };
+        loss::patch_loss(self.compute, pred, images, target, |pred, images| {
+            let hidden = Rows::new(mask.hidden(), mask.patches(), &images.device());
+            let target = self.target(hidden.select(patchify(images, self.patch_size)));
+            // Every sample hides the same number of patches, so the mean over all is the mean of means.
+            (pred - target).square().mean()
+        })
+    }
+
+    /// The mean squared error of every patch, hidden or not, `[N, L]`.
+    pub fn patch_loss(&self, images: Tensor<4>, pred: Tensor<3>) -> Tensor<2> {
+        let [batch, patches, _] = pred.dims();
+        let target = self.target(patchify(images, self.patch_size));
+        (pred - target).square().mean_dim(2).reshape([batch, patches])
+    }
+
+    /// Raw patches → what is predicted for them.
+    fn target(&self, patches: Tensor<3>) -> Tensor<3> {
+        if self.norm_pix_loss { normalize_patches(patches) } else { patches }
+    }
+}

@@ -1,0 +1,36 @@
+//! A folder of images with a subfolder for each class and a checkpoint in, a classifier out:
+//! `cargo run --release -p finetune --example finetune -- IMAGES CHECKPOINT RUN_DIR [EPOCHS]`
+
+use std::env::args;
+
+use burn::tensor::Device;
+use checkpoint::Checkpoint;
+use data::{DataConfig, ImageSize};
+use finetune::FinetuneExperiment;
+use trainer::{BoxError, Context, OptimConfig, Run, Start, TrainConfig};
+
+fn main() -> Result<(), BoxError> {
+    let mut args = args().skip(1);
+    let mut next = |what| args.next().ok_or(format!("name {what}"));
+    let (images, init, run_dir) = (next("a folder of images")?, next("a checkpoint")?, next("a run")?);
+    let epochs = next("epochs").map_or(Ok(10), |epochs| epochs.parse())?;
+    // The network is the checkpoint's.
+    let model = Checkpoint::open(init.as_ref())?.recipe.section("model")?.unwrap_or_default();
+    let experiment = FinetuneExperiment {
+        model,
+        data: DataConfig {
+            path: Some(images.into()),
+            image_size: ImageSize::Square(32),
+            ..DataConfig::default()
+        },
+        optim: OptimConfig { lr: Some(4e-3), warmup_epochs: 1.0, ..FinetuneExperiment::default().optim },
+        train: TrainConfig { batch_size: 50, epochs, ..TrainConfig::default() },
+        ..FinetuneExperiment::default()
+    };
+    let run = Run::open(experiment, Context::single(&Device::flex()))?;
+    println!("{}", run.summary()?);
+    let start = Start { init: Some(init.into()), ..Start::new(run_dir) };
+    let outcome = run.begin(&start)?.train_quietly()?;
+    println!("{:?}: best {:?}", outcome.checkpoint, outcome.best);
+    Ok(())
+}

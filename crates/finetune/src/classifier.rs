@@ -1,0 +1,97 @@
+//! A trained classifier, opened to be used.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use checkpoint::Checkpoint;
+use data::DataConfig;
+use data::transform::{EvalTransform, Normalize};
+use image::RgbImage;
+use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
+
+use crate::config::FinetuneConfig;
+use crate::error::FinetuneError;
+use crate::evaluate::logits;
+use crate::problem::ProblemType;
+use crate::sections::{data_section, model_section, network_config};
+
+/// A classifier with what has to be done to images before it sees them.
+pub struct Classifier {
+    /// The folder of the checkpoint, or its file.
+    pub path: PathBuf,
+    /// The images that it was trained on, and what is done to them.
+    pub data: DataConfig,
+    /// The architecture.
+    pub model: ConvNextV2Config,
+    /// Names of the classes, or of the numbers that it predicts.
+    pub classes: Vec<String>,
+    /// What its outputs are.
+    pub problem: ProblemType,
+    /// Seed of the run, by which its images were divided.
+    pub seed: u64,
+    /// The network, without autodiff.
+    pub network: ConvNextV2ForImageClassification,
+    device: Device,
+}
+
+impl Classifier {
+    /// The classifier of a checkpoint of any origin.
+    ///
+    /// # Errors
+    /// A checkpoint without head, or weights that do not fit its configuration.
+    pub fn new(checkpoint: Checkpoint, device: &Device) -> Result<Self, FinetuneError> {
+        let Checkpoint { path, weights, recipe } = checkpoint;
+        let Some(finetune) = recipe.section::<FinetuneConfig>("finetune")? else {
+            return Err(FinetuneError::NoClasses(path));
+        };
+        let (section, data) = (model_section(&recipe)?, data_section(&recipe)?);
+        let model = network_config(&section, &data, finetune.classes.len())?;
+        let fresh = ConvNextV2ForImageClassification::zeros(&model, device)?;
+        let (network, report) = weights.apply_to(fresh.with_compute(section.kernels.into()), &official_name);
+        if let Err(reason) = report.require_complete() {
+            return Err(FinetuneError::Misfit { path, reason });
+        }
+        Ok(Self {
+            path,
+            data,
+            model,
+            problem: finetune.problem_type.unwrap_or_default(),
+            classes: finetune.classes,
+            seed: recipe.section("seed")?.unwrap_or_default(),
+            network,
+            device: device.clone(),
+        })
+    }
+
+    /// What is done to an image, and the normalisation afterwards.
+    ///
+    /// # Errors
+    /// A normalisation that fits no image.
+    pub fn preprocessing(&self) -> Result<(EvalTransform, Normalize), FinetuneError> {
+        Ok((self.data.eval_transform(), self.data.normalize(self.model.num_channels)?))
+    }
+
+    /// Outputs of normalised images `[N, C, H, W]`, row by row.
+    pub fn logits(&self, images: Vec<f32>, shape: [usize; 4]) -> Vec<f32> {
+        logits(&self.network, images, shape, &self.device)
+    }
+
+    /// Outputs of decoded images of any size, a row of [`classes`](Self::classes) each.
+    ///
+    /// # Errors
+    /// A normalisation that fits no image.
+    pub fn predict(&self, images: Vec<RgbImage>) -> Result<Vec<f32>, FinetuneError> {
+        let (transform, normalize) = self.preprocessing()?;
+        let (values, shape) = data::prepare(images, &transform, &normalize);
+        Ok(self.logits(values, shape))
+    }
+
+    /// Outputs by falling score, of equal ones the lower first; numbers in their own order.
+    pub fn ranked(&self, logits: &[f32]) -> Vec<(usize, f32)> {
+        let mut ranked: Vec<_> = self.problem.scores(logits).into_iter().enumerate().collect();
+        if self.problem != ProblemType::Regression {
+            ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        }
+        ranked
+    }
+}

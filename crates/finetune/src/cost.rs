@@ -1,0 +1,65 @@
+//! What a classifier takes.
+
+use std::fmt;
+
+use model::ConvNextV2Config;
+use model::cost::{EncoderCost, in_giga, in_millions};
+use serde::Serialize;
+use trainer::Cost;
+
+use crate::experiment::FinetuneExperiment;
+use crate::problem::ProblemType;
+
+const MIB: u64 = 1 << 20;
+
+/// Size and cost of a classifier.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClassifierCost {
+    /// The encoder in words.
+    pub model: String,
+    /// Parameters, head included.
+    pub parameters: u64,
+    /// Multiply-adds of a forward pass over one image.
+    pub macs: u64,
+    /// Memory for weights, gradients, moments and activations of one batch; the moving average too.
+    pub memory_mib: u64,
+    /// What the outputs are.
+    pub problem_type: ProblemType,
+    /// Classes, or numbers to predict.
+    pub outputs: usize,
+}
+
+impl ClassifierCost {
+    /// The cost of an experiment whose network `model` describes.
+    pub fn of(experiment: &FinetuneExperiment, model: &ConvNextV2Config) -> Self {
+        let encoder = EncoderCost::of(model, experiment.data.image_size.pixels());
+        let (channels, outputs) = (model.last_hidden_size() as u64, model.num_labels as u64);
+        let parameters = encoder.parameters() + 2 * channels + (channels + 1) * outputs;
+        let activations = experiment.train.batch_size as u64 * encoder.activations();
+        // Weights, gradients and two moments.
+        let copies = 4 + u64::from(experiment.finetune.ema_decay.is_some());
+        Self {
+            model: experiment.model.describe(model),
+            parameters,
+            macs: encoder.macs() + channels * outputs,
+            memory_mib: 4 * (copies * parameters + activations) / MIB,
+            problem_type: experiment.finetune.problem_type.unwrap_or_default(),
+            outputs: model.num_labels,
+        }
+    }
+}
+
+impl Cost for ClassifierCost {
+    fn forward_macs(&self) -> u64 {
+        self.macs
+    }
+}
+
+impl fmt::Display for ClassifierCost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "model        {}", self.model)?;
+        writeln!(f, "parameters   {}", in_millions(self.parameters))?;
+        writeln!(f, "multiply-adds per image, forward: {}", in_giga(self.macs))?;
+        writeln!(f, "memory       about {} MiB", self.memory_mib)
+    }
+}

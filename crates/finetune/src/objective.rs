@@ -1,0 +1,111 @@
+//! The objective of fine-tuning on batches of images: mix → loss, and how well the network does.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use data::mixup::{Mixup, mixed_values, soft_targets};
+use data::rng::{Stream, rng};
+use data::transform::Normalize;
+use data::{Batch, Loader, Targets, evaluation_loader};
+use distributed::Communicator;
+use model::drop_path::DropPath;
+use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
+use trainer::{BoxError, Context, Data, Evaluation, Objective};
+
+use crate::error::FinetuneError;
+use crate::evaluate::evaluate;
+use crate::experiment::FinetuneExperiment;
+use crate::metrics::Metrics;
+use crate::problem::ProblemType;
+
+/// Classification, or the prediction of numbers, on batches of images.
+pub struct ClassificationObjective {
+    seed: u64,
+    problem: ProblemType,
+    /// Classes, or numbers to predict.
+    outputs: usize,
+    smoothing: f64,
+    mixup: Mixup,
+    normalize: Normalize,
+    drop_path_rates: Vec<f64>,
+    /// With autodiff.
+    device: Device,
+    /// Images to evaluate on, if any are held out.
+    validation: Option<Loader>,
+    /// The processes that evaluate together.
+    communicator: Arc<dyn Communicator>,
+}
+
+impl ClassificationObjective {
+    /// The objective of an experiment whose network `model` describes.
+    ///
+    /// # Errors
+    /// Images that cannot be normalised.
+    pub fn new(
+        experiment: &FinetuneExperiment,
+        model: &ConvNextV2Config,
+        data: &Data,
+        context: &Context,
+    ) -> Result<Self, FinetuneError> {
+        let (channels, batch) = (model.num_channels, experiment.train.batch_size);
+        let loader = |source| evaluation_loader(source, &experiment.data, channels, batch, context.shard());
+        Ok(Self {
+            seed: experiment.seed,
+            problem: experiment.finetune.problem_type.unwrap_or_default(),
+            outputs: model.num_labels,
+            smoothing: experiment.finetune.label_smoothing,
+            mixup: experiment.augment.mixup(),
+            normalize: experiment.data.normalize(channels)?,
+            drop_path_rates: model.drop_path_rates(),
+            device: context.device.clone(),
+            validation: data.validation.as_ref().map(loader).transpose()?,
+            communicator: Arc::clone(&context.communicator),
+        })
+    }
+
+    /// Targets `[N, outputs]` of a batch that was mixed by λ, smoothed.
+    fn targets(&self, targets: &Targets, lambda: f64) -> Vec<f32> {
+        match (targets, self.problem) {
+            (Targets::Classes(classes), _) => soft_targets(classes, self.outputs, lambda, self.smoothing),
+            (Targets::Numbers(numbers), ProblemType::MultiLabelClassification) => {
+                let smooth = |v: f32| (f64::from(v) * (1.0 - self.smoothing) + self.smoothing / 2.0) as f32;
+                mixed_values(numbers, self.outputs, lambda).into_iter().map(smooth).collect()
+            }
+            (Targets::Numbers(numbers), _) => mixed_values(numbers, self.outputs, lambda),
+            (Targets::None, _) => Vec::new(),
+        }
+    }
+}
+
+impl Objective for ClassificationObjective {
+    type Model = ConvNextV2ForImageClassification;
+    type Batch = Batch;
+
+    fn parameter_name(path: &str) -> String {
+        official_name(path)
+    }
+
+    fn loss(&self, model: &Self::Model, mut batch: Batch) -> Result<Tensor<1>, BoxError> {
+        let shape @ [samples, _, height, width] = batch.shape;
+        // A batch is known by its first image, which no other one of the epoch has.
+        let mut draws = rng(self.seed, Stream::Mixup, batch.epoch, batch.indices[0]);
+        let mix = self.mixup.draw([height, width], &mut draws);
+        if let Some(images) = batch.normalized_mut() {
+            mix.apply(images, shape);
+        }
+        let targets = self.targets(&batch.targets, mix.lambda([height, width]));
+        let targets = host::floats(targets, [samples, self.outputs], &self.device);
+        let streams = batch.indices.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
+        let drop_path = DropPath::for_training(&self.drop_path_rates, streams, &self.device);
+        let images = trainer::to_device(batch.pixels, batch.shape, &self.normalize, &self.device);
+        Ok(self.problem.loss(model.forward(images, drop_path.as_ref()), targets))
+    }
+
+    fn evaluate(&self, model: &Self::Model) -> Result<Option<Evaluation>, BoxError> {
+        let Some(validation) = &self.validation else { return Ok(None) };
+        let metrics = Metrics::new(self.problem, self.outputs);
+        let device = self.device.clone().inner();
+        let metrics = evaluate(model, validation, metrics, &device, self.communicator.as_ref())?;
+        Ok(Some(Evaluation { score: metrics.score(), metrics: metrics.named() }))
+    }
+}

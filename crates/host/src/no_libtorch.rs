@@ -1,0 +1,39 @@
+//! Stands in for libtorch in builds without it, where no device is libtorch's and nothing of this
+//! computes.
+
+use burn::tensor::{Device, Int, Tensor};
+
+pub(crate) fn gpu(_device: &Device) -> Option<usize> {
+    None
+}
+
+pub(crate) fn floats_on<const D: usize>(
+    _gpu: usize,
+    _values: &[f32],
+    shape: [usize; D],
+    device: &Device,
+) -> Tensor<D> {
+    Tensor::zeros(shape, device)
+}
+
+pub(crate) fn indices_on(_gpu: usize, values: &[i64], device: &Device) -> Tensor<1, Int> {
+    Tensor::zeros([values.len()], device)
+}
+
+pub(crate) fn intensities(
+    _values: &[u8],
+    shape: [usize; 4],
+    _mean: &[f32],
+    _std: &[f32],
+    device: &Device,
+) -> Tensor<4> {
+    Tensor::zeros(shape, device)
+}
+
+/// NVIDIA GPUs that libtorch can use.
+pub fn cuda_devices() -> usize {
+    0
+}
+
+/// Threads of libtorch's own operations on the processor.
+pub fn set_threads(_threads: usize) {}

@@ -1,0 +1,186 @@
+//! A checkpoint of any origin with its recipe: what it says of its network and preprocessing, in the
+//! sections of a configuration.
+
+use std::path::{Path, PathBuf};
+
+use checkpoint::{Allow, CONFIG_FILE, Checkpoint, MODEL_FILE, Recipe};
+use model::{ConvNextV2Config, ModelConfig};
+
+use crate::error::InteropError;
+use crate::layout::Layout;
+use crate::network::{Kind, Network, Preprocessing};
+use crate::read::{Imported, read};
+
+/// Side of a patch in the paper.
+const USUAL_PATCH: usize = 32;
+
+/// What the project's other crates do, which the recipe of a checkpoint depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Conventions {
+    /// Share of the resized short side that evaluation keeps of an image, for a size in pixels.
+    pub crop_pct: fn([usize; 2]) -> f64,
+    /// Keys of configurations that have moved: old and new name.
+    pub moved_keys: &'static [(&'static str, &'static str)],
+}
+
+/// What a path holds, whatever its format.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The folder, or the file if its folder means nothing.
+    pub path: PathBuf,
+    /// Where the names of the tensors came from.
+    pub layout: Layout,
+    /// The sections `model`, `data`, and `fcmae` or `finetune`.
+    pub recipe: Recipe,
+    /// Whether the recipe was found, not made up.
+    pub is_ours: bool,
+    /// The weights, and what goes with them.
+    pub network: Network,
+}
+
+/// Opens a run (its best network, or its newest checkpoint if none was evaluated), a checkpoint
+/// folder, a directory of transformers or timm, or a weight file of any of them or of the official
+/// code.
+///
+/// # Errors
+/// As [`read`]; a configuration beside the weights that is about another network.
+pub fn open(path: &Path, allow: &Allow, conventions: &Conventions) -> Result<Opened, InteropError> {
+    let Imported { mut network, layout, file } = read(path, allow)?;
+    let config_file = file.with_file_name(CONFIG_FILE);
+    let is_safetensors = file.extension().is_some_and(|extension| extension == "safetensors");
+    let is_ours = layout == Layout::Official && is_safetensors && config_file.is_file();
+    let recipe = match is_ours {
+        true => Recipe::load(&config_file, conventions.moved_keys)?,
+        false => made_up(&network),
+    };
+    if is_ours {
+        let misfit = |reason| InteropError::Config { path: config_file.clone(), reason };
+        complete(&mut network, &recipe, conventions)?.map_err(misfit)?;
+    }
+    let has_folder = file.file_name().is_some_and(|name| name == MODEL_FILE);
+    let folder = file.parent().filter(|_| has_folder).map(Path::to_owned);
+    Ok(Opened { path: folder.unwrap_or(file), layout, recipe, is_ours, network })
+}
+
+impl Opened {
+    /// What training and evaluation need of it.
+    pub fn into_checkpoint(self) -> Checkpoint {
+        Checkpoint { path: self.path, weights: self.network.weights, recipe: self.recipe }
+    }
+}
+
+/// The configuration that a network from elsewhere would have here.
+fn made_up(network: &Network) -> Recipe {
+    let mut recipe = Recipe::default();
+    recipe.set("model", ModelConfig::from(&network.config));
+    let Preprocessing { image_size: [height, width], mean, std, .. } = network.preprocessing();
+    let mut data = toml::Table::new();
+    let side = |pixels: usize| toml::Value::from(pixels as i64);
+    let size = if height == width { side(height) } else { vec![side(height), side(width)].into() };
+    data.insert("image_size".to_owned(), size);
+    data.insert("mean".to_owned(), decimals(&mean));
+    data.insert("std".to_owned(), decimals(&std));
+    recipe.set("data", data);
+    match network.kind {
+        Kind::Classifier => recipe.set("finetune", classifier_section(network)),
+        kind => recipe.set("fcmae", pretraining_section(&network.config, kind)),
+    }
+    recipe
+}
+
+fn decimals(values: &[f32]) -> toml::Value {
+    crate::network::decimals(values).into()
+}
+
+fn classifier_section(network: &Network) -> toml::Table {
+    let mut section = toml::Table::new();
+    section.insert("classes".to_owned(), network.labels().into());
+    if let Some(problem) = &network.problem_type {
+        section.insert("problem_type".to_owned(), problem.clone().into());
+    }
+    section
+}
+
+fn pretraining_section(model: &ConvNextV2Config, kind: Kind) -> toml::Table {
+    let mut section = toml::Table::new();
+    let mut set = |key: &str, value: usize| section.insert(key.to_owned(), (value as i64).into());
+    if let Kind::Pretraining { decoder_dim, decoder_depth } = kind {
+        set("decoder_dim", decoder_dim);
+        set("decoder_depth", decoder_depth);
+    }
+    let stride = model.total_stride();
+    set("patch_size", if USUAL_PATCH.is_multiple_of(stride) { USUAL_PATCH } else { stride });
+    section
+}
+
+/// Adds to weights what their own configuration says. The inner error: they are of another network.
+fn complete(
+    network: &mut Network,
+    recipe: &Recipe,
+    conventions: &Conventions,
+) -> Result<Result<(), String>, InteropError> {
+    #[derive(Default, serde::Deserialize)]
+    struct Classes {
+        #[serde(default)]
+        classes: Vec<String>,
+        problem_type: Option<String>,
+    }
+    let section: ModelConfig = recipe.section("model")?.unwrap_or_default();
+    let preprocessing = preprocessing(recipe, conventions)?;
+    let shapes = &network.config;
+    let mut model = match section.resolve(preprocessing.image_size) {
+        Ok(model) => model,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let architecture =
+        |c: &ConvNextV2Config| (c.depths.clone(), c.hidden_sizes.clone(), c.num_channels, c.patch_size);
+    if architecture(&model) != architecture(shapes) {
+        return Ok(Err(format!(
+            "does not fit: it says depths {:?}, channels {:?}; the weights have {:?}, {:?}",
+            model.depths, model.hidden_sizes, shapes.depths, shapes.hidden_sizes
+        )));
+    }
+    model.num_labels = shapes.num_labels;
+    if let Some(Classes { classes, problem_type }) = recipe.section("finetune")? {
+        if classes.len() != model.num_labels {
+            return Ok(Err(format!(
+                "does not fit: it names {} classes, the head has {}",
+                classes.len(),
+                model.num_labels
+            )));
+        }
+        network.labels = Some(classes);
+        network.problem_type = problem_type;
+    }
+    network.config = model;
+    network.preprocessing = Some(preprocessing);
+    Ok(Ok(()))
+}
+
+/// What evaluation does to images, in the words of other programs.
+fn preprocessing(recipe: &Recipe, conventions: &Conventions) -> Result<Preprocessing, InteropError> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Sides {
+        One(usize),
+        Two([usize; 2]),
+    }
+    #[derive(Default, serde::Deserialize)]
+    struct Images {
+        image_size: Option<Sides>,
+        mean: Option<Vec<f32>>,
+        std: Option<Vec<f32>>,
+    }
+    let (images, usual) = (recipe.section::<Images>("data")?.unwrap_or_default(), Preprocessing::default());
+    let image_size = match images.image_size {
+        Some(Sides::One(side)) => [side, side],
+        Some(Sides::Two(sides)) => sides,
+        None => usual.image_size,
+    };
+    Ok(Preprocessing {
+        image_size,
+        mean: images.mean.unwrap_or(usual.mean),
+        std: images.std.unwrap_or(usual.std),
+        crop_pct: (conventions.crop_pct)(image_size),
+    })
+}

@@ -1,0 +1,148 @@
+//! `train-cli pretrain` and `train-cli finetune`: from a configuration to a trained network.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use burn::train::Interrupter;
+use trainer::{Context, Experiment, Outcome, ProgressKind, Resume, Run, Start, Trained, progress};
+
+use crate::args::RunArgs;
+use crate::checkpoint;
+use crate::configuration;
+use crate::output::out;
+use crate::world::World;
+
+pub(crate) fn run<E: Experiment>(args: &RunArgs) -> Result<()> {
+    World::enter(args.device.name, |world| train::<E>(args, world))
+}
+
+fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
+    let mut experiment: E = configuration::load(&args.config, &overrides(args))?;
+    let configured = experiment.init_mut().and_then(|init| init.take());
+    let start = start(args, configured, world)?;
+    let device = world.device(args.device.name)?.autodiff();
+    let run = Run::open(experiment, Context { device, communicator: world.communicator() })?;
+    if world.is_leader() {
+        let summary = run.summary()?;
+        match args.json {
+            true => out!("{}", serde_json::to_string(&summary)?),
+            false => out!("{summary}"),
+        }
+    }
+    if args.dry_run {
+        return Ok(());
+    }
+    let interrupter = Interrupter::new();
+    let signalled = interrupter.clone();
+    ctrlc::set_handler(move || signalled.stop(Some("interrupted by a signal")))
+        .context("cannot install the signal handler")?;
+    let mut progress = progress(display(args, world), &interrupter)?;
+    let training = run.begin(&start)?;
+    if world.is_leader() {
+        tell_start(&start, training.resumed(), training.fresh());
+    }
+    let (run_dir, total_steps) = (training.run_dir().clone(), training.total_steps());
+    let trained = training.train(progress.as_mut(), &interrupter)?;
+    if world.is_leader() {
+        tell_end(&trained, total_steps, run_dir.path(), &run_dir.best());
+    }
+    Ok(())
+}
+
+/// What the command line changes of the configuration.
+fn overrides(args: &RunArgs) -> Vec<String> {
+    let mut overrides = args.set.clone();
+    if let Some(path) = &args.data {
+        overrides.push(format!("data.path={}", toml::Value::from(path.display().to_string())));
+    }
+    if let Some(epochs) = args.epochs {
+        overrides.push(format!("train.epochs={epochs}"));
+    }
+    overrides
+}
+
+/// Where the run begins: `--init`, or else the checkpoint that the configuration names; `--resume`.
+fn start(args: &RunArgs, configured: Option<PathBuf>, world: &World) -> Result<Start> {
+    let resume = args.resume.as_deref().map(|from| match from {
+        "auto" => Resume::Auto,
+        checkpoint => Resume::From(checkpoint.into()),
+    });
+    if let (Some(Resume::From(checkpoint)), Some(_)) = (&resume, &args.init) {
+        bail!(
+            "--init starts a new run and --resume {} continues one; give one of them",
+            checkpoint.display()
+        );
+    }
+    let init = args.init.clone().or(configured).filter(|path| path != Path::new("none"));
+    let is_here = |path: &Path| path.exists() || path.to_string_lossy().starts_with("hf:");
+    if let Some(path) = init.as_deref().filter(|path| world.is_leader() && !is_here(path)) {
+        bail!("{} does not exist, which the run is to start from", path.display());
+    }
+    let run_dir = match &args.run_dir {
+        Some(path) => path.clone(),
+        None => {
+            Path::new("runs").join(args.config.file_stem().context("the configuration has no file name")?)
+        }
+    };
+    Ok(Start { run_dir, resume, init, allow: args.allow.patterns(), read: checkpoint::read })
+}
+
+/// The display that suits where the output goes.
+fn display(args: &RunArgs, world: &World) -> ProgressKind {
+    match (args.tui, std::io::stderr().is_terminal()) {
+        _ if !world.is_leader() => ProgressKind::Silent,
+        (true, _) => ProgressKind::Tui,
+        (false, true) => ProgressKind::Bar,
+        (false, false) => ProgressKind::Plain,
+    }
+}
+
+fn tell_start(start: &Start, resumed: Option<&Path>, fresh: &[String]) {
+    match (resumed, &start.resume, &start.init) {
+        (Some(checkpoint), ..) => out!("resuming from {}", checkpoint.display()),
+        (None, Some(_), _) => {
+            out!("{} has no checkpoint yet: starting from the beginning", start.run_dir.display());
+        }
+        _ => {}
+    }
+    if let (None, Some(init)) = (resumed, &start.init) {
+        out!("starting from {}", init.display());
+    }
+    if !fresh.is_empty() {
+        out!("fresh        {}", fresh.join(", "));
+    }
+}
+
+/// What came out, and what to do next.
+fn tell_end(trained: &Trained, total_steps: u64, run_dir: &Path, best_folder: &Path) {
+    let Trained { outcome, skipped } = trained;
+    if !skipped.is_empty() {
+        out!("skipped {} unreadable image{}:", skipped.len(), if skipped.len() == 1 { "" } else { "s" });
+        for (name, reason) in skipped {
+            out!("  {name}: {reason}");
+        }
+    }
+    let Outcome { step, checkpoint, picture, curves, interrupted, losses, best, stopped_early } = outcome;
+    match interrupted {
+        Some(reason) => out!("stopped at step {step} of {total_steps}: {reason}"),
+        None if *stopped_early => out!("stopped at step {step} of {total_steps}: no better score any more"),
+        None => out!("finished at step {step} of {total_steps}"),
+    }
+    if let Some((first, last)) = losses {
+        out!("loss         {first:.4} → {last:.4}");
+    }
+    for (what, path) in [("checkpoint", checkpoint), ("picture", picture), ("curves", curves)] {
+        if let Some(path) = path {
+            out!("{what:<12} {}", path.display());
+        }
+    }
+    if let Some(best) = best {
+        let which = if best.ema { "moving average" } else { "weights" };
+        out!("best         {:.4} at step {} ({which}): {}", best.score, best.step, best_folder.display());
+    }
+    out!("logs         {}", run_dir.display());
+    if interrupted.is_some() {
+        out!("continue with the same command and --resume auto");
+    }
+}

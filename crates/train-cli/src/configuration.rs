@@ -1,0 +1,157 @@
+//! Configuration files on the command line: of one experiment, or of any.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use config::{Config, SettingError};
+use fcmae::PretrainExperiment;
+use finetune::FinetuneExperiment;
+
+/// An experiment of either kind.
+pub(crate) enum AnyExperiment {
+    Pretrain(Box<PretrainExperiment>),
+    Finetune(Box<FinetuneExperiment>),
+}
+
+/// Reads a configuration and applies `section.key=value` overrides; one of the other kind is said to
+/// be so.
+pub(crate) fn load<C: Config>(path: &Path, overrides: &[String]) -> Result<C> {
+    config::load(path, overrides).map_err(|error| match &error {
+        SettingError::File { .. } => match other_kind(path) {
+            Some(command) => {
+                anyhow!("{} is a configuration for train-cli {command}", path.display())
+            }
+            None => error.into(),
+        },
+        _ => error.into(),
+    })
+}
+
+/// Reads a configuration of either kind. What is wrong with one is said as for the kind that its
+/// sections are of.
+pub(crate) fn load_any(path: &Path, overrides: &[String]) -> Result<AnyExperiment> {
+    let finetunes = std::fs::read_to_string(path)
+        .is_ok_and(|text| text.lines().any(|line| line.trim_start().starts_with("[finetune]")));
+    Ok(match finetunes {
+        true => AnyExperiment::Finetune(Box::new(config::load(path, overrides)?)),
+        false => AnyExperiment::Pretrain(Box::new(config::load(path, overrides)?)),
+    })
+}
+
+/// The command that a file is a configuration for.
+fn other_kind(path: &Path) -> Option<&'static str> {
+    if config::load::<PretrainExperiment>(path, &[]).is_ok() {
+        return Some("pretrain");
+    }
+    config::load::<FinetuneExperiment>(path, &[]).is_ok().then_some("finetune")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+
+    const HEAD: &str = "# Configuration
+
+One TOML file is one experiment. `--set section.key=value` overrides a key on the command line, a
+misspelt key is an error that names the nearest, and the resolved configuration is stored in the run.
+Defaults that differ between pretraining and fine-tuning are given for both; the keys of the
+examples in `configs/` are all explained here. `seed` stands before the first section: a whole number
+(default 0) that every random choice depends on.
+
+This page is made from the types: `UPDATE=1 cargo test --release -p train-cli configuration` writes it.
+";
+
+    fn page() -> String {
+        let experiments = [
+            ("pretrain", PretrainExperiment::default().sections()),
+            ("finetune", FinetuneExperiment::default().sections()),
+        ];
+        HEAD.to_owned() + &config::document(&experiments)
+    }
+
+    #[test]
+    fn the_documentation_is_that_of_the_types() {
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(PAGE, page()).unwrap();
+        }
+        let found = fs::read_to_string(PAGE).unwrap();
+        assert!(found == page(), "docs/configuration.md is not current; UPDATE=1 cargo test writes it");
+    }
+
+    #[test]
+    fn a_configuration_of_the_other_kind_is_said_to_be_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.toml");
+        fs::write(&file, "[model]\nsize = \"atto\"\n[fcmae]\nmask_ratio = 0.7\n").unwrap();
+        let error = load::<FinetuneExperiment>(&file, &[]).unwrap_err().to_string();
+        assert!(error.contains("a configuration for train-cli pretrain"), "{error}");
+        assert!(matches!(load_any(&file, &[]).unwrap(), AnyExperiment::Pretrain(_)));
+    }
+
+    #[test]
+    fn an_unknown_key_is_answered_with_the_nearest_one() {
+        let parse = |text| config::parse::<PretrainExperiment>(text, &[]).unwrap_err().to_string();
+        let error = parse("[train]\nbatch_sise = 4\n");
+        assert!(error.contains("line 2") && error.contains("did you mean `batch_size`?"), "{error}");
+        let error = parse("[model]\nsize = \"ato\"\n");
+        assert!(error.contains("did you mean `atto`?"), "{error}");
+        let error = parse("[train]\nepochs = \"many\"\n");
+        assert!(error.contains("line 2") && error.contains("invalid type"), "{error}");
+    }
+
+    #[test]
+    fn overrides_win_over_the_file_and_are_checked_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.toml");
+        fs::write(&file, "seed = 1\n[train]\nbatch_size = 4\n").unwrap();
+        let set = |entries: &[&str]| {
+            load::<PretrainExperiment>(&file, &entries.iter().map(|e| (*e).to_owned()).collect::<Vec<_>>())
+        };
+        let config = set(&["train.batch_size=8", "model.size=atto", "data.image_size=[64, 32]"]).unwrap();
+        assert_eq!((config.seed, config.train.batch_size), (1, 8));
+        assert_eq!(config.model.size, Some(model::Size::Atto));
+        assert_eq!(config.data.image_size.pixels(), [64, 32]);
+        let error = format!("{:#}", set(&["seed=2", "train.epoch=3"]).unwrap_err());
+        assert!(error.contains("--set train.epoch=3") && error.contains("`epochs`"), "{error}");
+        assert!(set(&["seed"]).is_err());
+    }
+
+    #[test]
+    fn fine_tuning_has_defaults_of_its_own() {
+        let config: FinetuneExperiment = config::parse("[optim]\nblr = 1e-3\n", &[]).unwrap();
+        assert_eq!(
+            (config.optim.blr, config.optim.betas, config.optim.decay_grn),
+            (1e-3, [0.9, 0.999], false)
+        );
+        assert_eq!(config::parse::<PretrainExperiment>("", &[]).unwrap(), PretrainExperiment::default());
+        let augment = "[augment]\nrand_augment = \"rand-m9\"\n";
+        let error = config::parse::<FinetuneExperiment>(augment, &[]).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("inc1"), "{error}");
+        let text = config::to_toml(&config).unwrap();
+        assert_eq!(config::parse::<FinetuneExperiment>(&text, &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn a_resolved_configuration_reads_back_as_itself() {
+        let mut config = PretrainExperiment::default();
+        config.model.size = Some(model::Size::Atto);
+        let text = config::to_toml(&config).unwrap();
+        assert_eq!(config::parse::<PretrainExperiment>(&text, &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn defaults_of_fine_tuning_survive_sections_that_are_given() {
+        let text = "[model]\nsize = \"atto\"\n[optim]\nblr = 1e-3\n[augment]\nmixup = 0.8\n";
+        let experiment: FinetuneExperiment = config::parse(text, &[]).unwrap();
+        assert_eq!(
+            (experiment.optim.blr, experiment.optim.min_lr, experiment.train.epochs),
+            (1e-3, 1e-6, 100)
+        );
+        assert_eq!((experiment.augment.mixup, experiment.augment.crop_scale), (0.8, [0.08, 1.0]));
+        let again: FinetuneExperiment = config::parse(&config::to_toml(&experiment).unwrap(), &[]).unwrap();
+        assert_eq!(experiment, again);
+    }
+}

@@ -1,0 +1,213 @@
+//! What an objective brings to be trained: configuration, data, network, groups, cost.
+
+use std::fmt::{self, Display};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use checkpoint::{Allow, Checkpoint};
+use config::{Config, Section, SettingError};
+use data::{AugmentConfig, Batch, DataConfig, ImageSource, Labels, Shard};
+use distributed::Communicator;
+use serde::Serialize;
+
+use crate::config::{LogConfig, OptimConfig, TrainConfig};
+use crate::evaluation::EvaluationPlan;
+use crate::groups::{ParameterRule, decays};
+use crate::objective::{BoxError, Objective};
+
+/// The network that an experiment trains.
+pub type Network<E> = <<E as Experiment>::Objective as Objective>::Model;
+
+/// A configuration that can be trained. [`Run`](crate::Run) does everything else: it opens the data,
+/// plans, builds the network or reads a checkpoint, makes the run directory, trains, and resumes.
+pub trait Experiment: Config {
+    /// What is trained for, on batches of images.
+    type Objective: Objective<Batch = Batch>;
+    /// What the network takes, for the plan that is shown before a run.
+    type Cost: Cost;
+
+    /// The sections that every experiment has.
+    fn settings(&self) -> Settings<'_>;
+
+    /// Opens the images, and completes the configuration by what they say: every image of
+    /// `data.path`, unless the objective needs labels or images to evaluate on.
+    ///
+    /// # Errors
+    /// Images that cannot be opened, or that are not what the configuration says.
+    fn open_data(&mut self) -> Result<Data, BoxError> {
+        Ok(Data { training: self.settings().data.open(Labels::Ignored)?, validation: None })
+    }
+
+    /// How a batch's images are made: three channels, normalised by the loader, unless the network
+    /// wants something else.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    fn input(&self, _device: &Device) -> Result<Input, BoxError> {
+        Ok(Input { channels: 3, normalize_on_device: false })
+    }
+
+    /// The network, with autodiff where the device has it.
+    ///
+    /// # Errors
+    /// A configuration that describes no network, or one that the device cannot compute.
+    fn network(&self, weights: Weights, device: &Device) -> Result<Network<Self>, BoxError>;
+
+    /// Puts the weights of another checkpoint into a fresh network, and names what stays fresh: by
+    /// default nothing does, all names have to agree.
+    ///
+    /// # Errors
+    /// Tensors that are missing, unused or of another shape and are not allowed to be.
+    fn initialize(
+        &self,
+        fresh: Network<Self>,
+        source: &Checkpoint,
+        allow: &Allow,
+    ) -> Result<(Network<Self>, Vec<String>), BoxError> {
+        let (network, mut report) = source.weights.apply_to(fresh, &Self::Objective::parameter_name);
+        let fresh = report.accept(allow, |_| false);
+        report.require_complete()?;
+        Ok((network, fresh))
+    }
+
+    /// How the optimizer treats a parameter, by its official name: all learn equally fast, and what
+    /// official pretraining lets decay decays.
+    fn rule(&self, name: &str, shape: &[usize]) -> ParameterRule {
+        let optim = self.settings().optim;
+        let weight_decay = if decays(name, shape, optim.decay_grn) { optim.weight_decay } else { 0.0 };
+        ParameterRule { lr_scale: 1.0, weight_decay }
+    }
+
+    /// What the network takes.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    fn cost(&self) -> Result<Self::Cost, BoxError>;
+
+    /// The data in words, for the plan.
+    fn describe(&self, data: &Data) -> String {
+        format!("{} images", data.training.len())
+    }
+
+    /// The objective on opened data. Whatever can fail fails here, before a run directory is made.
+    ///
+    /// # Errors
+    /// Data or settings that it cannot use.
+    fn objective(&self, data: &Data, context: &Context) -> Result<Self::Objective, BoxError>;
+
+    /// Decay of the moving average of the weights; none without one.
+    fn ema_decay(&self) -> Option<f64> {
+        None
+    }
+
+    /// When to evaluate; never by default.
+    fn evaluation(&self) -> Option<EvaluationPlan> {
+        None
+    }
+
+    /// The checkpoint to start from, for experiments whose configuration can name one.
+    fn init_mut(&mut self) -> Option<&mut Option<PathBuf>> {
+        None
+    }
+}
+
+/// The sections that every experiment has.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    /// Seed of weights, order of samples, augmentation and everything else that is random.
+    pub seed: u64,
+    /// Images.
+    pub data: &'a DataConfig,
+    /// What is done to training images.
+    pub augment: &'a AugmentConfig,
+    /// Optimizer and learning rate.
+    pub optim: &'a OptimConfig,
+    /// Batch size and length.
+    pub train: &'a TrainConfig,
+    /// Logs.
+    pub log: &'a LogConfig,
+}
+
+impl Settings<'_> {
+    /// Checks every section.
+    ///
+    /// # Errors
+    /// The first value that is not allowed.
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        self.data.check()?;
+        self.augment.check()?;
+        self.optim.check()?;
+        self.train.check()?;
+        self.log.check()
+    }
+}
+
+/// Opened images.
+pub struct Data {
+    /// The images that are trained on.
+    pub training: Arc<dyn ImageSource>,
+    /// Images held out to judge by, if the objective evaluates.
+    pub validation: Option<Arc<dyn ImageSource>>,
+}
+
+/// How the images of a batch are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Input {
+    /// Channels of an image: 1 (grey) or 3 (colour).
+    pub channels: usize,
+    /// Whether batches hold intensities that the device normalises.
+    pub normalize_on_device: bool,
+}
+
+/// The values that a network begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    /// Zeros, to be counted or replaced by those of a checkpoint.
+    Zero,
+    /// Initial values, drawn from the seed.
+    Fresh,
+}
+
+/// Where a run computes.
+#[derive(Clone)]
+pub struct Context {
+    /// The device, with autodiff.
+    pub device: Device,
+    /// The processes that train together.
+    pub communicator: Arc<dyn Communicator>,
+}
+
+impl Context {
+    /// One process by itself.
+    pub fn single(device: &Device) -> Self {
+        Self { device: device.clone().autodiff(), communicator: Arc::new(distributed::Single) }
+    }
+
+    /// This process's part of the data.
+    pub fn shard(&self) -> Shard {
+        Shard { rank: self.communicator.rank(), world_size: self.communicator.world_size() }
+    }
+}
+
+/// What a network takes; shown before a run, a line a property.
+pub trait Cost: Serialize + Display {
+    /// Multiply-adds of a forward pass over one image in training; 0 where they are not known.
+    fn forward_macs(&self) -> u64;
+}
+
+/// The cost of a network that nobody has counted: nothing is shown of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct NotCounted {}
+
+impl Cost for NotCounted {
+    fn forward_macs(&self) -> u64 {
+        0
+    }
+}
+
+impl Display for NotCounted {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}

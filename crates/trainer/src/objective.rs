@@ -1,0 +1,65 @@
+//! What a network is trained for.
+
+use std::error::Error;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use image::RgbImage;
+
+/// Any error of an objective or an experiment: the loop knows neither and only passes it on.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What is being trained for; the loop knows nothing else of model, data or loss.
+pub trait Objective: Sync {
+    /// The network.
+    type Model: Module;
+    /// What one forward pass takes.
+    type Batch: Send;
+
+    /// The name of a parameter in checkpoints, from its path in the module: the path itself unless
+    /// the network has official names.
+    fn parameter_name(path: &str) -> String {
+        path.to_owned()
+    }
+
+    /// The loss of a batch, `[1]`, averaged over its samples.
+    ///
+    /// # Errors
+    /// A batch that cannot be used.
+    fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Result<Tensor<1>, BoxError>;
+
+    /// A picture of what the network (without autodiff) does now; none where there is nothing to see.
+    ///
+    /// # Errors
+    /// A device that does not give its data back.
+    fn picture(&self, _model: &Self::Model) -> Result<Option<Picture>, BoxError> {
+        Ok(None)
+    }
+
+    /// How well the network (without autodiff) does on data held out; none without such data. All
+    /// processes evaluate together and find the same.
+    ///
+    /// # Errors
+    /// Data that cannot be used.
+    fn evaluate(&self, _model: &Self::Model) -> Result<Option<Evaluation>, BoxError> {
+        Ok(None)
+    }
+}
+
+/// A picture of what a network does, for the logs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// Its name in TensorBoard.
+    pub tag: &'static str,
+    /// The picture.
+    pub image: RgbImage,
+}
+
+/// What an evaluation found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// What networks are compared by; more is better.
+    pub score: f64,
+    /// Names and values, for the logs.
+    pub metrics: Vec<(&'static str, f64)>,
+}

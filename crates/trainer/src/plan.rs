@@ -1,0 +1,71 @@
+//! The length of a run, and where in the data each of its updates stands.
+
+use checkpoint::Position;
+
+use crate::config::TrainConfig;
+
+/// How long a run is and how its updates relate to data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Batches that one process makes of the data in an epoch; those that fill no accumulation group
+    /// are dropped.
+    pub batches_per_epoch: u64,
+    /// Batches of an update, of each process.
+    pub accumulate: u64,
+    /// Processes that train together.
+    pub processes: usize,
+    /// Images of an update, over all processes.
+    pub effective_batch: usize,
+    /// Updates after which the run ends.
+    pub total_steps: u64,
+}
+
+impl Plan {
+    /// The plan for data of so many batches an epoch, shared by so many processes.
+    pub fn new(train: &TrainConfig, batches_per_epoch: u64, processes: usize) -> Self {
+        let accumulate = train.accumulate as u64;
+        let whole = train.epochs * (batches_per_epoch / accumulate);
+        Self {
+            batches_per_epoch,
+            accumulate,
+            processes,
+            effective_batch: train.batch_size * train.accumulate * processes,
+            total_steps: train.max_steps.map_or(whole, |max| whole.min(max)),
+        }
+    }
+
+    /// Updates of an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.batches_per_epoch / self.accumulate
+    }
+
+    /// Where the data stand after `step` updates.
+    pub fn position(&self, step: u64) -> Position {
+        let (epoch, group) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+        Position { step, epoch, batch: group * self.accumulate }
+    }
+
+    /// The same as a fraction of epochs, on which the schedule depends. As in the official code,
+    /// dropped batches count.
+    pub fn epoch(&self, step: u64) -> f64 {
+        let Position { epoch, batch, .. } = self.position(step);
+        epoch as f64 + batch as f64 / self.batches_per_epoch as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_whole_updates_and_epochs_count_dropped_batches() {
+        let train = TrainConfig { batch_size: 3, accumulate: 2, epochs: 4, ..TrainConfig::default() };
+        // Seven batches an epoch fill three updates of two; one batch is dropped.
+        let plan = Plan::new(&train, 7, 2);
+        assert_eq!((plan.steps_per_epoch(), plan.total_steps, plan.effective_batch), (3, 12, 12));
+        assert_eq!(plan.position(5), Position { step: 5, epoch: 1, batch: 4 });
+        assert_eq!(plan.epoch(5), 1.0 + 4.0 / 7.0);
+        let shorter = Plan::new(&TrainConfig { max_steps: Some(5), ..train }, 7, 2);
+        assert_eq!(shorter.total_steps, 5);
+    }
+}

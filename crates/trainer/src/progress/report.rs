@@ -1,0 +1,40 @@
+//! What a display is told of a run.
+
+use serde::Serialize;
+
+/// One log interval: a line of `log.jsonl`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct StepReport {
+    /// Updates done.
+    pub step: u64,
+    /// Epochs done, a fraction.
+    pub epoch: f64,
+    /// Mean over the interval.
+    pub loss: f64,
+    /// Of the last update.
+    pub lr: f64,
+    /// Mean over the interval, before clipping.
+    pub grad_norm: f64,
+    /// Images per second.
+    pub img_per_s: f64,
+    /// Share of time spent waiting for data, 0 to 1.
+    pub data_wait: f64,
+    /// Most memory held so far, in MiB, where the system tells.
+    pub peak_rss_mib: Option<u64>,
+    /// Seconds to the end at this speed.
+    pub eta_s: f64,
+}
+
+/// A display of a run.
+pub trait Progress {
+    /// The run begins, or goes on, at `step` of `total`.
+    fn start(&mut self, total: u64, step: u64);
+    /// An interval is over.
+    fn report(&mut self, report: &StepReport);
+    /// An evaluation is done.
+    fn evaluation(&mut self, step: u64, metrics: &[(String, f64)]);
+    /// An update is done.
+    fn step(&mut self, step: u64);
+    /// The run is over.
+    fn finish(&mut self);
+}

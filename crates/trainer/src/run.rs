@@ -1,0 +1,272 @@
+//! A run from its configuration to its end: data, plan, network or checkpoint, run directory, training.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use burn::train::Interrupter;
+use checkpoint::{Allow, Best, Checkpoint, RunDir};
+use data::{Loader, TrainingBatches};
+
+use crate::error::TrainError;
+use crate::experiment::{Context, Data, Experiment, Network, Settings, Weights};
+use crate::groups::{ParameterGroup, parameter_groups};
+use crate::objective::{BoxError, Objective};
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::run_directory::{Resume, open_run_directory, resume_point};
+use crate::saving::StateParts;
+use crate::summary::Summary;
+use crate::train::{Outcome, Trainer};
+use crate::update::State;
+
+/// A run whose data are open and whose length is known.
+///
+/// ```no_run
+/// # fn run<E: trainer::Experiment>(experiment: E) -> Result<(), trainer::TrainError> {
+/// use burn::tensor::Device;
+/// use trainer::{Context, Run, Start};
+///
+/// let run = Run::open(experiment, Context::single(&Device::flex()))?;
+/// println!("{}", run.summary()?);
+/// let outcome = run.begin(&Start::new("runs/mine"))?.train_quietly()?;
+/// println!("{:?}", outcome.checkpoint);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Run<E: Experiment> {
+    experiment: E,
+    context: Context,
+    data: Data,
+    loader: Loader,
+    plan: Plan,
+    groups: Vec<ParameterGroup>,
+}
+
+/// How a run begins.
+pub struct Start {
+    /// The run directory.
+    pub run_dir: PathBuf,
+    /// What to go on from, if the run is not new.
+    pub resume: Option<Resume>,
+    /// The checkpoint whose weights a new run starts from.
+    pub init: Option<PathBuf>,
+    /// Which differences between that checkpoint and the network are no errors.
+    pub allow: Allow,
+    /// Reads it; by default [`Checkpoint::open`], which knows this project's own.
+    pub read: fn(&Path, &Allow) -> Result<Checkpoint, BoxError>,
+}
+
+impl Start {
+    /// A new run with fresh weights, in a directory that is new or empty.
+    pub fn new(run_dir: impl Into<PathBuf>) -> Self {
+        let read = |path: &Path, _: &Allow| Ok(Checkpoint::open(path)?);
+        Self { run_dir: run_dir.into(), resume: None, init: None, allow: Allow::default(), read }
+    }
+}
+
+impl<E: Experiment> Run<E> {
+    /// Checks the configuration, opens the data and plans the run.
+    ///
+    /// # Errors
+    /// Settings that are not allowed, data that cannot be used or do not fill one update.
+    pub fn open(mut experiment: E, context: Context) -> Result<Self, TrainError> {
+        experiment.check()?;
+        experiment.settings().check()?;
+        let data = experiment.open_data().map_err(TrainError::Experiment)?;
+        let input = experiment.input(&context.device).map_err(TrainError::Experiment)?;
+        let settings = experiment.settings();
+        let loader = TrainingBatches {
+            data: settings.data,
+            augment: settings.augment,
+            seed: settings.seed,
+            batch_size: settings.train.batch_size,
+            accumulate: settings.train.accumulate,
+            channels: input.channels,
+            raw: input.normalize_on_device,
+            shard: context.shard(),
+        }
+        .loader(&data.training)?;
+        let plan = plan(&settings, &data, &loader, context.communicator.world_size())?;
+        let zeros = experiment.network(Weights::Zero, &context.device).map_err(TrainError::Experiment)?;
+        let rule = |name: &str, shape: &[usize]| experiment.rule(name, shape);
+        let groups = parameter_groups(&zeros, &E::Objective::parameter_name, &rule);
+        Ok(Self { experiment, context, data, loader, plan, groups })
+    }
+
+    /// The configuration, completed by the data.
+    pub fn experiment(&self) -> &E {
+        &self.experiment
+    }
+
+    /// What the run is going to do and what it will cost.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn summary(&self) -> Result<Summary<E::Cost>, TrainError> {
+        let cost = self.experiment.cost().map_err(TrainError::Experiment)?;
+        let words = self.experiment.describe(&self.data);
+        let (settings, device) = (self.experiment.settings(), &self.context.device);
+        Ok(Summary::new(cost, &settings, &self.data, words, &self.plan, &self.groups, device))
+    }
+
+    /// Builds the network or reads the checkpoint to go on from, then makes the run directory.
+    ///
+    /// # Errors
+    /// A checkpoint that does not fit, a run directory that is in use, an objective that cannot use
+    /// the data.
+    pub fn begin(mut self, start: &Start) -> Result<Training<E>, TrainError> {
+        let communicator = self.context.communicator.as_ref();
+        let resumed = resume_point(start.resume.as_ref(), &start.run_dir, communicator)?;
+        if let Some(init) = self.experiment.init_mut() {
+            init.clone_from(&start.init);
+        }
+        let objective =
+            self.experiment.objective(&self.data, &self.context).map_err(TrainError::Experiment)?;
+        let (network, fresh) = self.network(start, resumed.is_some()).map_err(TrainError::Experiment)?;
+        let run_dir = open_run_directory(
+            &self.experiment,
+            &start.run_dir,
+            start.resume.is_some(),
+            resumed.as_deref(),
+            communicator,
+        )?;
+        let (optim, ema_decay) = (self.experiment.settings().optim, self.experiment.ema_decay());
+        let parts = StateParts { groups: &self.groups, optim, ema_decay };
+        let (state, best) = match &resumed {
+            None => (parts.fresh(network), None),
+            Some(checkpoint) => {
+                parts.resumed::<E::Objective>(network, checkpoint, &self.plan, &self.context.communicator)?
+            }
+        };
+        let Settings { optim, train, log, .. } = self.experiment.settings();
+        let trainer = Trainer {
+            objective,
+            optim: optim.clone(),
+            train: train.clone(),
+            log: log.clone(),
+            plan: self.plan,
+            evaluation: self.experiment.evaluation(),
+            groups: self.groups,
+            run_dir,
+            communicator: self.context.communicator,
+        };
+        Ok(Training { trainer, state, best, loader: self.loader, resumed, fresh })
+    }
+
+    /// The network that training starts from, and the names of what stays fresh beside the weights of
+    /// a checkpoint. A run that goes on finds its weights in its own checkpoint, and other processes
+    /// get theirs from rank 0.
+    fn network(&self, start: &Start, resumes: bool) -> Result<(Network<E>, Vec<String>), BoxError> {
+        let network = |weights| self.experiment.network(weights, &self.context.device);
+        match start.init.as_ref().filter(|_| self.context.communicator.is_leader()) {
+            _ if resumes => Ok((network(Weights::Zero)?, Vec::new())),
+            None => Ok((network(Weights::Fresh)?, Vec::new())),
+            Some(path) => {
+                let source = (start.read)(path, &start.allow).map_err(|error| cannot_start(path, error))?;
+                let started = self.experiment.initialize(network(Weights::Fresh)?, &source, &start.allow);
+                started.map_err(|error| cannot_start(path, error))
+            }
+        }
+    }
+}
+
+fn cannot_start(path: &Path, error: BoxError) -> BoxError {
+    format!("cannot start from {}: {error}", path.display()).into()
+}
+
+/// Length of the run; an error when the data do not fill one update.
+fn plan(settings: &Settings, data: &Data, loader: &Loader, processes: usize) -> Result<Plan, TrainError> {
+    let plan = Plan::new(settings.train, loader.batches_per_epoch(), processes);
+    if plan.steps_per_epoch() == 0 {
+        return Err(TrainError::TooFewImages {
+            effective_batch: plan.effective_batch,
+            batch_size: settings.train.batch_size,
+            accumulate: settings.train.accumulate,
+            processes,
+            images: data.training.len(),
+        });
+    }
+    Ok(plan)
+}
+
+/// A run that is ready to train.
+pub struct Training<E: Experiment> {
+    trainer: Trainer<E::Objective>,
+    state: State<Network<E>>,
+    best: Option<Best>,
+    loader: Loader,
+    resumed: Option<PathBuf>,
+    fresh: Vec<String>,
+}
+
+impl<E: Experiment> Training<E> {
+    /// The checkpoint that the run goes on from.
+    pub fn resumed(&self) -> Option<&Path> {
+        self.resumed.as_deref()
+    }
+
+    /// Parameters that start fresh although the run starts from a checkpoint.
+    pub fn fresh(&self) -> &[String] {
+        &self.fresh
+    }
+
+    /// Where everything is written.
+    pub fn run_dir(&self) -> &RunDir {
+        &self.trainer.run_dir
+    }
+
+    /// Updates at which the run ends.
+    pub fn total_steps(&self) -> u64 {
+        self.trainer.plan.total_steps
+    }
+
+    /// Trains to the end, or until the interrupter says stop.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn train(
+        self,
+        progress: &mut dyn Progress,
+        interrupter: &Interrupter,
+    ) -> Result<Trained, TrainError> {
+        let Self { trainer, state, best, loader, .. } = self;
+        let position = trainer.plan.position(state.step);
+        let batches = loader.batches(position.epoch, position.batch);
+        let outcome = trainer.run(state, best, batches, progress, interrupter)?;
+        let skipped = all_skipped(&loader, &trainer)?;
+        Ok(Trained { outcome, skipped })
+    }
+
+    /// Trains to the end without a display.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn train_quietly(self) -> Result<Outcome, TrainError> {
+        let mut silent = crate::progress::Silent;
+        Ok(self.train(&mut silent, &Interrupter::new())?.outcome)
+    }
+}
+
+/// What came out of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Unreadable images that any process met and left out: name and reason.
+    pub skipped: BTreeSet<(String, String)>,
+}
+
+/// Unreadable images that any process met.
+fn all_skipped<O: Objective>(
+    loader: &Loader,
+    trainer: &Trainer<O>,
+) -> Result<BTreeSet<(String, String)>, TrainError> {
+    let own = serde_json::to_vec(&loader.corrupt()).unwrap_or_default();
+    let mut all = BTreeSet::new();
+    for found in trainer.communicator.all_gather(&own)? {
+        let found: Vec<(String, String)> =
+            serde_json::from_slice(&found).map_err(|_| distributed::DistributedError::Disagreement)?;
+        all.extend(found);
+    }
+    Ok(all)
+}

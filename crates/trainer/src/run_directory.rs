@@ -1,0 +1,99 @@
+//! The directory of a run: a new one, or one to go on in.
+
+use std::path::{Path, PathBuf};
+
+use checkpoint::{CONFIG_FILE, Checkpoint, RunDir, read_state};
+use config::{Config, load_stored, require_same};
+use distributed::Communicator;
+
+use crate::error::TrainError;
+
+/// What a run goes on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resume {
+    /// The newest checkpoint of the run directory; from the beginning if there is none yet.
+    Auto,
+    /// A certain checkpoint, or the newest one of another run.
+    From(PathBuf),
+}
+
+/// What may differ between a run and its continuation: nothing that an update's result depends on,
+/// apart from the length of the schedule.
+const MAY_CHANGE: [&str; 10] = [
+    "data.max_corrupt",
+    "data.path",
+    "data.workers",
+    "finetune.init",
+    "log.every_steps",
+    "log.pictures_every_steps",
+    "train.checkpoint_every_steps",
+    "train.epochs",
+    "train.keep_last",
+    "train.max_steps",
+];
+
+/// The checkpoint that a run goes on from, if there is one. Rank 0 decides, and the others hear of it.
+pub(crate) fn resume_point(
+    resume: Option<&Resume>,
+    run_dir: &Path,
+    communicator: &dyn Communicator,
+) -> Result<Option<PathBuf>, TrainError> {
+    let own = match resume.filter(|_| communicator.is_leader()) {
+        None => None,
+        Some(Resume::Auto) if run_dir.exists() => RunDir::open(run_dir)?.latest_checkpoint(),
+        Some(Resume::Auto) => None,
+        Some(Resume::From(checkpoint)) => Some(Checkpoint::folder_of(checkpoint)?),
+    };
+    let text = own.map_or(String::new(), |path| path.display().to_string());
+    let path = communicator.broadcast_text(&text)?;
+    Ok((!path.is_empty()).then(|| PathBuf::from(path)))
+}
+
+/// A new run directory, or the one to continue from a [resume point](resume_point). Rank 0 makes it,
+/// and the others hear of it.
+pub(crate) fn open_run_directory<C: Config>(
+    experiment: &C,
+    path: &Path,
+    may_exist: bool,
+    resumed: Option<&Path>,
+    communicator: &dyn Communicator,
+) -> Result<RunDir, TrainError> {
+    let own = match communicator.is_leader() {
+        true => Some(open_here(experiment, path, may_exist, resumed)?),
+        false => None,
+    };
+    let text = own.as_ref().map_or(String::new(), |run_dir| run_dir.path().display().to_string());
+    let path = communicator.broadcast_text(&text)?;
+    Ok(own.unwrap_or_else(|| RunDir::of_leader(Path::new(&path))))
+}
+
+fn open_here<C: Config>(
+    experiment: &C,
+    path: &Path,
+    may_exist: bool,
+    resumed: Option<&Path>,
+) -> Result<RunDir, TrainError> {
+    if let Some(checkpoint) = resumed {
+        let before: C = load_stored(&checkpoint.join(CONFIG_FILE))?;
+        require_same(&before, experiment, &MAY_CHANGE)?;
+    }
+    let run_dir = match may_exist && path.exists() {
+        true => RunDir::open(path)?,
+        false => RunDir::create(path)?,
+    };
+    if let Some(checkpoint) = resumed {
+        refuse_to_branch(&run_dir, checkpoint)?;
+    }
+    run_dir.write_config(&config::to_toml(experiment)?)?;
+    Ok(run_dir)
+}
+
+fn refuse_to_branch(run_dir: &RunDir, checkpoint: &Path) -> Result<(), TrainError> {
+    let step = read_state(checkpoint)?.position.step;
+    match run_dir.latest_checkpoint() {
+        Some(newer) if read_state(&newer)?.position.step > step => {
+            Err(TrainError::Branch { newer, older: checkpoint.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,161 @@
+//! States of a run on the disk: checkpoints, the best network, and going on from one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::module::Module;
+use checkpoint::{
+    Best, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, RunDir, RunState, StateDict, read_state, write_best,
+    write_checkpoint,
+};
+use distributed::{Communicator, DistributedError};
+
+use crate::broadcast::{broadcast_dict, require_equal};
+use crate::config::OptimConfig;
+use crate::ema::Ema;
+use crate::error::TrainError;
+use crate::groups::{ParameterGroup, build_optimizer};
+use crate::objective::{BoxError, Objective};
+use crate::optimizer_state::{load_optimizer, save_optimizer};
+use crate::plan::Plan;
+use crate::update::State;
+
+/// Writes the states of a run. Rank 0 writes; the others take part in the checks.
+pub(crate) struct Saver<'a> {
+    pub(crate) run_dir: &'a RunDir,
+    pub(crate) plan: &'a Plan,
+    /// Checkpoints that are kept; 0 keeps all.
+    pub(crate) keep_last: usize,
+    pub(crate) communicator: &'a dyn Communicator,
+}
+
+impl Saver<'_> {
+    fn run_state(&self, step: u64, best: Option<Best>) -> RunState {
+        RunState { position: self.plan.position(step), best, processes: self.plan.processes }
+    }
+
+    /// Writes a checkpoint once it is sure that all processes have what it says.
+    pub(crate) fn save<O: Objective>(
+        &self,
+        state: &State<O::Model>,
+        best: Option<Best>,
+    ) -> Result<PathBuf, TrainError> {
+        require_equal(&state.model, self.communicator, state.step)?;
+        self.save_unchecked::<O>(state, best)
+    }
+
+    /// The same without asking the other processes, for when they may not answer any more.
+    pub(crate) fn save_unchecked<O: Objective>(
+        &self,
+        state: &State<O::Model>,
+        best: Option<Best>,
+    ) -> Result<PathBuf, TrainError> {
+        if !self.communicator.is_leader() {
+            return Ok(self.run_dir.checkpoint(state.step));
+        }
+        let path = write_checkpoint(self.run_dir, &self.run_state(state.step, best), |folder| {
+            fill::<O>(state, folder)
+        })?;
+        self.run_dir.keep_last(self.keep_last)?;
+        Ok(path)
+    }
+
+    /// Writes a network as the best of the run.
+    pub(crate) fn save_best<O: Objective>(
+        &self,
+        winner: &O::Model,
+        step: u64,
+        best: Option<Best>,
+    ) -> Result<(), TrainError> {
+        if self.communicator.is_leader() {
+            write_best(self.run_dir, &self.run_state(step, best), |folder| -> Result<(), BoxError> {
+                Ok(StateDict::of_module(winner, &O::parameter_name).save(&folder.join(MODEL_FILE))?)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes weights, moving average and moments into a folder.
+fn fill<O: Objective>(state: &State<O::Model>, folder: &Path) -> Result<(), BoxError> {
+    let name = &O::parameter_name;
+    StateDict::of_module(&state.model, name).save(&folder.join(MODEL_FILE))?;
+    if let Some(ema) = &state.ema {
+        StateDict::of_module(ema.model(), name).save(&folder.join(EMA_FILE))?;
+    }
+    let moments = save_optimizer(&state.optimizer, &state.model, name)?;
+    Ok(moments.save(&folder.join(OPTIMIZER_FILE))?)
+}
+
+/// What a state is built with, beside the network.
+pub(crate) struct StateParts<'a> {
+    pub(crate) groups: &'a [ParameterGroup],
+    pub(crate) optim: &'a OptimConfig,
+    /// Decay of the moving average of the weights; none without one.
+    pub(crate) ema_decay: Option<f64>,
+}
+
+impl StateParts<'_> {
+    /// The state that a run starts from.
+    pub(crate) fn fresh<M: Module>(&self, model: M) -> State<M> {
+        let ema = self.ema_decay.map(|decay| Ema::new(decay, model.valid()));
+        State { model, optimizer: build_optimizer(self.groups, &self.optim.adamw()), ema, step: 0 }
+    }
+
+    /// The state of a checkpoint, and the best network so far. `model` gives the shapes. Rank 0 reads
+    /// for all.
+    ///
+    /// # Errors
+    /// A checkpoint that is unreadable or belongs to another model, other data or another number of
+    /// processes.
+    pub(crate) fn resumed<O: Objective>(
+        &self,
+        model: O::Model,
+        checkpoint: &Path,
+        plan: &Plan,
+        communicator: &Arc<dyn Communicator>,
+    ) -> Result<(State<O::Model>, Option<Best>), TrainError> {
+        let communicator = communicator.as_ref();
+        let RunState { position: found, best, processes } = broadcast_state(checkpoint, communicator)?;
+        if processes != plan.processes {
+            let (checkpoint, now) = (checkpoint.to_owned(), plan.processes);
+            return Err(TrainError::OtherWorld { checkpoint, before: processes, now });
+        }
+        if plan.position(found.step) != found {
+            return Err(TrainError::OtherData {
+                checkpoint: checkpoint.to_owned(),
+                step: found.step,
+                epoch: found.epoch,
+                batch: found.batch,
+                batches_per_epoch: plan.batches_per_epoch,
+                accumulate: plan.accumulate,
+            });
+        }
+        let name = &O::parameter_name;
+        let load = |file: &str| broadcast_dict(communicator, || Ok(StateDict::load(&checkpoint.join(file))?));
+        let (model, report) = load(MODEL_FILE)?.apply_to(model, name);
+        report.require_complete()?;
+        let optimizer = build_optimizer(self.groups, &self.optim.adamw());
+        let optimizer = load_optimizer(optimizer, &model, &load(OPTIMIZER_FILE)?, name)?;
+        let ema = match self.ema_decay {
+            None => None,
+            Some(decay) => {
+                let (averaged, report) = load(EMA_FILE)?.apply_to(model.valid(), name);
+                report.require_complete()?;
+                Some(Ema::new(decay, averaged))
+            }
+        };
+        Ok((State { model, optimizer, ema, step: found.step }, best))
+    }
+}
+
+/// Where the run of a checkpoint stands, as rank 0 reads it.
+fn broadcast_state(checkpoint: &Path, communicator: &dyn Communicator) -> Result<RunState, TrainError> {
+    if communicator.world_size() == 1 {
+        return Ok(read_state(checkpoint)?);
+    }
+    let own = if communicator.is_leader() { Some(read_state(checkpoint)?) } else { None };
+    let text = own.and_then(|state| serde_json::to_string(&state).ok()).unwrap_or_default();
+    let text = communicator.broadcast_text(&text)?;
+    Ok(serde_json::from_str(&text).map_err(|_| DistributedError::Disagreement)?)
+}
