@@ -5,7 +5,7 @@ use safetensors::Dtype;
 /// One tensor in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// Dimensions.
+    /// Dimensions of the tensor.
     pub shape: Vec<usize>,
     /// The elements; their number is the product of the dimensions.
     pub values: Vec<f32>,

@@ -22,11 +22,11 @@ pub enum CheckpointError {
     /// A file or folder of the run cannot be read or written.
     #[error("cannot {action} {}: {error}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed, as a verb.
         action: &'static str,
         /// Where.
         path: PathBuf,
-        /// What the system says.
+        /// The reason that the operating system gives.
         error: std::io::Error,
     },
     /// A checkpoint could not be written.
@@ -34,7 +34,7 @@ pub enum CheckpointError {
     Write {
         /// Updates done.
         step: u64,
-        /// What went wrong.
+        /// The reason of the failure.
         reason: Box<CheckpointError>,
         /// The last one that is complete.
         checkpoint: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub enum CheckpointError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason, in words.
         reason: String,
     },
     /// What a checkpoint holds could not be made or written.
@@ -56,7 +56,7 @@ pub enum CheckpointError {
     /// A path that leads to no checkpoint.
     #[error("{} {reason}", path.display())]
     None {
-        /// What was asked for.
+        /// The path that was asked for.
         path: PathBuf,
         /// Why it is none.
         reason: String,
@@ -68,13 +68,13 @@ pub enum CheckpointError {
         path: PathBuf,
         /// The section.
         section: String,
-        /// What is wrong with it.
+        /// The reason, in words.
         reason: String,
     },
 }
 
 impl CheckpointError {
-    /// For `map_err` of what the system refuses.
+    /// Turns an error of the operating system into one about a path, for `map_err`.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |error| Self::Io { action, path, error }

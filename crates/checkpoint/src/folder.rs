@@ -23,7 +23,7 @@ pub struct Position {
 /// The best network of a run so far.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Its score.
+    /// Score of the network.
     pub score: f64,
     /// Updates after which it was found.
     pub step: u64,
@@ -36,13 +36,13 @@ pub struct Best {
 /// What a checkpoint says of its run, beside weights and moments.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
-    /// Where it stands.
+    /// Where the run stands.
     #[serde(flatten)]
     pub position: Position,
     /// The best network so far, if any was evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
-    /// Processes that trained it.
+    /// Processes that trained the network.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub processes: usize,
 }

@@ -22,12 +22,12 @@ impl<'a> ParameterNames<'a> {
         self.path.pop();
     }
 
-    /// Path in the module.
+    /// The path of the parameter in the module.
     pub fn path(&self) -> String {
         self.path.join(".")
     }
 
-    /// Official name.
+    /// The official name of the parameter.
     pub fn name(&self) -> String {
         (self.name)(&self.path())
     }

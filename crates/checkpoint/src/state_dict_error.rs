@@ -12,7 +12,7 @@ pub enum StateDictError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The reason that the operating system gives.
         error: std::io::Error,
     },
     /// Not a whole safetensors file.
@@ -20,7 +20,7 @@ pub enum StateDictError {
     Format {
         /// The file.
         path: PathBuf,
-        /// What the parser says.
+        /// The reason that the parser gives.
         reason: String,
     },
     /// A tensor of a type that is not supported.
@@ -30,7 +30,7 @@ pub enum StateDictError {
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// Its type.
+        /// Type of its elements.
         dtype: Dtype,
     },
     /// The tensors are those of another network.

@@ -9,9 +9,9 @@ use crate::section::{Field, Section};
 pub struct SectionDoc {
     /// The name in a file.
     pub name: &'static str,
-    /// What it is about.
+    /// The subject of the section.
     pub doc: &'static str,
-    /// Its keys.
+    /// The keys of the section.
     pub fields: Vec<Field>,
 }
 

@@ -39,7 +39,7 @@ pub enum SettingError {
     Override {
         /// The override as given.
         entry: String,
-        /// What is wrong with it.
+        /// The reason, in words.
         reason: Box<SettingError>,
     },
     /// A file that cannot be read.
@@ -47,7 +47,7 @@ pub enum SettingError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The reason that the operating system gives.
         reason: String,
     },
     /// A file at fault.

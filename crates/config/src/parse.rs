@@ -165,15 +165,20 @@ mod tests {
     use crate::section::Section;
     use serde::Deserialize;
 
-    crate::section! {
-        /// Steps.
-        pub struct Steps: "steps" {
-            /// Size.
-            size: usize = 4, "at least 1" => |size| *size > 0;
-            /// Speed.
-            speed: Option<f64> = None;
+    mod steps {
+        #![allow(unreachable_pub, reason = "sections are public types")]
+
+        crate::section! {
+            /// Steps.
+            pub struct Steps: "steps" {
+                /// Size.
+                size: usize = 4, "at least 1" => |size| *size > 0;
+                /// Speed.
+                speed: Option<f64> = None;
+            }
         }
     }
+    use steps::Steps;
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     #[serde(default, deny_unknown_fields)]

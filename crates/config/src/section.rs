@@ -34,7 +34,7 @@ pub struct Field {
     pub default: Option<String>,
     /// Which values are allowed beyond the type.
     pub allowed: Option<&'static str>,
-    /// What it means.
+    /// The meaning of the key, in a sentence.
     pub doc: &'static str,
 }
 

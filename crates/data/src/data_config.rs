@@ -68,6 +68,14 @@ impl ImageSize {
     }
 }
 
+/// Images to train on, and images to judge by.
+pub struct Divided {
+    /// The images that are trained on.
+    pub training: Arc<dyn ImageSource>,
+    /// Images held out, with the same classes.
+    pub validation: Arc<dyn ImageSource>,
+}
+
 impl DataConfig {
     /// What evaluation does to an image.
     pub fn eval_transform(&self) -> EvalTransform {
@@ -120,18 +128,18 @@ impl DataConfig {
     ///
     /// # Errors
     /// Data that are not divided, or whose parts do not go together.
-    pub fn open_divided(&self, seed: u64) -> Result<(Arc<dyn ImageSource>, Arc<dyn ImageSource>), DataError> {
+    pub fn open_divided(&self, seed: u64) -> Result<Divided, DataError> {
         let training = self.open(Labels::Required)?;
-        let (training, validation) = match (self.val_fraction, &self.val_csv) {
+        let Divided { training, validation } = match (self.val_fraction, &self.val_csv) {
             (Some(fraction), _) => self.hold_out(training, fraction, seed)?,
             (None, Some(csv)) => {
                 let validation = open(csv, Format::Auto, Split::Val, Labels::Required)?;
                 let training: Arc<dyn ImageSource> = Arc::new(without(&training, &*validation));
-                (training, validation)
+                Divided { training, validation }
             }
             (None, None) => {
                 let validation = self.validation_of_its_own(&*training)?;
-                (training, validation)
+                Divided { training, validation }
             }
         };
         if training.task() != validation.task() {
@@ -140,15 +148,10 @@ impl DataConfig {
         // Their numbers must mean the same.
         let validation = with_classes(validation, training.classes())
             .map_err(|error| DataError::Validation(Box::new(error)))?;
-        Ok((training, validation))
+        Ok(Divided { training, validation })
     }
 
-    fn hold_out(
-        &self,
-        images: Arc<dyn ImageSource>,
-        fraction: f64,
-        seed: u64,
-    ) -> Result<(Arc<dyn ImageSource>, Arc<dyn ImageSource>), DataError> {
+    fn hold_out(&self, images: Arc<dyn ImageSource>, fraction: f64, seed: u64) -> Result<Divided, DataError> {
         let path = self.path()?.clone();
         let divided = open(&path, self.format, Split::Val, Labels::Required)
             .is_ok_and(|source| source.name(0) != images.name(0));
@@ -159,7 +162,7 @@ impl DataConfig {
         if validation.indices().is_empty() {
             return Err(DataError::NothingHeldOut { path, fraction });
         }
-        Ok((Arc::new(training), Arc::new(validation)))
+        Ok(Divided { training: Arc::new(training), validation: Arc::new(validation) })
     }
 
     fn validation_of_its_own(&self, training: &dyn ImageSource) -> Result<Arc<dyn ImageSource>, DataError> {

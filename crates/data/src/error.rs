@@ -49,13 +49,13 @@ pub enum DataError {
         .0.display()
     )]
     NotDivided(PathBuf),
-    /// Nothing is there.
+    /// A path that does not exist.
     #[error("no data at {}: it does not exist", .0.display())]
     NotFound(PathBuf),
     /// A file where a folder is needed.
     #[error("{} is not a folder", .0.display())]
     NotAFolder(PathBuf),
-    /// Nothing in the folder.
+    /// A folder without anything in it.
     #[error("{} is empty", .0.display())]
     Empty(PathBuf),
     /// Files, but no images among them.
@@ -72,7 +72,7 @@ pub enum DataError {
     /// An image of a class that the network does not know.
     #[error("class {class} is not among the {known} that are trained")]
     UnknownClass {
-        /// Its name.
+        /// Name of the class.
         class: String,
         /// Classes of the network.
         known: usize,
@@ -83,12 +83,12 @@ pub enum DataError {
     /// Labels are needed and there are none.
     #[error("{} has no class folders; expected one subfolder of images for each class", .0.display())]
     NoClasses(PathBuf),
-    /// Reading failed.
+    /// A file or folder that cannot be read.
     #[error("cannot read {}: {reason}", path.display())]
     Io {
-        /// What.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The reason that the operating system gives.
         reason: String,
     },
     /// A file that is not a whole image.
@@ -96,7 +96,7 @@ pub enum DataError {
     Decode {
         /// The image.
         path: PathBuf,
-        /// What the decoder says.
+        /// The reason that the decoder gives.
         reason: String,
     },
     /// A data set file of the wrong size or form.
@@ -104,7 +104,7 @@ pub enum DataError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason, in words.
         reason: String,
     },
     /// A split is asked for that the folder does not have.
@@ -118,9 +118,9 @@ pub enum DataError {
     /// A setting that cannot work.
     #[error("{setting} {reason}")]
     Setting {
-        /// Its key.
+        /// The key of the setting.
         setting: &'static str,
-        /// What it is and has to be.
+        /// The value, and what it has to be.
         reason: String,
     },
     /// A thread that makes batches has died of a bug; its message is on standard error.
@@ -147,7 +147,7 @@ pub enum DataError {
     TooManyCorrupt {
         /// Name and reason of each.
         found: Vec<(String, String)>,
-        /// How many are skipped.
+        /// Unreadable images that are skipped.
         limit: usize,
     },
     /// Images that a network is judged by cannot be read.

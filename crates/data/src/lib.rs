@@ -3,6 +3,37 @@
 //!
 //! The way of the data: a [`source`] gives a decoded image, a [`transform`] crops and augments it,
 //! the [`Loader`] normalises it and puts it into a [`Batch`].
+//!
+//! ```
+//! use data::{AugmentConfig, DataConfig, ImageSize, Labels, Shard, Targets, TrainingBatches};
+//!
+//! let dir = tempfile::tempdir()?;
+//! for class in ["cat", "dog"] {
+//!     std::fs::create_dir(dir.path().join(class))?;
+//!     image::RgbImage::new(40, 30).save(dir.path().join(class).join("1.png"))?;
+//! }
+//! let data = DataConfig {
+//!     path: Some(dir.path().to_owned()),
+//!     image_size: ImageSize::Square(16),
+//!     ..DataConfig::default()
+//! };
+//! let source = data.open(Labels::Required)?;
+//! let loader = TrainingBatches {
+//!     data: &data,
+//!     augment: &AugmentConfig::default(),
+//!     seed: 0,
+//!     batch_size: 2,
+//!     accumulate: 1,
+//!     channels: 3,
+//!     raw: false,
+//!     shard: Shard::default(),
+//! }
+//! .loader(&source)?;
+//! let batch = loader.batches(0, 0).next().unwrap()?;
+//! assert_eq!(batch.shape, [2, 3, 16, 16]);
+//! assert!(matches!(batch.targets, Targets::Classes(classes) if classes.len() == 2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod augment_config;
 mod data_config;
@@ -17,7 +48,7 @@ pub mod source;
 pub mod transform;
 
 pub use augment_config::{AugmentConfig, MOVED_KEYS};
-pub use data_config::{DataConfig, ImageSize};
+pub use data_config::{DataConfig, Divided, ImageSize};
 pub use decode::{decode, decode_file};
 pub use error::DataError;
 pub use loader::{Batch, Batches, Loader, LoaderConfig, Pixels, Targets, order};

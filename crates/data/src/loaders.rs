@@ -18,7 +18,7 @@ use crate::transform::{EvalTransform, Normalize, Transform};
 pub struct TrainingBatches<'a> {
     /// Where images come from, and how their pixels become numbers.
     pub data: &'a DataConfig,
-    /// What is done to them.
+    /// Augmentation of the images.
     pub augment: &'a AugmentConfig,
     /// Seed of order, crops and flips.
     pub seed: u64,

@@ -9,18 +9,18 @@ use rand_distr::{Beta, Distribution};
 pub struct Mixup {
     /// Both parameters of the Beta distribution of mixup's λ; 0 turns it off.
     pub mixup_alpha: f64,
-    /// The same for CutMix.
+    /// Both parameters of the Beta distribution of CutMix's λ; 0 turns it off.
     pub cutmix_alpha: f64,
-    /// Of a batch to be mixed at all.
+    /// Probability that a batch is mixed at all.
     pub probability: f64,
-    /// Of CutMix where both are on.
+    /// Probability of CutMix where both are on.
     pub switch_probability: f64,
 }
 
 /// What is done to one batch: every image is mixed with the one as far from the end of the batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mix {
-    /// Left as it is.
+    /// The batch is left as it is.
     None,
     /// λ · x + (1 − λ) · other.
     Mixup(f64),

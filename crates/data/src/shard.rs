@@ -8,9 +8,9 @@
 /// A process among those that share the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
-    /// Its number, from 0.
+    /// Number of the process, from 0.
     pub rank: usize,
-    /// How many there are.
+    /// Number of processes.
     pub world_size: usize,
 }
 

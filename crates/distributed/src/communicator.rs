@@ -5,7 +5,7 @@ use crate::error::DistributedError;
 /// Numbers that are added up over all processes.
 #[derive(Debug)]
 pub enum Bucket {
-    /// In the memory of the host.
+    /// Numbers in the memory of the host.
     Host(Vec<f32>),
     /// A contiguous tensor on a CUDA device.
     #[cfg(feature = "tch")]

@@ -12,9 +12,9 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 /// This process among those of its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
-    /// Its number, from 0.
+    /// Number of this process, from 0.
     pub rank: usize,
-    /// How many there are.
+    /// Number of processes.
     pub world_size: usize,
     /// Its number among those of this machine, which chooses its device.
     pub local_rank: usize,
@@ -29,7 +29,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// From this process's environment.
+    /// Reads this process's environment.
     ///
     /// # Errors
     /// A variable that is missing or wrong.

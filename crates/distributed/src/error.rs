@@ -6,7 +6,7 @@ pub enum DistributedError {
     /// A variable of the environment is missing or wrong.
     #[error("{variable} {reason}")]
     Environment {
-        /// Its name.
+        /// Name of the variable.
         variable: &'static str,
         /// What is wrong, and what to do.
         reason: String,
@@ -27,7 +27,7 @@ pub enum DistributedError {
         address: String,
         /// How long was tried.
         seconds: f64,
-        /// What libtorch says.
+        /// The reason that libtorch gives.
         reason: String,
     },
     /// Rank 0 cannot listen.
@@ -35,7 +35,7 @@ pub enum DistributedError {
     Listen {
         /// Host and port.
         address: String,
-        /// What libtorch says.
+        /// The reason that libtorch gives.
         reason: String,
     },
     /// Some ranks have not come.

@@ -12,10 +12,12 @@ mod communicator;
 mod connect;
 mod environment;
 mod error;
+mod launch;
 mod single;
 
 pub use communicator::{Bucket, Communicator, Pending};
 pub use connect::connect;
 pub use environment::Environment;
 pub use error::DistributedError;
+pub use launch::{Launch, LaunchError};
 pub use single::Single;

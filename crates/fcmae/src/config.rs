@@ -62,7 +62,7 @@ pub enum FcmaeError {
     NotMultipleOfStride {
         /// Patch side.
         patch: usize,
-        /// Total stride.
+        /// Total stride of the encoder.
         stride: usize,
         /// Stem stride.
         stem: usize,
@@ -73,7 +73,7 @@ pub enum FcmaeError {
          at least one must be visible and one hidden"
     )]
     DegenerateMask {
-        /// Mask ratio.
+        /// Share of patches to hide.
         ratio: f64,
         /// Visible patches.
         visible: usize,

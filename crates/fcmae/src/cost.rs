@@ -28,7 +28,7 @@ pub struct PretrainCost {
     pub compact_macs: u64,
     /// Patches of an image.
     pub patches: usize,
-    /// Of these, visible ones.
+    /// Visible patches of an image.
     pub visible_patches: usize,
     /// Memory for weights, gradients, moments and activations of one batch.
     pub memory_mib: u64,
@@ -42,9 +42,9 @@ pub struct PretrainCost {
 /// One stage of the encoder.
 #[derive(Debug, Clone, Serialize)]
 pub struct StageRow {
-    /// Channels.
+    /// Channels of the stage.
     pub channels: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub depth: usize,
     /// Rows and columns of the feature map.
     pub map: [usize; 2],
@@ -52,7 +52,7 @@ pub struct StageRow {
     pub tokens: usize,
     /// Sites of visible patches.
     pub visible_tokens: usize,
-    /// Parameters.
+    /// Parameters of the stage.
     pub parameters: u64,
     /// Multiply-adds over the whole map.
     pub macs: u64,

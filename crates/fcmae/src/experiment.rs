@@ -33,7 +33,7 @@ pub struct PretrainExperiment {
     pub fcmae: FcmaeConfig,
     /// Images.
     pub data: DataConfig,
-    /// What is done to them.
+    /// Augmentation of training images.
     pub augment: AugmentConfig,
     /// Optimizer and learning rate.
     pub optim: OptimConfig,

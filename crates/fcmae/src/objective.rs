@@ -23,7 +23,7 @@ pub struct FcmaeObjective {
     execution: Execution,
     shape: MaskShape,
     drop_path_rates: Vec<f64>,
-    /// With autodiff.
+    /// The device that computes, with autodiff.
     device: Device,
     normalize: Normalize,
     /// The images of the progress picture, the same all through the run: values and `[N, C, H, W]`.

@@ -13,9 +13,9 @@ use crate::target::{patch_statistics, patchify, unpatchify};
 const GAP: u32 = 2;
 /// Smaller pictures are enlarged to about this side, so that something can be seen.
 const READABLE: usize = 128;
-/// What hidden patches look like.
+/// Colour of hidden patches.
 const HIDDEN: Rgb<u8> = Rgb([128, 128, 128]);
-/// What is between pictures.
+/// Colour between pictures.
 const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
 
 /// How well the hidden patches of one image were predicted.
@@ -25,7 +25,7 @@ pub struct Score {
     pub loss: f64,
     /// Mean squared error of hidden pixels, as fractions of full intensity.
     pub masked_mse: f64,
-    /// The same in decibels.
+    /// Peak signal-to-noise ratio of hidden pixels, in decibels.
     pub psnr_db: f64,
 }
 

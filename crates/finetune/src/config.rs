@@ -12,10 +12,10 @@ use crate::problem::ProblemType;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Freeze {
-    /// None.
+    /// Every parameter is trained.
     #[default]
     None,
-    /// Everything but norm and head.
+    /// Only norm and head are trained.
     Encoder,
 }
 

@@ -22,9 +22,9 @@ pub enum FinetuneError {
          columns: label, labels or target"
     )]
     OtherProblem {
-        /// What the configuration says.
+        /// The problem type of the configuration.
         stated: String,
-        /// What the data say.
+        /// The problem type of the data.
         found: String,
     },
     /// A checkpoint that has no head.
@@ -39,7 +39,7 @@ pub enum FinetuneError {
     Misfit {
         /// The checkpoint.
         path: PathBuf,
-        /// What differs.
+        /// The tensors that differ.
         reason: StateDictError,
     },
     /// Weights that no encoder can be made of.
@@ -47,7 +47,7 @@ pub enum FinetuneError {
     NoFeatures {
         /// The checkpoint.
         path: PathBuf,
-        /// What is missing.
+        /// The tensors that are missing.
         reason: StateDictError,
     },
     /// A setting that is not allowed.

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint};
 use config::{Config, Section, SectionDoc, SettingError};
-use data::{AugmentConfig, DataConfig};
+use data::{AugmentConfig, DataConfig, Divided};
 use model::{Compute, ConvNextV2Config, ConvNextV2ForImageClassification, ModelConfig};
 use serde::{Deserialize, Serialize};
 use trainer::{
@@ -150,7 +150,7 @@ impl Experiment for FinetuneExperiment {
 
     /// Fills in the classes and what the network learns to say.
     fn open_data(&mut self) -> Result<Data, BoxError> {
-        let (training, validation) = self.data.open_divided(self.seed)?;
+        let Divided { training, validation } = self.data.open_divided(self.seed)?;
         let (classes, stated) = (training.classes(), &self.finetune.classes);
         if !stated.is_empty() && *stated != classes {
             return Err(FinetuneError::OtherClasses(classes.len()).into());

@@ -9,10 +9,10 @@ use data::{DataConfig, ImageSource, Shard, Targets, evaluation_loader};
 use distributed::Communicator;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification};
 
+use crate::embedded::Embedded;
 use crate::error::FinetuneError;
 use crate::evaluate::for_every_batch;
 use crate::initialize::initialize;
-use crate::knn::Features;
 use crate::sections::{data_section, model_section, network_config};
 
 /// The encoder of any checkpoint, ended by global pooling and norm: images → features. The norm of a
@@ -67,27 +67,5 @@ impl FeatureExtractor {
         })?;
         let names = (0..source.len()).map(|index| source.name(index)).collect();
         Ok(Embedded { features, labels, names })
-    }
-}
-
-/// Images as an encoder sees them.
-pub struct Embedded {
-    /// `[images, width]`.
-    pub features: Vec<f32>,
-    /// A class for each image, where there are any.
-    pub labels: Vec<u32>,
-    /// Names of the images.
-    pub names: Vec<String>,
-}
-
-impl Embedded {
-    /// Numbers of a feature vector.
-    pub fn width(&self) -> usize {
-        self.features.len() / self.names.len().max(1)
-    }
-
-    /// Features and classes, to be judged by a probe.
-    pub fn labelled(&self) -> Features<'_> {
-        Features { values: &self.features, labels: &self.labels }
     }
 }

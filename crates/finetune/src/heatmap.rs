@@ -1,6 +1,8 @@
 //! Where in an image the score of a class comes from.
 
 use burn::tensor::Tensor;
+use image::imageops::{self, FilterType};
+use image::{GrayImage, Luma, Rgb, RgbImage};
 use model::{ConvNextV2ForImageClassification, Sites};
 
 /// Grad-CAM (arXiv:1610.02391) on the output of the last stage: rows, columns, and for every site
@@ -25,4 +27,20 @@ pub fn heatmap(
     let weights = gradient.mean_dim(1);
     let cam = (tokens.inner() * weights).sum_dim(2).clamp_min(0.0);
     Some((map, cam.into_data().try_into_vec().ok()?))
+}
+
+/// A picture under a map of `[rows, columns]`: blue where it says least, green, red where most.
+pub fn overlay(picture: &RgbImage, map: &[f32], [rows, columns]: [usize; 2]) -> RgbImage {
+    let largest = map.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    let map = GrayImage::from_fn(columns as u32, rows as u32, |x, y| {
+        Luma([(255.0 * map[y as usize * columns + x as usize] / largest) as u8])
+    });
+    let (width, height) = picture.dimensions();
+    let map = imageops::resize(&map, width, height, FilterType::CatmullRom);
+    RgbImage::from_fn(width, height, |x, y| {
+        let (heat, Rgb(pixel)) = (f32::from(map.get_pixel(x, y)[0]) / 255.0, picture.get_pixel(x, y));
+        let colour = [2.0 * heat - 1.0, 1.0 - (2.0 * heat - 1.0).abs(), 1.0 - 2.0 * heat];
+        let blend = |i: usize| 0.5 * f32::from(pixel[i]) + 127.5 * colour[i].max(0.0);
+        Rgb([blend(0) as u8, blend(1) as u8, blend(2) as u8])
+    })
 }

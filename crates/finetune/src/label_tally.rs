@@ -14,7 +14,7 @@ pub struct LabelTally {
 }
 
 impl LabelTally {
-    /// Nothing counted yet.
+    /// Starts with nothing counted.
     pub fn new(classes: usize) -> Self {
         Self { scores: vec![Vec::new(); classes], loss: 0.0, right: 0, found: 0, existing: 0 }
     }
@@ -32,7 +32,7 @@ impl LabelTally {
         }
     }
 
-    /// Images.
+    /// Number of images counted.
     pub fn images(&self) -> u64 {
         self.scores.first().map_or(0, Vec::len) as u64
     }
@@ -52,7 +52,7 @@ impl LabelTally {
         self.scores.iter().map(|scores| average_precision(scores.clone())).collect()
     }
 
-    /// Its mean over the classes that any image shows.
+    /// Mean of the average precision over the classes that any image shows.
     pub fn mean_average_precision(&self) -> f64 {
         let known: Vec<f64> = self.average_precision().into_iter().flatten().collect();
         known.iter().sum::<f64>() / known.len().max(1) as f64

@@ -10,16 +10,16 @@ use crate::tally::Tally;
 /// Counts over images whose targets are known; the same for any division into batches.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Metrics {
-    /// One class each.
+    /// Images with one class each.
     Classes(Tally),
-    /// Any number of classes each.
+    /// Images with any number of classes each.
     Labels(LabelTally),
-    /// Numbers.
+    /// Images with numbers to predict.
     Numbers(NumberTally),
 }
 
 impl Metrics {
-    /// Nothing counted yet.
+    /// Starts with nothing counted.
     pub fn new(problem: ProblemType, outputs: usize) -> Self {
         match problem {
             ProblemType::SingleLabelClassification => Self::Classes(Tally::new(outputs)),

@@ -18,7 +18,7 @@ struct Sums {
 }
 
 impl NumberTally {
-    /// Nothing counted yet.
+    /// Starts with nothing counted.
     pub fn new(numbers: usize) -> Self {
         Self { numbers: vec![Sums::default(); numbers] }
     }
@@ -44,7 +44,7 @@ impl NumberTally {
         self.numbers.iter().map(of).sum::<f64>() / self.numbers.len().max(1) as f64
     }
 
-    /// Images.
+    /// Number of images counted.
     pub fn images(&self) -> u64 {
         self.numbers.first().map_or(0, |sums| sums.images)
     }

@@ -28,7 +28,7 @@ pub struct ClassificationObjective {
     mixup: Mixup,
     normalize: Normalize,
     drop_path_rates: Vec<f64>,
-    /// With autodiff.
+    /// The device that computes, with autodiff.
     device: Device,
     /// Images to evaluate on, if any are held out.
     validation: Option<Loader>,

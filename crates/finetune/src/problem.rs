@@ -12,17 +12,17 @@ use crate::loss::{binary_cross_entropy, mean_squared_error, soft_cross_entropy};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemType {
-    /// The one class that it shows.
+    /// The one class that an image shows.
     #[default]
     SingleLabelClassification,
-    /// All classes that it shows.
+    /// All classes that an image shows.
     MultiLabelClassification,
-    /// Numbers.
+    /// Numbers that belong to the image.
     Regression,
 }
 
 impl fmt::Display for ProblemType {
-    /// As in a configuration.
+    /// The name in a configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::SingleLabelClassification => "single_label_classification",

@@ -7,7 +7,7 @@ use serde::Serialize;
 pub struct Tally {
     /// Number of classes.
     pub classes: usize,
-    /// Images.
+    /// Number of images counted.
     pub images: u64,
     /// Images whose class had the highest score.
     pub top1: u64,
@@ -20,7 +20,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing counted yet.
+    /// Starts with nothing counted.
     pub fn new(classes: usize) -> Self {
         Self { classes, images: 0, top1: 0, top5: 0, loss: 0.0, confusion: vec![0; classes * classes] }
     }

@@ -4,6 +4,7 @@
 //! CPU alike, so that each operation is bound to Burn once. What tch lacks of libtorch is here as well.
 
 mod backend;
+mod device_name;
 mod precision;
 mod tensor;
 mod upload;
@@ -12,6 +13,7 @@ mod upload;
 pub mod libtorch;
 
 pub use backend::HostBackend;
+pub use device_name::{DeviceError, DeviceName};
 pub use precision::Precision;
 pub use tensor::{HostTensor, is_libtorch, is_on_host, processors};
 pub use upload::{floats, indices, intensities};

@@ -3,6 +3,19 @@
 
 use burn::tensor::{Device, Int, Tensor};
 
+/// Whether this build has libtorch.
+pub(crate) const AVAILABLE: bool = false;
+
+/// Never called.
+pub(crate) fn processor() -> Device {
+    Device::flex()
+}
+
+/// Never called.
+pub(crate) fn cuda(_index: usize) -> Device {
+    Device::flex()
+}
+
 pub(crate) fn gpu(_device: &Device) -> Option<usize> {
     None
 }

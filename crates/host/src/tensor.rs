@@ -43,9 +43,9 @@ pub fn is_libtorch(device: &Device) -> bool {
 /// A contiguous f32 tensor in this machine's memory, without autodiff.
 #[derive(Debug)]
 pub enum HostTensor {
-    /// Of the pure Rust backend.
+    /// A tensor of the pure Rust backend.
     Flex(FlexTensor),
-    /// Of libtorch.
+    /// A tensor of libtorch.
     #[cfg(feature = "tch")]
     LibTorch(TchTensor),
 }

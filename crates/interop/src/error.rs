@@ -15,7 +15,7 @@ pub enum InteropError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The reason that the operating system gives.
         error: io::Error,
     },
     /// A damaged safetensors file.
@@ -29,7 +29,7 @@ pub enum InteropError {
     Pickle {
         /// The file.
         path: PathBuf,
-        /// What the reader says.
+        /// The reason that the reader gives.
         reason: String,
     },
     /// A pickle that would run code when Python loads it.
@@ -53,13 +53,13 @@ pub enum InteropError {
     NoWeights {
         /// The file.
         path: PathBuf,
-        /// What is at the top.
+        /// Keys at the top of the file.
         keys: Vec<String>,
     },
     /// Nothing that could be a checkpoint.
     #[error("{} {reason}", path.display())]
     NoCheckpoint {
-        /// What was asked for.
+        /// The path that was asked for.
         path: PathBuf,
         /// Why it is none.
         reason: String,
@@ -69,7 +69,7 @@ pub enum InteropError {
     Config {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason, in words.
         reason: String,
     },
     /// The tensors are no ConvNeXt V2.
@@ -93,13 +93,13 @@ pub enum InteropError {
     Unsupported {
         /// The format asked for.
         format: &'static str,
-        /// What it lacks.
+        /// The property that the format lacks.
         reason: String,
     },
 }
 
 impl InteropError {
-    /// For `map_err`.
+    /// Turns an error of the operating system into one about a path, for `map_err`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Io { path: path.to_owned(), error }
     }

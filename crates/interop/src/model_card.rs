@@ -25,7 +25,7 @@ pub struct ModelCard {
     pub license: String,
     /// Name of the data set.
     pub dataset: Option<String>,
-    /// On the validation images of the run.
+    /// Accuracy on the validation images of the run.
     pub score: Option<Score>,
     /// The configuration that it was trained with, as TOML.
     pub experiment: Option<String>,

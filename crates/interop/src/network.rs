@@ -26,9 +26,9 @@ pub enum Kind {
 pub struct Preprocessing {
     /// Height and width in pixels.
     pub image_size: [usize; 2],
-    /// Per channel, of intensities from 0 to 1.
+    /// Mean of each channel, of intensities from 0 to 1.
     pub mean: Vec<f32>,
-    /// The same.
+    /// Standard deviation of each channel, of intensities from 0 to 1.
     pub std: Vec<f32>,
     /// Share of the resized short side that the central crop keeps.
     pub crop_pct: f64,
@@ -61,7 +61,7 @@ pub struct Network {
     /// What the outputs are, in the words of transformers: `single_label_classification` (also where
     /// nothing is said), `multi_label_classification` or `regression`.
     pub problem_type: Option<String>,
-    /// If known.
+    /// Image size and normalisation, if known.
     pub preprocessing: Option<Preprocessing>,
 }
 

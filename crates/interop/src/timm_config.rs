@@ -12,7 +12,7 @@ use crate::error::InteropError;
 use crate::network::{Kind, Network, Preprocessing, decimals};
 use crate::transformers_config::{in_order, read_json};
 
-/// What is read of it.
+/// The part of `config.json` that is read.
 #[derive(Deserialize)]
 struct Config {
     architecture: String,

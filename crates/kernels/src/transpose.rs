@@ -14,9 +14,9 @@ pub(crate) struct Turn<'a> {
     pub(crate) from: &'a [f32],
     pub(crate) rows: usize,
     pub(crate) columns: usize,
-    /// From row to row of `from`.
+    /// Distance between rows of `from`.
     pub(crate) from_stride: usize,
-    /// From row to row of the transpose.
+    /// Distance between rows of the transpose.
     pub(crate) to_stride: usize,
 }
 

@@ -21,11 +21,11 @@ pub struct Block {
     pub dwconv: DepthwiseConv,
     /// LayerNorm over channels.
     pub norm: LayerNorm,
-    /// C → 4C.
+    /// Pointwise expansion, C → 4C.
     pub pwconv1: Linear,
-    /// Over 4C channels.
+    /// GRN over 4C channels.
     pub grn: Grn,
-    /// 4C → C.
+    /// Pointwise projection, 4C → C.
     pub pwconv2: Linear,
     #[module(skip)]
     act: Activation,

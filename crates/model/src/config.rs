@@ -18,7 +18,7 @@ pub enum ConfigError {
     Invalid {
         /// The offending field.
         field: &'static str,
-        /// What is wrong with it.
+        /// The reason, in words.
         reason: String,
     },
 }

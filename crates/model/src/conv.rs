@@ -53,7 +53,7 @@ impl StridedConv {
         self.by_windows(x, sites, Order::Tokens, |x| self.linear(x, sites))
     }
 
-    /// Token by token, for a 1×1 convolution.
+    /// Applies a 1×1 convolution token by token.
     pub fn pointwise(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, tokens, _] = x.dims();
         self.forward(x, &Sites::all(batch, [1, tokens])).0

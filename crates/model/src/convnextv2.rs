@@ -133,7 +133,7 @@ impl ConvNextV2ForImageClassification {
 pub struct ConvNextV2Backbone {
     /// Stem and stages.
     pub encoder: Encoder,
-    /// One for each returned stage.
+    /// A norm for each returned stage.
     pub hidden_states_norms: Vec<LayerNorm>,
     stages: Vec<usize>,
 }

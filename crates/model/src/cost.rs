@@ -21,7 +21,7 @@ pub fn in_giga(count: u64) -> String {
 pub struct MaskedCost {
     /// Patches of an image.
     pub patches: usize,
-    /// Of these, visible ones.
+    /// Visible patches among them.
     pub visible: usize,
     /// Side of a patch in pixels.
     pub patch_size: usize,
@@ -34,22 +34,22 @@ pub struct MaskedCost {
 /// One stage of the encoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageCost {
-    /// Channels.
+    /// Channels of the stage.
     pub channels: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub depth: usize,
     /// Rows and columns of the feature map.
     pub map: [usize; 2],
     /// Multiply-adds per image over the whole map: downsampling or stem, and blocks.
     pub macs: u64,
-    /// Parameters of the same.
+    /// Parameters of downsampling or stem, and blocks.
     pub parameters: u64,
 }
 
 /// Cost of an encoder for images of one size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncoderCost {
-    /// Per stage.
+    /// The cost of each stage.
     pub stages: Vec<StageCost>,
 }
 
@@ -68,7 +68,7 @@ fn block_parameters(channels: usize) -> u64 {
 }
 
 impl EncoderCost {
-    /// For images of `[height, width]` pixels.
+    /// The cost of an encoder for images of `[height, width]` pixels.
     pub fn of(config: &ConvNextV2Config, image: [usize; 2]) -> Self {
         let mut map = image;
         let stages = (0..config.num_stages).map(|i| {

@@ -18,14 +18,14 @@ use crate::sites::Sites;
 pub struct Stem {
     /// Patch embedding.
     pub conv: StridedConv,
-    /// Over channels.
+    /// LayerNorm over channels.
     pub norm: LayerNorm,
 }
 
 /// LayerNorm, then 2×2 convolution of stride 2.
 #[derive(Module, Debug)]
 pub struct Downsample {
-    /// Over channels.
+    /// LayerNorm over channels.
     pub norm: LayerNorm,
     /// Halves the resolution.
     pub conv: StridedConv,
@@ -45,7 +45,7 @@ pub struct Encoder {
 /// One feature map: the tokens of its existing sites.
 #[derive(Debug, Clone)]
 pub struct Features {
-    /// `[N, T, C]`.
+    /// The values of existing sites, `[N, T, C]`.
     pub tokens: Tensor<3>,
     /// What the tokens stand for.
     pub sites: Sites,

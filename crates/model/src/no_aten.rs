@@ -10,7 +10,7 @@ use crate::sites::{Rows, Sites};
 
 /// Libtorch's cache of token places; nothing here.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct MapRows;
+pub(crate) struct MapRows {}
 
 /// What libtorch's block does beside its weights; nothing here.
 pub(crate) struct Spec;

@@ -65,7 +65,7 @@ pub(crate) struct TokenLayout<'a> {
     pub(crate) patch_rows: Option<Tensor<1, Int>>,
     /// `[N, T, 1]`, 1 = visible; none where every token is.
     pub(crate) keep: Option<Tensor<3>>,
-    /// What has been worked out of this once.
+    /// Places of tokens on the map, worked out once for all blocks of a stage.
     pub(crate) map_rows: &'a MapRows,
 }
 
@@ -161,7 +161,7 @@ impl Sites {
         [self.grid[0] * self.patch[0], self.grid[1] * self.patch[1]]
     }
 
-    /// Tokens of an existing patch.
+    /// Number of tokens of an existing patch.
     pub(crate) fn patch_sites(&self) -> usize {
         self.patch[0] * self.patch[1]
     }

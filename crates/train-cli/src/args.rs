@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use checkpoint::Allow;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use host::DeviceName;
 use model::Execution;
 use serde::Serialize;
-
-pub(crate) use crate::device::DeviceName;
 
 /// Masked-autoencoder pretraining (FCMAE) and fine-tuning of ConvNeXt V2.
 #[derive(Debug, Parser)]
@@ -211,7 +210,7 @@ pub(crate) struct ImportArgs {
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) checkpoint: CheckpointArgs,
-    /// For which program.
+    /// The program that the files are for.
     #[arg(long, value_enum)]
     pub(crate) format: ExportFormat,
     /// A new directory.

@@ -4,7 +4,6 @@ mod args;
 mod checkpoint;
 mod commands;
 mod configuration;
-mod device;
 mod hub;
 mod output;
 mod world;

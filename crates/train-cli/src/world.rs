@@ -7,7 +7,7 @@ use anyhow::Result;
 use data::Shard;
 use distributed::{Communicator, Environment, connect};
 
-use crate::device::DeviceName;
+use host::DeviceName;
 
 /// This process's place in its job.
 pub(crate) struct World {
@@ -37,7 +37,7 @@ impl World {
         result
     }
 
-    /// For what outlives the command's stack frame.
+    /// A handle that outlives the command's stack frame.
     pub(crate) fn communicator(&self) -> Arc<dyn Communicator> {
         Arc::clone(&self.communicator)
     }
@@ -49,6 +49,6 @@ impl World {
 
     /// Which of several equal devices is this process's, counted on its machine.
     pub(crate) fn device(&self, name: DeviceName) -> Result<burn::tensor::Device> {
-        name.for_process(self.local_rank).device()
+        Ok(name.for_process(self.local_rank).device()?)
     }
 }

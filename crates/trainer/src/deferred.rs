@@ -8,14 +8,14 @@ use host::is_on_host;
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant, reason = "two of them a step")]
 pub enum Deferred {
-    /// Read.
+    /// A number that has been read.
     Known(f64),
-    /// `[1]`, on the device.
+    /// A tensor `[1]` that is still on the device.
     Pending(Tensor<1>),
 }
 
 impl Deferred {
-    /// Of a tensor `[1]`.
+    /// The number of a tensor `[1]`.
     pub fn of(value: Tensor<1>) -> Self {
         let value = value.without_autodiff();
         match is_on_host(&value.device()) {

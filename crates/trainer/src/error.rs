@@ -22,11 +22,11 @@ pub enum TrainError {
     /// A record or picture of the run cannot be written.
     #[error("cannot {action} {}: {error}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed, as a verb.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The reason that the operating system gives.
         error: std::io::Error,
     },
     /// A checkpoint belongs to other data or another batch size.
@@ -61,7 +61,7 @@ pub enum TrainError {
         effective_batch: usize,
         /// Images of a process in one forward pass.
         batch_size: usize,
-        /// Forward passes of an update.
+        /// Forward passes whose gradients make an update.
         accumulate: usize,
         /// Processes that train together.
         processes: usize,
@@ -123,7 +123,7 @@ pub enum TrainError {
     NotFinite {
         /// The update that was not made.
         step: u64,
-        /// Its loss.
+        /// The loss of that update.
         loss: f64,
         /// The first parameter whose gradient is not finite.
         parameter: Option<String>,
@@ -156,13 +156,13 @@ pub enum TrainError {
     Picture {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The reason of the failure.
         error: image::ImageError,
     },
 }
 
 impl TrainError {
-    /// For `map_err` of what the system refuses.
+    /// Turns an error of the operating system into one about a path, for `map_err`.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |error| Self::Io { action, path, error }

@@ -22,7 +22,7 @@ pub struct ParameterRule {
 pub struct ParameterGroup {
     /// The rule.
     pub rule: ParameterRule,
-    /// Official names.
+    /// Official names of the parameters.
     pub names: Vec<String>,
     /// Paths in the module, in the same order.
     pub paths: Vec<String>,

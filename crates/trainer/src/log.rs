@@ -36,7 +36,7 @@ impl RunLog {
         })
     }
 
-    /// Adds one interval.
+    /// Adds the report of one interval.
     ///
     /// # Errors
     /// A file cannot be written.

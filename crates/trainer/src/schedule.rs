@@ -6,9 +6,9 @@ use std::f64::consts::PI;
 /// repository).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CosineSchedule {
-    /// At the end of warm-up.
+    /// Learning rate at the end of warm-up.
     pub peak: f64,
-    /// At the end.
+    /// Learning rate at the end of training.
     pub min_lr: f64,
     /// Epochs of warm-up.
     pub warmup_epochs: f64,

@@ -148,7 +148,7 @@ impl<O: Objective> Trainer<O> {
 /// A run under way.
 struct Session<'a, O: Objective> {
     trainer: &'a Trainer<O>,
-    /// On rank 0.
+    /// The records of the run, on rank 0.
     log: Option<RunLog>,
     progress: &'a mut dyn Progress,
     interval: Interval,

@@ -11,7 +11,7 @@ pub struct Batch {
     pub pixels: Pixels,
     /// `[N, C, H, W]`.
     pub shape: [usize; 4],
-    /// What is known of the images.
+    /// The classes or numbers of the images.
     pub targets: Targets,
     /// Index of every image in the source.
     pub indices: Vec<u64>,
@@ -31,7 +31,7 @@ pub enum Pixels {
 /// What is known of a batch's images.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// Nothing.
+    /// Images of which nothing is known.
     None,
     /// The class of each image, as an index.
     Classes(Vec<u32>),

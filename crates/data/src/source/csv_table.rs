@@ -35,11 +35,11 @@ pub struct CsvTable {
 struct Columns {
     file_name: usize,
     split: Option<usize>,
-    known: Known,
+    targets: TargetColumns,
 }
 
 /// Columns that say what is known of an image.
-enum Known {
+enum TargetColumns {
     Nothing,
     Label(usize),
     Labels(usize),
@@ -96,19 +96,21 @@ impl CsvTable {
 impl Columns {
     fn find(path: &Path, header: &StringRecord, labels: Labels) -> Result<Self, DataError> {
         let error = |reason| DataError::Damaged { path: path.to_owned(), reason };
-        let (mut file_name, mut split, mut known) = (None, None, Known::Nothing);
+        let (mut file_name, mut split, mut targets) = (None, None, TargetColumns::Nothing);
         for (column, name) in header.iter().enumerate() {
             if header.iter().take(column).any(|before| before == name) {
                 return Err(error(format!("column `{name}` is there twice")));
             }
             let number = (name == "target").then_some(name).or(name.strip_prefix("target."));
-            match (name, number, &mut known) {
+            match (name, number, &mut targets) {
                 ("file_name", ..) => file_name = Some(column),
                 ("split", ..) => split = Some(column),
-                ("label", _, Known::Nothing) => known = Known::Label(column),
-                ("labels", _, Known::Nothing) => known = Known::Labels(column),
-                (_, Some(number), Known::Nothing) => known = Known::Numbers(vec![(number.into(), column)]),
-                (_, Some(number), Known::Numbers(columns)) => columns.push((number.into(), column)),
+                ("label", _, TargetColumns::Nothing) => targets = TargetColumns::Label(column),
+                ("labels", _, TargetColumns::Nothing) => targets = TargetColumns::Labels(column),
+                (_, Some(number), TargetColumns::Nothing) => {
+                    targets = TargetColumns::Numbers(vec![(number.into(), column)])
+                }
+                (_, Some(number), TargetColumns::Numbers(columns)) => columns.push((number.into(), column)),
                 ("label" | "labels", ..) | (_, Some(_), _) => {
                     return Err(error(format!("column `{name}` is one too many; columns are {COLUMNS}")));
                 }
@@ -117,17 +119,17 @@ impl Columns {
         }
         let file_name = file_name
             .ok_or_else(|| error(format!("there is no column `file_name`; columns are {COLUMNS}")))?;
-        if labels == Labels::Required && matches!(known, Known::Nothing) {
+        if labels == Labels::Required && matches!(targets, TargetColumns::Nothing) {
             return Err(error(format!("no column says what the images are; columns are {COLUMNS}")));
         }
-        Ok(Self { file_name, split, known })
+        Ok(Self { file_name, split, targets })
     }
 
     fn task(&self) -> Task {
-        match self.known {
-            Known::Nothing | Known::Label(_) => Task::Class,
-            Known::Labels(_) => Task::Labels,
-            Known::Numbers(_) => Task::Numbers,
+        match self.targets {
+            TargetColumns::Nothing | TargetColumns::Label(_) => Task::Class,
+            TargetColumns::Labels(_) => Task::Labels,
+            TargetColumns::Numbers(_) => Task::Numbers,
         }
     }
 
@@ -139,11 +141,11 @@ impl Columns {
         let none_trained = trained().next().is_none();
         let records = || trained().chain(records.iter().filter(move |_| none_trained));
         let distinct = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect();
-        match &self.known {
-            Known::Nothing => Vec::new(),
-            Known::Label(column) => distinct(records().map(|record| &record[*column]).collect()),
-            Known::Labels(column) => distinct(records().flat_map(|r| names(&r[*column])).collect()),
-            Known::Numbers(columns) => columns.iter().map(|(name, _)| name.clone()).collect(),
+        match &self.targets {
+            TargetColumns::Nothing => Vec::new(),
+            TargetColumns::Label(column) => distinct(records().map(|record| &record[*column]).collect()),
+            TargetColumns::Labels(column) => distinct(records().flat_map(|r| names(&r[*column])).collect()),
+            TargetColumns::Numbers(columns) => columns.iter().map(|(name, _)| name.clone()).collect(),
         }
     }
 
@@ -159,18 +161,20 @@ impl Columns {
     }
 
     fn target(&self, record: &StringRecord, index: &HashMap<&str, usize>) -> Result<Target, String> {
-        Ok(match &self.known {
-            Known::Nothing => Target::None,
-            Known::Label(column) if record[*column].is_empty() => return Err("the label is empty".to_owned()),
-            Known::Label(column) => Target::Class(find(index, &record[*column])? as u32),
-            Known::Labels(column) => {
+        Ok(match &self.targets {
+            TargetColumns::Nothing => Target::None,
+            TargetColumns::Label(column) if record[*column].is_empty() => {
+                return Err("the label is empty".to_owned());
+            }
+            TargetColumns::Label(column) => Target::Class(find(index, &record[*column])? as u32),
+            TargetColumns::Labels(column) => {
                 let mut values = vec![0.0; index.len()];
                 for name in names(&record[*column]) {
                     values[find(index, name)?] = 1.0;
                 }
                 Target::Values(values)
             }
-            Known::Numbers(columns) => {
+            TargetColumns::Numbers(columns) => {
                 let number = |(_, column): &(String, usize)| {
                     let parsed: Option<f32> = record[*column].parse().ok();
                     parsed

@@ -67,7 +67,7 @@ impl ImageFolder {
 }
 
 impl ImageFolder {
-    /// Its files, in order.
+    /// The image files, in order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|(path, _)| path.as_path())
     }

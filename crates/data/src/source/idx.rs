@@ -4,53 +4,37 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use burn_dataset::Dataset;
 use flate2::read::GzDecoder;
-use image::{DynamicImage, GrayImage};
 
 use crate::error::DataError;
-use crate::source::{ImageSource, Sample, Split, Target};
+use crate::source::Split;
+use crate::source::in_memory::InMemory;
 
 /// Files by which the data set is recognised; each may end in `.gz`.
 pub(super) const FILES: [&str; 2] = ["train-images-idx3-ubyte", "t10k-images-idx3-ubyte"];
 
-/// An IDX data set of grey images in memory.
-#[derive(Debug, Clone)]
-pub struct Idx {
-    /// Images one after another, row-major.
-    pixels: Vec<u8>,
-    height: usize,
-    width: usize,
-    labels: Vec<u8>,
-    classes: Vec<String>,
-    split: &'static str,
-}
-
-impl Idx {
-    /// Reads one split.
-    ///
-    /// # Errors
-    /// A file that is missing, truncated or of another kind.
-    pub fn open(folder: &Path, split: Split) -> Result<Self, DataError> {
-        let split = match split {
-            Split::Train => "train",
-            Split::Val => "t10k",
-        };
-        let (sizes, pixels) = read::<3>(folder, &format!("{split}-images-idx3-ubyte"))?;
-        let ([labelled], labels) = read::<1>(folder, &format!("{split}-labels-idx1-ubyte"))?;
-        let [images, height, width] = sizes;
-        if pixels.is_empty() {
-            let reason = format!("{images} images of {height}×{width} pixels are nothing to use");
-            return Err(DataError::Damaged { path: folder.to_owned(), reason });
-        }
-        if labelled != images {
-            let reason = format!("{labelled} labels for {images} images");
-            return Err(DataError::Damaged { path: folder.to_owned(), reason });
-        }
-        let classes = labels.iter().max().map_or(0, |last| usize::from(*last) + 1);
-        let classes = (0..classes).map(|class| class.to_string()).collect();
-        Ok(Self { pixels, height, width, labels, classes, split })
+/// Reads one split of grey images into memory.
+///
+/// # Errors
+/// A file that is missing, truncated or of another kind.
+pub(super) fn open(folder: &Path, split: Split) -> Result<InMemory, DataError> {
+    let split = match split {
+        Split::Train => "train",
+        Split::Val => "t10k",
+    };
+    let (sizes, pixels) = read::<3>(folder, &format!("{split}-images-idx3-ubyte"))?;
+    let ([labelled], labels) = read::<1>(folder, &format!("{split}-labels-idx1-ubyte"))?;
+    let [images, height, width] = sizes;
+    let damaged = |reason| Err(DataError::Damaged { path: folder.to_owned(), reason });
+    if pixels.is_empty() {
+        return damaged(format!("{images} images of {height}×{width} pixels are nothing to use"));
     }
+    if labelled != images {
+        return damaged(format!("{labelled} labels for {images} images"));
+    }
+    let classes = labels.iter().max().map_or(0, |last| usize::from(*last) + 1);
+    let classes = (0..classes).map(|class| class.to_string()).collect();
+    Ok(InMemory { pixels, size: [height, width], channels: 1, labels, classes, split })
 }
 
 /// Sizes and bytes of a file of unsigned bytes with so many dimensions.
@@ -85,32 +69,4 @@ fn read_maybe_gzipped(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), D
     });
     result.map_err(DataError::io(&path))?;
     Ok((path, bytes))
-}
-
-impl Dataset<Sample, DataError> for Idx {
-    fn get(&self, index: usize) -> Result<Sample, DataError> {
-        let size = self.height * self.width;
-        let pixels = self.pixels[index * size..][..size].to_vec();
-        let grey = GrayImage::from_raw(self.width as u32, self.height as u32, pixels).unwrap_or_default();
-        let image = DynamicImage::ImageLuma8(grey).into_rgb8();
-        Ok(Sample { image, target: Target::Class(u32::from(self.labels[index])) })
-    }
-
-    fn len(&self) -> usize {
-        self.labels.len()
-    }
-}
-
-impl ImageSource for Idx {
-    fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
-    fn label(&self, index: usize) -> Option<u32> {
-        Some(u32::from(self.labels[index]))
-    }
-
-    fn name(&self, index: usize) -> String {
-        format!("{}[{index}]", self.split)
-    }
 }

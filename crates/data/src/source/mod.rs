@@ -4,6 +4,7 @@ mod cifar;
 mod csv_table;
 mod folder;
 mod idx;
+mod in_memory;
 mod subset;
 mod with_classes;
 
@@ -16,28 +17,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 
-pub use cifar::Cifar10;
 pub use csv_table::CsvTable;
 pub use folder::ImageFolder;
-pub use idx::Idx;
 pub use subset::{Subset, stratified_split};
 pub use with_classes::with_classes;
 
 /// One image, decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// Any size.
+    /// The decoded image, of any size.
     pub image: RgbImage,
-    /// What is known of it.
+    /// The class or the numbers of the image.
     pub target: Target,
 }
 
 /// What is known of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Target {
-    /// Nothing.
+    /// An image of which nothing is known.
     None,
-    /// Its class: index into the source's classes.
+    /// The class, as an index into the source's classes.
     Class(u32),
     /// A number for each of the source's classes: whether it is shown (1 or 0), or how much.
     Values(Vec<f32>),
@@ -58,9 +57,9 @@ impl Target {
 pub enum Task {
     /// The one class of an image.
     Class,
-    /// All classes that it shows.
+    /// All classes that an image shows.
     Labels,
-    /// Numbers.
+    /// Numbers that belong to the image.
     Numbers,
 }
 
@@ -85,7 +84,7 @@ pub trait ImageSource: Dataset<Sample, DataError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// Recognised by content.
+    /// Recognised by the content of the folder.
     #[default]
     Auto,
     /// One subfolder of images a class.
@@ -101,9 +100,9 @@ pub enum Format {
 /// Which part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
-    /// For training.
+    /// Images to train on.
     Train,
-    /// For evaluation.
+    /// Images to evaluate on.
     Val,
 }
 
@@ -150,8 +149,8 @@ pub fn open(
         known => known,
     };
     Ok(match format {
-        Format::Cifar10 => Arc::new(Cifar10::open(path, split)?),
-        Format::Idx => Arc::new(Idx::open(path, split)?),
+        Format::Cifar10 => Arc::new(cifar::open(path, split)?),
+        Format::Idx => Arc::new(idx::open(path, split)?),
         Format::Flat if labels == Labels::Required => return Err(DataError::NoClasses(path.to_owned())),
         Format::Flat => Arc::new(ImageFolder::flat(&descend(path, split)?)?),
         Format::Auto | Format::Folder => Arc::new(ImageFolder::open(&descend(path, split)?, labels)?),

@@ -34,13 +34,13 @@ pub trait Transform: Send + Sync {
 /// jitter or RandAugment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainTransform {
-    /// The crop.
+    /// The random crop.
     pub crop: RandomResizedCrop,
-    /// Whether to mirror.
+    /// Whether every other image is mirrored.
     pub hflip: bool,
-    /// For fine-tuning: random colours.
+    /// Random colours, for fine-tuning.
     pub color_jitter: Option<ColorJitter>,
-    /// For fine-tuning: what else is done, and the colour that comes in from outside the image.
+    /// RandAugment, and the colour that comes in from outside the image.
     pub rand_augment: Option<(RandAugment, [u8; 3])>,
 }
 

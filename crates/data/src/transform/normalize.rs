@@ -10,9 +10,9 @@ pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 /// (intensity / 255 − mean) / std per channel; one channel means grey.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalize {
-    /// One or three numbers.
+    /// Mean of each channel; one channel is grey, three are colour.
     pub mean: Vec<f32>,
-    /// As many.
+    /// Standard deviation of each channel.
     pub std: Vec<f32>,
 }
 

@@ -91,13 +91,13 @@ pub enum Operation {
     Equalize,
     /// Light and dark exchanged.
     Invert,
-    /// By up to 30°.
+    /// Rotation by up to 30°.
     Rotate,
-    /// To 4 down to 0 bits.
+    /// Fewer bits a channel, 4 down to 0.
     Posterize,
-    /// From 256 down to 0 on.
+    /// Inversion of intensities from a threshold on, 256 down to 0.
     Solarize,
-    /// By up to 110.
+    /// Brightening of dark pixels by up to 110.
     SolarizeAdd,
     /// Saturation by up to ±0.9.
     Color,
@@ -111,9 +111,9 @@ pub enum Operation {
     ShearX,
     /// By up to ±0.3.
     ShearY,
-    /// By up to ±45 % of the width.
+    /// Shift by up to ±45 % of the width.
     TranslateX,
-    /// By up to ±45 % of the height.
+    /// Shift by up to ±45 % of the height.
     TranslateY,
 }
 

@@ -11,7 +11,7 @@ const ASPECT: f64 = 0.3;
 /// Overwrites a random box of a normalised image with noise, value by value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RandomErasing {
-    /// Of an image to lose a box.
+    /// Probability that an image loses a box.
     pub probability: f64,
 }
 

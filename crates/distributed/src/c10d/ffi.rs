@@ -266,7 +266,7 @@ impl Group {
         })
     }
 
-    /// From rank 0.
+    /// Gives all ranks the bytes of rank 0.
     pub(super) fn broadcast(&self, bytes: Vec<u8>) -> Started<Vec<u8>> {
         self.work(bytes, |bytes, out| {
             // SAFETY: as in `all_reduce`.

@@ -108,11 +108,11 @@ pub fn layer_norm_backward(
 /// A square convolution.
 #[derive(Debug, Clone, Copy)]
 pub struct Convolution {
-    /// Of the windows.
+    /// Stride of the windows.
     pub stride: i64,
     /// Zeros on every side.
     pub padding: i64,
-    /// Of channels.
+    /// Groups of channels.
     pub groups: i64,
 }
 

@@ -63,9 +63,20 @@ pub fn cuda_devices() -> usize {
     usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
 }
 
-/// Settings for networks whose shapes stay the same: cuDNN measures its algorithms once.
-pub fn prepare_cuda() {
+/// Whether this build has libtorch.
+pub(crate) const AVAILABLE: bool = true;
+
+/// This machine's processor.
+pub(crate) fn processor() -> burn::tensor::Device {
+    // Our kernels use the cores; threads of libtorch would wait for each other beside them.
+    set_threads(1);
+    burn::tensor::Device::libtorch()
+}
+
+/// A GPU. Networks here have shapes that stay the same, so cuDNN measures its algorithms once.
+pub(crate) fn cuda(index: usize) -> burn::tensor::Device {
     tch::Cuda::cudnn_set_benchmark(true);
+    burn::tensor::Device::libtorch_cuda(index)
 }
 
 /// Threads of libtorch's own operations on the CPU.

@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 3;
 const REDIRECTIONS: u32 = 10;
 /// Of an answer that is kept in memory: lists of files, messages.
 const LARGEST_ANSWER: u64 = 32 << 20;
-/// Of what a server says about an error.
+/// Bytes that are read of what a server says about an error.
 const LONGEST_MESSAGE: usize = 300;
 
 /// Speaks HTTP with one server.
@@ -35,7 +35,7 @@ pub(super) struct Client {
     patience: Duration,
 }
 
-/// One request.
+/// A request that is being made.
 pub(super) struct Call<'a> {
     pub(super) method: Method,
     /// A whole address.

@@ -29,17 +29,17 @@ pub enum HubError {
     /// The server cannot be reached, or the connection broke.
     #[error("cannot {action}: no answer from {endpoint} ({reason}); check the network and HF_ENDPOINT")]
     Unreachable {
-        /// What was tried.
+        /// The operation that failed, as a verb.
         action: String,
         /// The server.
         endpoint: String,
-        /// What went wrong.
+        /// The reason of the failure.
         reason: String,
     },
     /// The server refused.
     #[error("cannot {action}: the server answers {status}{}; {}", in_parentheses(message), hint(*status))]
     Refused {
-        /// What was tried.
+        /// The operation that failed, as a verb.
         action: String,
         /// HTTP status.
         status: u16,
@@ -49,7 +49,7 @@ pub enum HubError {
     /// The server answered something else than the protocol says.
     #[error("cannot {action}: the answer of {endpoint} is not what the Hub would say ({reason})")]
     Answer {
-        /// What was tried.
+        /// The operation that failed, as a verb.
         action: String,
         /// The server.
         endpoint: String,
@@ -79,10 +79,10 @@ pub enum HubError {
     Damaged {
         /// The file in the repository.
         file: String,
-        /// What differs.
+        /// The property that differs.
         reason: String,
     },
-    /// Offline, and never downloaded before.
+    /// A file that was never downloaded is asked for without a network.
     #[error("{0} is not in the cache, and HF_HUB_OFFLINE forbids to download it")]
     Offline(String),
     /// A file cannot be read or written.
@@ -90,7 +90,7 @@ pub enum HubError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The reason that the operating system gives.
         error: std::io::Error,
     },
 }

@@ -17,7 +17,7 @@ use crate::hub::{Hub, Progress};
 pub(super) struct Remote {
     /// Below the root, checked to stay there.
     pub(super) path: PathBuf,
-    /// As the server has it.
+    /// Path of the file on the server.
     pub(super) name: String,
     pub(super) bytes: u64,
     /// Its name in caches: SHA-256 of large files, Git's hash of others.

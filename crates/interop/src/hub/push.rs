@@ -39,16 +39,16 @@ pub struct Push<'a> {
 /// What an upload has become.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// Its page.
+    /// Address of the commit's page.
     pub url: String,
-    /// Its id.
+    /// Hash of the commit.
     pub sha: String,
 }
 
 /// A file of the folder.
 struct Local {
     path: PathBuf,
-    /// In the repository, with `/` between folders.
+    /// Path in the repository, with `/` between folders.
     name: String,
     bytes: u64,
     /// SHA-256, of files that go by LFS.

@@ -27,12 +27,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// From the variables of this process.
+    /// Reads the environment variables of this process.
     pub fn from_env() -> Self {
         Self::read(&|name| std::env::var_os(name))
     }
 
-    /// From any source of variables.
+    /// Reads variables from any source.
     pub fn read(variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let path = |name: &str| set(name).map(PathBuf::from);

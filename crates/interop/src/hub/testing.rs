@@ -124,7 +124,7 @@ pub(super) struct State {
     pub(super) exists: bool,
     pub(super) private: bool,
     pub(super) branches: BTreeSet<String>,
-    /// By SHA-256.
+    /// Uploaded files by their SHA-256.
     pub(super) objects: BTreeMap<String, Vec<u8>>,
     pub(super) files: BTreeMap<String, Vec<u8>>,
     /// Branch and message.

@@ -18,9 +18,9 @@ pub enum OnnxError {
     Shape {
         /// The tensor.
         name: String,
-        /// By the configuration.
+        /// Shape that the configuration asks for.
         expected: Vec<usize>,
-        /// In the weights.
+        /// Shape of the weights.
         found: Vec<usize>,
     },
     /// The weights hold what the network has no place for.
@@ -50,7 +50,7 @@ pub enum OnnxError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The reason that the operating system gives.
         error: std::io::Error,
     },
 }

@@ -36,7 +36,7 @@ pub struct Metadata {
     pub image_size: Option<[usize; 2]>,
     /// Subtracted from intensities in 0 to 1, per channel.
     pub image_mean: Vec<f32>,
-    /// What the difference is divided by, per channel.
+    /// Standard deviation of each channel.
     pub image_std: Vec<f32>,
 }
 

@@ -202,12 +202,12 @@ impl Batch {
         }
     }
 
-    /// Tokens of a sample that go in.
+    /// Number of tokens of a sample that go in.
     pub fn tokens(&self) -> usize {
         self.layout(0).tokens()
     }
 
-    /// Tokens of a sample that come out.
+    /// Number of tokens of a sample that come out.
     pub fn tokens_out(&self) -> usize {
         self.selected.as_ref().map_or(self.tokens(), |s| s.len() / self.samples * self.patch_len())
     }
@@ -231,7 +231,7 @@ impl Batch {
         self.tokens() / self.line()
     }
 
-    /// Tokens of a row of a patch.
+    /// Number of tokens of a row of a patch.
     fn line(&self) -> usize {
         self.layout(0).patch[1]
     }
@@ -301,7 +301,7 @@ impl Batch {
         out.into()
     }
 
-    /// The reverse: adds rows to where they came from.
+    /// The reverse of gathering: adds rows to where they came from.
     fn spread(&self, samples: Range<usize>, rows: &[f32], width: usize, into: &mut [f32]) {
         let (tokens, out, len) = (self.tokens() * width, self.tokens_out() * width, self.patch_len() * width);
         for (i, sample) in samples.enumerate() {

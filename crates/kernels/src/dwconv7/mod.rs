@@ -33,7 +33,7 @@ pub struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    /// Tokens of the sample.
+    /// Number of tokens of the sample.
     pub fn tokens(&self) -> usize {
         self.visible.map_or(self.grid[0] * self.grid[1], <[u32]>::len) * self.patch[0] * self.patch[1]
     }

@@ -21,7 +21,7 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// From a row-major matrix.
+    /// Packs a row-major matrix.
     pub fn new(arch: Arch, matrix: &[f32], rows: usize, columns: usize) -> Self {
         assert_eq!(matrix.len(), rows * columns, "a {rows}×{columns} matrix");
         Self::with_panels(arch, rows, columns, |first, width, panel| {

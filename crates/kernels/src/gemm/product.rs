@@ -14,11 +14,11 @@ const DEPTH: usize = 384;
 /// What a product is added to.
 #[derive(Debug, Clone, Copy)]
 pub enum Start<'a> {
-    /// Nothing.
+    /// Zero, so that the product is written.
     Zero,
     /// These values in every row.
     Bias(&'a [f32]),
-    /// What C holds.
+    /// The present content of C.
     Sum,
 }
 

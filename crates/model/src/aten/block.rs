@@ -18,7 +18,7 @@ const SMALLEST_NORM: f64 = 1e-20;
 pub(crate) struct Spec {
     pub(crate) layout: Layout,
     pub(crate) stats: GrnStats,
-    /// Of the heavy operations.
+    /// Numbers of the heavy operations.
     pub(crate) kind: Kind,
     /// Flat tokens that come out; all of them without.
     pub(crate) selected: Option<TchTensor>,
@@ -61,7 +61,7 @@ struct Weights {
     dwconv: [Tensor; 2],
     norm: [Tensor; 2],
     pwconv1: [Tensor; 2],
-    /// In f32, `[H]`.
+    /// γ and β of GRN in f32, `[H]`.
     grn: [Tensor; 2],
     pwconv2: [Tensor; 2],
 }
@@ -77,12 +77,12 @@ impl Weights {
 /// What the forward pass leaves for the backward pass, besides inputs.
 #[derive(Debug)]
 pub(super) struct Saved {
-    /// Input of the convolution.
+    /// Input of the convolution, `[N, C, H, W]`.
     map: TchTensor,
-    /// Its output, `[M, C]`, with mean and deviation of LayerNorm.
+    /// Output of the convolution, `[M, C]`, of which LayerNorm takes mean and deviation.
     conv: TchTensor,
     stats: [TchTensor; 2],
-    /// `[M, C]`.
+    /// After LayerNorm, `[M, C]`.
     normed: TchTensor,
     /// Before and after GELU, `[M, H]`.
     hidden: [TchTensor; 2],

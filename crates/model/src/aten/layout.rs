@@ -19,7 +19,7 @@ pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> TchTensor {
     tensor.without_autodiff().try_into_primitive::<LibTorch>().expect("a tensor of libtorch")
 }
 
-/// The same of indices.
+/// The tensor of libtorch behind a tensor of indices.
 pub(crate) fn index(tensor: Tensor<1, Int>) -> TchTensor {
     tensor.without_autodiff().try_into_primitive::<LibTorch>().expect("a tensor of libtorch")
 }
@@ -37,7 +37,7 @@ impl MapRows {
     }
 }
 
-/// On the device, so that nothing waits for a copy.
+/// Computed on the device, so that nothing waits for a copy.
 fn map_rows(patches: &Raw, grid: [usize; 2], patch: [usize; 2]) -> Raw {
     let ([_, columns], [height, width]) = (grid.map(|n| n as i64), patch.map(|n| n as i64));
     let line = columns * width;
@@ -84,7 +84,7 @@ impl Layout {
         sites.view([n, h, w, channels]).permute([0, 3, 1, 2])
     }
 
-    /// The reverse.
+    /// The dense map `[N, C, H, W]` → tokens `[N·T, C]`.
     pub(crate) fn to_tokens(&self, map: &Raw) -> Raw {
         let channels = map.size()[1];
         let sites = map.permute([0, 2, 3, 1]).reshape([-1, channels]);

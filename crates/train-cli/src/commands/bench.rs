@@ -40,14 +40,14 @@ struct Report {
     threads: usize,
     /// Every timed step, in seconds.
     step_s: Vec<f64>,
-    /// From the median step.
+    /// Speed of the median step.
     img_per_s: f64,
     forward_share: f64,
     backward_share: f64,
     optimizer_share: f64,
     /// Useful operations a second, two for each multiply-add, over the median step.
     gflops: f64,
-    /// The same of a large matrix product on as many threads.
+    /// Operations a second of matrix products on as many threads.
     gemm_peak_gflops: f64,
     peak_share: f64,
     peak_rss_mib: Option<u64>,

@@ -36,7 +36,7 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     let source = match args.data.as_deref().filter(|path| !same_folder(data.path.as_deref(), path)) {
         Some(path) => data::open(path, data.format, Split::Val, Labels::Required)?,
         // The images that it was trained on, from which some were held out.
-        None => data.open_divided(classifier.seed)?.1,
+        None => data.open_divided(classifier.seed)?.validation,
     };
     if ProblemType::of(source.task()) != *problem {
         bail!("{} was trained for targets of another kind than these", args.checkpoint.path.display());

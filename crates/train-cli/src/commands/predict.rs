@@ -9,9 +9,8 @@ use data::prepare;
 use data::rng::{Stream, rng};
 use data::source::ImageFolder;
 use data::transform::Transform;
-use finetune::{Classifier, ProblemType};
-use image::imageops::{self, FilterType};
-use image::{GrayImage, Luma, Rgb, RgbImage};
+use finetune::{Classifier, ProblemType, heatmap, overlay};
+use image::RgbImage;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -32,7 +31,7 @@ struct Prediction<'a> {
 struct Row<'a> {
     image: String,
     predictions: Vec<Prediction<'a>>,
-    /// In the order of the classes.
+    /// Outputs of the head, in the order of the classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     logits: Option<&'a [f32]>,
 }
@@ -155,21 +154,9 @@ fn explain(
     let device = args.device.name.device()?.autodiff();
     let image = host::floats(values, shape, &device);
     let network = classifier.network.clone().train();
-    let found = finetune::heatmap(&network, image, class);
+    let found = heatmap(&network, image, class);
     let ([rows, columns], map) = found.context("the network has no head to explain")?;
-    let largest = map.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-    let map = GrayImage::from_fn(columns as u32, rows as u32, |x, y| {
-        Luma([(255.0 * map[y as usize * columns + x as usize] / largest) as u8])
-    });
-    let (width, height) = picture.dimensions();
-    let map = imageops::resize(&map, width, height, FilterType::CatmullRom);
-    Ok(RgbImage::from_fn(width, height, |x, y| {
-        let (heat, Rgb(pixel)) = (f32::from(map.get_pixel(x, y)[0]) / 255.0, picture.get_pixel(x, y));
-        // From blue over green to red.
-        let colour = [2.0 * heat - 1.0, 1.0 - (2.0 * heat - 1.0).abs(), 1.0 - 2.0 * heat];
-        let blend = |i: usize| 0.5 * f32::from(pixel[i]) + 127.5 * colour[i].max(0.0);
-        Rgb([blend(0) as u8, blend(1) as u8, blend(2) as u8])
-    }))
+    Ok(overlay(picture, &map, [rows, columns]))
 }
 
 /// Files named on the command line, in folders, and on standard input.

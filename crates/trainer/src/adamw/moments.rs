@@ -16,9 +16,9 @@ pub struct AdamWConfig {
 /// Moments of one parameter.
 #[derive(Debug, Clone)]
 pub struct Moments<const D: usize> {
-    /// Of the gradient.
+    /// First moment, the running mean of the gradient.
     pub first: Tensor<D>,
-    /// Of its square.
+    /// Second moment, the running mean of the gradient's square.
     pub second: Tensor<D>,
     /// Updates done.
     pub steps: i64,

@@ -9,11 +9,11 @@ pub struct StepReport {
     pub step: u64,
     /// Epochs done, a fraction.
     pub epoch: f64,
-    /// Mean over the interval.
+    /// Mean loss over the interval.
     pub loss: f64,
-    /// Of the last update.
+    /// Learning rate of the last update.
     pub lr: f64,
-    /// Mean over the interval, before clipping.
+    /// Mean norm of the gradients over the interval, before clipping.
     pub grad_norm: f64,
     /// Images per second.
     pub img_per_s: f64,

@@ -17,7 +17,7 @@ use super::report::{Progress, StepReport};
 pub(super) struct Tui {
     renderer: TuiMetricsRendererWrapper,
     metrics: Vec<MetricId>,
-    /// By name, as they first come.
+    /// Metrics of evaluation, registered by name when they first come.
     evaluations: BTreeMap<String, MetricId>,
 }
 

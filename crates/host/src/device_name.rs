@@ -3,19 +3,39 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::Result;
-#[cfg(feature = "tch")]
-use anyhow::bail;
 use burn::tensor::Device;
 
-/// How the other kind of build is made.
-#[cfg(not(feature = "tch"))]
-const NO_LIBTORCH: &str = "this build has no libtorch; make one that has: scripts/setup_libtorch.sh && \
-                           cargo build --release --features tch";
+use crate::libtorch;
+
+/// Why a device cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// A device of libtorch in a build without it.
+    #[error(
+        "this build has no libtorch; make one that has: scripts/setup_libtorch.sh && \
+         cargo build --release --features tch"
+    )]
+    NoLibtorch,
+    /// Libtorch sees no GPU.
+    #[error(
+        "--device libtorch:cuda:{0}: libtorch sees no GPU. Either the machine has none (nvidia-smi lists \
+         them), its driver is too old for this libtorch, or libtorch was installed without CUDA: \
+         scripts/setup_libtorch.sh --cuda && cargo build --release --features tch"
+    )]
+    NoGpu(usize),
+    /// A number beyond those of the machine's GPUs.
+    #[error("--device libtorch:cuda:{index}: this machine's GPUs have the numbers 0 to {last}")]
+    UnknownGpu {
+        /// The number asked for.
+        index: usize,
+        /// The highest that there is.
+        last: usize,
+    },
+}
 
 /// Where tensors live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DeviceName {
+pub enum DeviceName {
     /// The fastest device of this build and machine.
     Auto,
     /// This machine's processor, in pure Rust.
@@ -43,11 +63,12 @@ impl FromStr for DeviceName {
                 None => return Err(unknown(text)),
             },
         };
-        #[cfg(not(feature = "tch"))]
-        if matches!(name, Self::LibTorch | Self::LibTorchCuda(_)) {
-            return Err(NO_LIBTORCH.into());
+        match name {
+            Self::LibTorch | Self::LibTorchCuda(_) if !libtorch::AVAILABLE => {
+                Err(DeviceError::NoLibtorch.to_string())
+            }
+            name => Ok(name),
         }
-        Ok(name)
     }
 }
 
@@ -73,9 +94,9 @@ impl fmt::Display for DeviceName {
 
 impl DeviceName {
     /// Whether it can turn out to be an NVIDIA GPU.
-    pub(crate) fn may_be_cuda(self) -> bool {
+    pub fn may_be_cuda(self) -> bool {
         match self {
-            Self::Auto => host::libtorch::cuda_devices() > 0,
+            Self::Auto => libtorch::cuda_devices() > 0,
             Self::Cpu | Self::LibTorch => false,
             Self::LibTorchCuda(_) => true,
         }
@@ -83,8 +104,8 @@ impl DeviceName {
 
     /// Where no GPU was chosen, that of one of several processes of this machine. Schedulers that show
     /// each process its own GPU only call it number 0.
-    pub(crate) fn for_process(self, local_rank: usize) -> Self {
-        match (self, host::libtorch::cuda_devices()) {
+    pub fn for_process(self, local_rank: usize) -> Self {
+        match (self, libtorch::cuda_devices()) {
             (Self::Auto | Self::LibTorchCuda(None), gpus @ 1..) => {
                 Self::LibTorchCuda(Some(local_rank % gpus))
             }
@@ -96,54 +117,23 @@ impl DeviceName {
     ///
     /// # Errors
     /// A GPU that this machine or this build does not have.
-    #[cfg(not(feature = "tch"))]
-    pub(crate) fn device(self) -> Result<Device> {
+    pub fn device(self) -> Result<Device, DeviceError> {
         match self {
+            Self::Auto if libtorch::cuda_devices() > 0 => Ok(libtorch::cuda(0)),
             Self::Auto | Self::Cpu => Ok(Device::flex()),
-            Self::LibTorch | Self::LibTorchCuda(_) => Err(anyhow::anyhow!(NO_LIBTORCH)),
-        }
-    }
-
-    /// The device, without autodiff.
-    ///
-    /// # Errors
-    /// A GPU that this machine or this build does not have.
-    #[cfg(feature = "tch")]
-    #[allow(deprecated, reason = "Burn 0.22 is the last release with libtorch, and is pinned")]
-    pub(crate) fn device(self) -> Result<Device> {
-        match self {
-            Self::Auto if host::libtorch::cuda_devices() > 0 => cuda(0),
-            Self::Auto | Self::Cpu => Ok(Device::flex()),
-            Self::LibTorch => {
-                // Our kernels use the cores; threads of libtorch would wait for each other beside them.
-                host::libtorch::set_threads(1);
-                Ok(Device::libtorch())
-            }
-            Self::LibTorchCuda(index) => cuda(index.unwrap_or(0)),
-        }
-    }
-}
-
-#[cfg(feature = "tch")]
-#[allow(deprecated, reason = "Burn 0.22 is the last release with libtorch, and is pinned")]
-fn cuda(index: usize) -> Result<Device> {
-    match host::libtorch::cuda_devices() {
-        0 => bail!(
-            "--device libtorch:cuda:{index}: libtorch sees no GPU. Either the machine has none (nvidia-smi \
-             lists them), its driver is too old for this libtorch, or libtorch was installed without CUDA: \
-             scripts/setup_libtorch.sh --cuda && cargo build --release --features tch"
-        ),
-        count if index >= count => {
-            bail!("--device libtorch:cuda:{index}: this machine's GPUs have the numbers 0 to {}", count - 1)
-        }
-        _ => {
-            host::libtorch::prepare_cuda();
-            Ok(Device::libtorch_cuda(index))
+            Self::LibTorch | Self::LibTorchCuda(_) if !libtorch::AVAILABLE => Err(DeviceError::NoLibtorch),
+            Self::LibTorch => Ok(libtorch::processor()),
+            Self::LibTorchCuda(index) => match (index.unwrap_or(0), libtorch::cuda_devices()) {
+                (index, 0) => Err(DeviceError::NoGpu(index)),
+                (index, count) if index >= count => Err(DeviceError::UnknownGpu { index, last: count - 1 }),
+                (index, _) => Ok(libtorch::cuda(index)),
+            },
         }
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 

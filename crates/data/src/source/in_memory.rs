@@ -1,0 +1,56 @@
+//! Small data sets that are read whole: CIFAR-10, MNIST and relatives.
+
+use burn_dataset::Dataset;
+use image::RgbImage;
+
+use crate::error::DataError;
+use crate::source::{ImageSource, Sample, Target};
+
+/// Images of one size and their classes, in memory.
+#[derive(Debug, Clone)]
+pub(super) struct InMemory {
+    /// Image after image: row, column, channel.
+    pub(super) pixels: Vec<u8>,
+    /// Height and width of every image.
+    pub(super) size: [usize; 2],
+    /// 1 (grey) or 3 (colour).
+    pub(super) channels: usize,
+    /// The class of every image.
+    pub(super) labels: Vec<u8>,
+    /// Names of the classes.
+    pub(super) classes: Vec<String>,
+    /// The data set's own name of the split.
+    pub(super) split: &'static str,
+}
+
+impl Dataset<Sample, DataError> for InMemory {
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        let [height, width] = self.size;
+        let bytes = height * width * self.channels;
+        let pixels = &self.pixels[index * bytes..][..bytes];
+        let pixels = match self.channels {
+            1 => pixels.iter().flat_map(|grey| [*grey; 3]).collect(),
+            _ => pixels.to_vec(),
+        };
+        let image = RgbImage::from_raw(width as u32, height as u32, pixels).unwrap_or_default();
+        Ok(Sample { image, target: Target::Class(u32::from(self.labels[index])) })
+    }
+
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+}
+
+impl ImageSource for InMemory {
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        Some(u32::from(self.labels[index]))
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("{}[{index}]", self.split)
+    }
+}

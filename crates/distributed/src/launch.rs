@@ -1,0 +1,269 @@
+//! A command on several processes of this machine, and on its part of several machines.
+
+use std::io::{BufRead, BufReader, Read, Write, stderr, stdout};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the others may take to say why they end, when one process has failed.
+const FAREWELL: Duration = Duration::from_secs(20);
+
+/// This program on several processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// Processes on this machine.
+    pub nproc: usize,
+    /// Machines; each starts its own part.
+    pub nnodes: usize,
+    /// The number of this machine, from 0.
+    pub node_rank: usize,
+    /// Address of machine 0; this machine unless given.
+    pub master_addr: Option<String>,
+    /// A free port of machine 0; any unless given.
+    pub master_port: Option<u16>,
+    /// How often all are started again after a failure.
+    pub max_restarts: u64,
+}
+
+/// Why processes cannot be launched.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// Several machines that do not know where to meet.
+    #[error(
+        "--nnodes {0} needs --master-addr and --master-port: the address of the machine with --node-rank 0, \
+         and a free port there; the same on all machines"
+    )]
+    NoMaster(usize),
+    /// A machine beyond the number of machines.
+    #[error("--node-rank {rank} of --nnodes {nodes}: machines count from 0")]
+    NodeRank {
+        /// The machine.
+        rank: usize,
+        /// Number of machines.
+        nodes: usize,
+    },
+    /// Signals cannot be passed on.
+    #[error("cannot install the signal handler: {0}")]
+    Signals(ctrlc::Error),
+    /// The program cannot find itself.
+    #[error("cannot find this program: {0}")]
+    NoProgram(std::io::Error),
+    /// The program cannot be started.
+    #[error("cannot start {}: {error}", program.display())]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// The reason that the operating system gives.
+        error: std::io::Error,
+    },
+    /// No port to meet at.
+    #[error("no free port: {0}")]
+    NoPort(std::io::Error),
+}
+
+impl Launch {
+    /// Runs this program with the arguments that `command_line` gives for each attempt, 0 the first,
+    /// and returns the exit code: of the first process that failed, or 0.
+    ///
+    /// # Errors
+    /// Machines that do not know each other, processes that cannot be started.
+    pub fn run(&self, command_line: impl Fn(u64) -> Vec<String>) -> Result<u8, LaunchError> {
+        if self.nnodes > 1 && (self.master_addr.is_none() || self.master_port.is_none()) {
+            return Err(LaunchError::NoMaster(self.nnodes));
+        }
+        if self.node_rank >= self.nnodes {
+            return Err(LaunchError::NodeRank { rank: self.node_rank, nodes: self.nnodes });
+        }
+        let children: Arc<Mutex<Vec<u32>>> = Arc::default();
+        let asked_to_stop = Arc::new(AtomicBool::new(false));
+        let (running, asked) = (Arc::clone(&children), Arc::clone(&asked_to_stop));
+        ctrlc::set_handler(move || {
+            asked.store(true, Relaxed);
+            // Each finishes its step, writes what it has to, and ends.
+            let children = running.lock().unwrap_or_else(PoisonError::into_inner);
+            children.iter().for_each(|process| signal(*process, libc::SIGTERM));
+        })
+        .map_err(LaunchError::Signals)?;
+        let mut attempt = 0;
+        loop {
+            let code = Job::start(self, attempt, &command_line(attempt), &children)?.wait(&children);
+            if code == 0 || asked_to_stop.load(Relaxed) || attempt == self.max_restarts {
+                return Ok(code);
+            }
+            attempt += 1;
+            eprintln!("launch: starting all processes again, restart {attempt} of {}", self.max_restarts);
+        }
+    }
+}
+
+/// The processes of this machine.
+struct Job {
+    /// Each end of a process: rank and how.
+    ended: Receiver<(usize, ExitStatus)>,
+    count: usize,
+}
+
+impl Job {
+    fn start(
+        launch: &Launch,
+        attempt: u64,
+        command_line: &[String],
+        children: &Mutex<Vec<u32>>,
+    ) -> Result<Self, LaunchError> {
+        let program = std::env::current_exe().map_err(LaunchError::NoProgram)?;
+        let port = match launch.master_port {
+            Some(port) => port,
+            None => free_port()?,
+        };
+        let (send, ended) = mpsc::channel();
+        for local_rank in 0..launch.nproc {
+            let rank = launch.node_rank * launch.nproc + local_rank;
+            let mut command = Command::new(&program);
+            command
+                .args(command_line)
+                .env("RANK", rank.to_string())
+                .env("LOCAL_RANK", local_rank.to_string())
+                .env("WORLD_SIZE", (launch.nnodes * launch.nproc).to_string())
+                .env("MASTER_ADDR", launch.master_addr.as_deref().unwrap_or("127.0.0.1"))
+                .env("MASTER_PORT", port.to_string())
+                .env("TORCHELASTIC_RESTART_COUNT", attempt.to_string())
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            divide_cores(&mut command, launch.nproc);
+            let cannot_start = |error| LaunchError::Start { program: program.clone(), error };
+            let mut child = command.spawn().map_err(cannot_start)?;
+            children.lock().unwrap_or_else(PoisonError::into_inner).push(child.id());
+            let output = [
+                child.stdout.take().map(|from| prefix(rank, from, stdout())),
+                child.stderr.take().map(|from| prefix(rank, from, stderr())),
+            ];
+            let send = send.clone();
+            thread::spawn(move || {
+                let status = wait(&mut child);
+                // All it has said comes before its end.
+                output.into_iter().flatten().for_each(|thread| drop(thread.join()));
+                if let Some(status) = status {
+                    let _ = send.send((rank, status));
+                }
+            });
+        }
+        Ok(Self { ended, count: launch.nproc })
+    }
+
+    /// Waits for all processes; the first failure ends the others. Returns the exit code: of the
+    /// first failure, or 0.
+    fn wait(self, children: &Mutex<Vec<u32>>) -> u8 {
+        let mut first: Option<(u8, Instant)> = None;
+        let mut killed = false;
+        for _ in 0..self.count {
+            let (rank, status) = loop {
+                let patience = match first {
+                    Some((_, since)) if !killed => FAREWELL.saturating_sub(since.elapsed()),
+                    _ => Duration::MAX,
+                };
+                match self.ended.recv_timeout(patience) {
+                    Ok(end) => break end,
+                    Err(RecvTimeoutError::Timeout) => {
+                        let children = children.lock().unwrap_or_else(PoisonError::into_inner);
+                        children.iter().for_each(|process| signal(*process, libc::SIGKILL));
+                        killed = true;
+                    }
+                    // Nobody is left.
+                    Err(RecvTimeoutError::Disconnected) => break (0, ExitStatus::default()),
+                }
+            };
+            if !status.success() && !killed {
+                eprintln!("launch: rank {rank} ended: {status}");
+                first.get_or_insert((exit_code(status), Instant::now()));
+            }
+        }
+        children.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        first.map_or(0, |(code, _)| code)
+    }
+}
+
+/// Threads for an equal part of this machine's cores, unless somebody has decided already.
+fn divide_cores(command: &mut Command, processes: usize) {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    for variable in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS"] {
+        if std::env::var_os(variable).is_none() {
+            command.env(variable, (cores / processes).max(1).to_string());
+        }
+    }
+}
+
+fn free_port() -> Result<u16, LaunchError> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(LaunchError::NoPort)?;
+    Ok(listener.local_addr().map_err(LaunchError::NoPort)?.port())
+}
+
+/// Copies lines and puts the rank before each.
+fn prefix(
+    rank: usize,
+    from: impl Read + Send + 'static,
+    mut to: impl Write + Send + 'static,
+) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut line = Vec::new();
+        // Bytes: what a process says need not be text.
+        while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            if line.last() != Some(&b'\n') {
+                line.push(b'\n');
+            }
+            // A reader that has gone is no reason to stop the run. In one piece, so that lines of two
+            // ranks do not mix.
+            let _ = to.write_all(&[format!("[{rank}] ").as_bytes(), &line].concat());
+            let _ = to.flush();
+            line.clear();
+        }
+    })
+}
+
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    child.wait().ok()
+}
+
+/// As shells have it: 128 and the number of the signal that ended a process.
+fn exit_code(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt;
+    let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(1)
+}
+
+fn signal(process: u32, signal: i32) {
+    let Ok(process) = i32::try_from(process) else { return };
+    // SAFETY: sends a signal to a child; one that has ended already makes it fail, which is fine.
+    #[allow(unsafe_code, reason = "a C function")]
+    unsafe {
+        libc::kill(process, signal);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_reaches_a_child_and_becomes_an_exit_code() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        signal(child.id(), libc::SIGKILL);
+        assert_eq!(exit_code(child.wait().unwrap()), 137);
+    }
+
+    #[test]
+    fn lines_carry_their_rank() {
+        let (mut read, write) = std::io::pipe().unwrap();
+        prefix(3, &b"one\ntwo"[..], write).join().unwrap();
+        let mut found = String::new();
+        read.read_to_string(&mut found).unwrap();
+        assert_eq!(found, "[3] one\n[3] two\n");
+    }
+}
