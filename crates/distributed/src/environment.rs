@@ -66,15 +66,7 @@ impl Environment {
         if world_size == 1 {
             return Ok(single);
         }
-        let missing = |name, what: &str| {
-            wrong(
-                name,
-                &format!(
-                    "is not set, but WORLD_SIZE is {world_size}; set it to {what}, or start the processes \
-                     with train-cli launch or torchrun"
-                ),
-            )
-        };
+        let missing = |name, what| missing(name, what, world_size);
         let rank = number("RANK")?.ok_or_else(|| missing("RANK", "the number of this process, from 0"))?;
         if rank >= world_size {
             return Err(wrong(
@@ -82,11 +74,7 @@ impl Environment {
                 &format!("is {rank}, but WORLD_SIZE is {world_size}; ranks go from 0 to {}", world_size - 1),
             ));
         }
-        let host = variable("MASTER_ADDR").filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| missing("MASTER_ADDR", "the address of rank 0's machine"))?;
-        let port = number("MASTER_PORT")?.ok_or_else(|| missing("MASTER_PORT", "a free port there"))?;
-        let port = u16::try_from(port).ok().filter(|port| *port > 0);
-        let port = port.ok_or_else(|| wrong("MASTER_PORT", "is no port; ports go from 1 to 65535"))?;
+        let master = master(variable, world_size)?;
         let timeout = match number(TIMEOUT_VARIABLE)? {
             None => DEFAULT_TIMEOUT,
             Some(0) => return Err(wrong(TIMEOUT_VARIABLE, "is 0; give at least a second")),
@@ -96,12 +84,34 @@ impl Environment {
             rank,
             world_size,
             local_rank: number("LOCAL_RANK")?.unwrap_or(rank),
-            master: (host, port),
+            master,
             timeout,
             agent_listens: variable("TORCHELASTIC_USE_AGENT_STORE").as_deref() == Some("True"),
             ..single
         })
     }
+}
+
+/// Where rank 0 listens: host and port.
+fn master(
+    variable: &dyn Fn(&str) -> Option<String>,
+    world_size: usize,
+) -> Result<(String, u16), DistributedError> {
+    let missing = |name, what| missing(name, what, world_size);
+    let host = variable("MASTER_ADDR").filter(|host| !host.is_empty());
+    let host = host.ok_or_else(|| missing("MASTER_ADDR", "the address of rank 0's machine"))?;
+    let port = number("MASTER_PORT", variable("MASTER_PORT"))?;
+    let port = u16::try_from(port.ok_or_else(|| missing("MASTER_PORT", "a free port there"))?);
+    let port = port.ok().filter(|port| *port > 0);
+    Ok((host, port.ok_or_else(|| wrong("MASTER_PORT", "is no port; ports go from 1 to 65535"))?))
+}
+
+fn missing(variable: &'static str, what: &str, world_size: usize) -> DistributedError {
+    let reason = format!(
+        "is not set, but WORLD_SIZE is {world_size}; set it to {what}, or start the processes with train-cli \
+         launch or torchrun"
+    );
+    wrong(variable, &reason)
 }
 
 fn wrong(variable: &'static str, reason: &str) -> DistributedError {

@@ -8,8 +8,8 @@ use model::{Execution, cost::in_giga, cost::in_millions};
 use serde::Serialize;
 use trainer::Cost;
 
-use crate::config::FcmaeError;
-use crate::experiment::PretrainExperiment;
+use crate::configuration::PretrainExperiment;
+use crate::section::FcmaeError;
 
 const MIB: u64 = 1 << 20;
 

@@ -11,7 +11,7 @@
 #![doc = include_str!("../examples/pretrain.rs")]
 #![doc = "```"]
 
-pub mod config;
+mod configuration;
 mod cost;
 mod experiment;
 mod loss;
@@ -19,11 +19,12 @@ pub mod mask;
 mod network;
 mod objective;
 pub mod picture;
+mod section;
 pub mod target;
 
-pub use crate::config::{FcmaeConfig, FcmaeError, MaskShape};
+pub use crate::section::{FcmaeConfig, FcmaeError, MaskShape};
+pub use configuration::PretrainExperiment;
 pub use cost::{PretrainCost, StageRow};
-pub use experiment::PretrainExperiment;
 pub use mask::random_mask;
 pub use network::Fcmae;
 pub use objective::{FcmaeObjective, ObjectiveError};

@@ -5,7 +5,7 @@ use model::PatchMask;
 use model::patch_mask::MaskError;
 use rand::RngExt;
 
-use crate::config::MaskShape;
+use crate::section::MaskShape;
 
 /// The masks of a batch. A sample's mask depends on (`seed`, `epoch`, its index in the data set)
 /// and on nothing else: not on its batch mates, the process or the worker.

@@ -8,8 +8,8 @@ use model::init::{Init, initialize};
 use model::sites::Rows;
 use model::{Compute, ConfigError, ConvNextV2Config, Decoder, Encoder, Execution, PatchMask, Predict, Sites};
 
-use crate::config::{FcmaeConfig, InitName};
 use crate::loss;
+use crate::section::{FcmaeConfig, InitName};
 use crate::target::{normalize_patches, patchify};
 
 /// The network that is pretrained: a masked encoder and a small decoder.

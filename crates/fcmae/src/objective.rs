@@ -8,11 +8,11 @@ use model::drop_path::DropPath;
 use model::{ConvNextV2Config, Execution, official_name};
 use trainer::{BoxError, Objective, Picture};
 
-use crate::config::{FcmaeError, MaskShape};
-use crate::experiment::PretrainExperiment;
+use crate::configuration::PretrainExperiment;
 use crate::mask::random_mask;
 use crate::network::Fcmae;
 use crate::picture::reconstruct;
+use crate::section::{FcmaeError, MaskShape};
 
 /// Images on a progress picture.
 const PICTURES: usize = 8;

@@ -9,11 +9,11 @@ use data::transform::{EvalTransform, Normalize};
 use image::RgbImage;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 
-use crate::config::FinetuneConfig;
 use crate::error::FinetuneError;
 use crate::evaluate::logits;
 use crate::problem::ProblemType;
-use crate::sections::{data_section, model_section, network_config};
+use crate::recipe::{data_section, model_section, network_config};
+use crate::section::FinetuneConfig;
 
 /// A classifier with what has to be done to images before it sees them.
 pub struct Classifier {

@@ -7,7 +7,7 @@ use model::cost::{EncoderCost, in_giga, in_millions};
 use serde::Serialize;
 use trainer::Cost;
 
-use crate::experiment::FinetuneExperiment;
+use crate::configuration::FinetuneExperiment;
 use crate::problem::ProblemType;
 
 const MIB: u64 = 1 << 20;

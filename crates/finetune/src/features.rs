@@ -13,7 +13,7 @@ use crate::embedded::Embedded;
 use crate::error::FinetuneError;
 use crate::evaluate::for_every_batch;
 use crate::initialize::initialize;
-use crate::sections::{data_section, model_section, network_config};
+use crate::recipe::{data_section, model_section, network_config};
 
 /// The encoder of any checkpoint, ended by global pooling and norm: images → features. The norm of a
 /// pretrained encoder, which has none, only brings every image's features to mean 0 and variance 1.

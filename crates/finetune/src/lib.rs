@@ -7,7 +7,7 @@
 #![doc = "```"]
 
 mod classifier;
-mod config;
+mod configuration;
 mod cost;
 mod embedded;
 mod error;
@@ -25,16 +25,17 @@ mod metrics;
 mod number_tally;
 mod objective;
 mod problem;
-mod sections;
+mod recipe;
+mod section;
 mod tally;
 
-pub use crate::config::{FinetuneConfig, Freeze};
+pub use crate::section::{FinetuneConfig, Freeze};
 pub use classifier::Classifier;
+pub use configuration::FinetuneExperiment;
 pub use cost::ClassifierCost;
 pub use embedded::Embedded;
 pub use error::FinetuneError;
 pub use evaluate::{evaluate, for_every_batch, logits};
-pub use experiment::FinetuneExperiment;
 pub use features::FeatureExtractor;
 pub use heatmap::{heatmap, overlay};
 pub use knn::{Features, knn};

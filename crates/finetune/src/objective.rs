@@ -12,9 +12,9 @@ use model::drop_path::DropPath;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 use trainer::{BoxError, Context, Data, Evaluation, Objective};
 
+use crate::configuration::FinetuneExperiment;
 use crate::error::FinetuneError;
 use crate::evaluate::evaluate;
-use crate::experiment::FinetuneExperiment;
 use crate::metrics::Metrics;
 use crate::problem::ProblemType;
 

@@ -27,6 +27,8 @@ pub mod init;
 mod kernel_ops;
 pub mod layer_norm;
 pub mod linear;
+#[cfg_attr(not(feature = "tch"), path = "no_map_rows.rs")]
+mod map_rows;
 pub mod names;
 mod ops;
 pub mod patch_mask;

@@ -8,10 +8,6 @@ use crate::block_weights::BlockWeights;
 use crate::grn_stats::GrnStats;
 use crate::sites::{Rows, Sites};
 
-/// Libtorch's cache of token places; nothing here.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct MapRows {}
-
 /// What libtorch's block does beside its weights; nothing here.
 pub(crate) struct Spec;
 

@@ -15,7 +15,7 @@ use kernels::block::{Batch, Statistics};
 use kernels::strided_conv::{Order, Windows};
 use serde::{Deserialize, Serialize};
 
-use crate::aten::MapRows;
+use crate::map_rows::MapRows;
 use crate::patch_mask::PatchMask;
 
 /// How the encoder runs on a masked image; the results are the same.

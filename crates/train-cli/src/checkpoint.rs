@@ -1,7 +1,7 @@
 //! What a path on the command line means: a run, a checkpoint or a weight file, of this project or of
 //! the official code, timm or transformers, here or on the Hub.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use burn::tensor::Device;
@@ -52,11 +52,6 @@ pub(crate) fn fill_in(network: &mut Network) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The folder of the images that a checkpoint was trained on, if it says.
-pub(crate) fn trained_on(recipe: &Recipe) -> Option<PathBuf> {
-    recipe.section::<data::DataConfig>("data").ok().flatten().and_then(|data| data.path)
 }
 
 /// The pretraining experiment that a checkpoint of any origin would have here.

@@ -1,4 +1,4 @@
-//! `train-cli`: pretrain ConvNeXt V2, look at what it learned, ask what a run would cost.
+//! `train-cli`: pretrain and fine-tune ConvNeXt V2, use and convert its checkpoints.
 
 mod args;
 mod checkpoint;

@@ -11,10 +11,10 @@ use data::{AugmentConfig, Batch, DataConfig, ImageSource, Labels, Shard};
 use distributed::Communicator;
 use serde::Serialize;
 
-use crate::config::{LogConfig, OptimConfig, TrainConfig};
 use crate::evaluation::EvaluationPlan;
 use crate::groups::{ParameterRule, decays};
 use crate::objective::{BoxError, Objective};
+use crate::sections::{LogConfig, OptimConfig, TrainConfig};
 
 /// The network that an experiment trains.
 pub type Network<E> = <<E as Experiment>::Objective as Objective>::Model;

@@ -11,7 +11,6 @@
 mod adamw;
 mod all_reduce;
 mod broadcast;
-mod config;
 mod deferred;
 mod ema;
 mod error;
@@ -30,6 +29,7 @@ mod run;
 mod run_directory;
 mod saving;
 mod schedule;
+mod sections;
 mod summary;
 #[cfg(test)]
 mod testing;
@@ -37,7 +37,7 @@ mod train;
 mod update;
 mod upload;
 
-pub use crate::config::{LogConfig, OptimConfig, TrainConfig};
+pub use crate::sections::{LogConfig, OptimConfig, TrainConfig};
 pub use adamw::{AdamW, AdamWConfig, Moments};
 pub use deferred::Deferred;
 pub use ema::Ema;

@@ -2,7 +2,7 @@
 
 use checkpoint::Position;
 
-use crate::config::TrainConfig;
+use crate::sections::TrainConfig;
 
 /// How long a run is and how its updates relate to data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,13 +11,13 @@ use checkpoint::{
 use distributed::{Communicator, DistributedError};
 
 use crate::broadcast::{broadcast_dict, require_equal};
-use crate::config::OptimConfig;
 use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::groups::{ParameterGroup, build_optimizer};
 use crate::objective::{BoxError, Objective};
 use crate::optimizer_state::{load_optimizer, save_optimizer};
 use crate::plan::Plan;
+use crate::sections::OptimConfig;
 use crate::update::State;
 
 /// Writes the states of a run. Rank 0 writes; the others take part in the checks.

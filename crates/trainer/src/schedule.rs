@@ -30,8 +30,8 @@ impl CosineSchedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TrainConfig;
     use crate::plan::Plan;
+    use crate::sections::TrainConfig;
     use serde_json::Value;
 
     /// Rates in effect at sampled micro-steps of five official recipes, computed in Python by the

@@ -10,7 +10,6 @@ use checkpoint::{Best, RunDir};
 use distributed::Communicator;
 
 use crate::broadcast::broadcast_parameters;
-use crate::config::{LogConfig, OptimConfig, TrainConfig};
 use crate::error::TrainError;
 use crate::evaluation::{EvaluationPlan, is_best, judge};
 use crate::groups::ParameterGroup;
@@ -22,6 +21,7 @@ use crate::plot::draw_curves;
 use crate::progress::{Progress, StepReport};
 use crate::saving::Saver;
 use crate::schedule::CosineSchedule;
+use crate::sections::{LogConfig, OptimConfig, TrainConfig};
 use crate::update::{State, UpdateReport, Updater};
 
 /// What stays the same for the whole run.

@@ -87,13 +87,9 @@ pub fn backward(
     saved: &Saved,
     dy: &[f32],
 ) -> (Vec<f32>, WeightGradients) {
-    let (channels, hidden, tokens) = (w.channels(), w.hidden(), batch.tokens());
+    let (channels, hidden) = (w.channels(), w.hidden());
     assert_eq!(dy.len(), batch.samples * batch.tokens_out() * channels);
-    let group = batch.group();
-    let groups = batch.samples.div_ceil(group);
     let large = w.pwconv1.len() >= LARGE_WEIGHT;
-    let bytes = 4 * (w.dwconv.len() + if large { 0 } else { 2 * w.pwconv1.len() });
-    let lane = groups.div_ceil(groups.min((GRADIENT_BYTES / bytes).max(2))) * group;
     let c = Context {
         arch,
         batch,
@@ -106,19 +102,10 @@ pub fn backward(
         dy,
         large,
     };
-
     let mut dx = unwritten(x.len());
-    let mut lanes: Vec<Lane> = (dx.chunks_mut(lane * tokens * channels).enumerate())
-        .map(|(index, dx)| Lane {
-            samples: index * lane..index * lane + dx.len() / (tokens * channels),
-            dx,
-            gradients: WeightGradients::started(w, large, batch.tokens_out() > 0),
-            taps: WeightGradient::new(channels),
-            waiting: Vec::new(),
-            factors: Vec::new(),
-        })
-        .collect();
+    let mut lanes = divide(&c, &mut dx);
     lanes.par_iter_mut().for_each(|lane| {
+        let group = batch.group();
         for first in lane.samples.clone().step_by(group) {
             let half = to_grn(&c, lane, first..(first + group).min(lane.samples.end));
             match batch.statistics {
@@ -128,36 +115,67 @@ pub fn backward(
         }
     });
     if batch.statistics == Statistics::Batch {
-        let mut total = vec![0.0; hidden];
-        let halves = lanes.iter().flat_map(|lane| &lane.waiting);
-        for along in halves.flat_map(|half| half.along.chunks_exact(hidden)) {
-            total.iter_mut().zip(along).for_each(|(t, a)| *t += a);
-        }
-        let factors = grn::Factors::new(&total, &saved.norms, w.gamma, &mut lanes[0].gradients.gamma);
-        lanes.par_iter_mut().for_each(|lane| {
-            for half in std::mem::take(&mut lane.waiting) {
-                through_grn(&c, lane, half, std::slice::from_ref(&factors));
-            }
-        });
+        from_grn_of_all(&c, &mut lanes);
     }
+    let gradients = sum_of(&c, lanes);
+    (dx, gradients)
+}
 
-    let linear = large.then(|| large_gradients(&c, &lanes));
+/// Consecutive samples for each lane, few enough lanes that their gradients stay in the caches.
+fn divide<'a>(c: &Context, dx: &'a mut [f32]) -> Vec<Lane<'a>> {
+    let (batch, w, channels) = (c.batch, c.w, c.w.channels());
+    let (group, tokens) = (batch.group(), batch.tokens());
+    let groups = batch.samples.div_ceil(group);
+    let bytes = 4 * (w.dwconv.len() + if c.large { 0 } else { 2 * w.pwconv1.len() });
+    let lane = groups.div_ceil(groups.min((GRADIENT_BYTES / bytes).max(2))) * group;
+    (dx.chunks_mut(lane * tokens * channels).enumerate())
+        .map(|(index, dx)| Lane {
+            samples: index * lane..index * lane + dx.len() / (tokens * channels),
+            dx,
+            gradients: WeightGradients::started(w, c.large, batch.tokens_out() > 0),
+            taps: WeightGradient::new(channels),
+            waiting: Vec::new(),
+            factors: Vec::new(),
+        })
+        .collect()
+}
+
+/// From GRN on, where its norms are those of the whole batch and every lane has waited for the others.
+fn from_grn_of_all(c: &Context, lanes: &mut [Lane]) {
+    let hidden = c.w.hidden();
+    let mut total = vec![0.0; hidden];
+    let halves = lanes.iter().flat_map(|lane| &lane.waiting);
+    for along in halves.flat_map(|half| half.along.chunks_exact(hidden)) {
+        total.iter_mut().zip(along).for_each(|(t, a)| *t += a);
+    }
+    let factors = grn::Factors::new(&total, &c.saved.norms, c.w.gamma, &mut lanes[0].gradients.gamma);
+    lanes.par_iter_mut().for_each(|lane| {
+        for half in std::mem::take(&mut lane.waiting) {
+            through_grn(c, lane, half, std::slice::from_ref(&factors));
+        }
+    });
+}
+
+/// The gradients of all lanes together, in the layout of the weights.
+fn sum_of(c: &Context, lanes: Vec<Lane>) -> WeightGradients {
+    let (w, channels, hidden) = (c.w, c.w.channels(), c.w.hidden());
+    let linear = c.large.then(|| large_gradients(c, &lanes));
     let mut sets = lanes.into_iter().map(|lane| {
         let mut gradients = lane.gradients;
         lane.taps.add_to(&mut gradients.dwconv, &mut gradients.dwconv_bias);
         gradients
     });
-    let mut sum = sets.next().unwrap_or_else(|| WeightGradients::started(w, large, false));
-    sum.add(arch, sets);
+    let mut sum = sets.next().unwrap_or_else(|| WeightGradients::started(w, c.large, false));
+    sum.add(c.arch, sets);
     [sum.pwconv1, sum.pwconv2] = linear.unwrap_or_else(|| {
         let mut pwconv1 = unwritten(w.pwconv1.len());
-        transpose(arch, &sum.pwconv1, channels, hidden, &mut pwconv1);
+        transpose(c.arch, &sum.pwconv1, channels, hidden, &mut pwconv1);
         [pwconv1, std::mem::take(&mut sum.pwconv2)]
     });
-    (dx, sum)
+    sum
 }
 
-/// Of the two linear layers, from what all lanes left.
+/// Gradients of the two linear layers, from what all lanes left.
 fn large_gradients(c: &Context, lanes: &[Lane]) -> [Vec<f32>; 2] {
     let (channels, hidden) = (c.w.channels(), c.w.hidden());
     let groups = || lanes.iter().flat_map(|lane| &lane.factors);
@@ -278,10 +296,20 @@ fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors
         layer_norm::backward(arch, d_norm, normalized, &inverse_std[rows], w.norm, norm_gradients);
     }
 
-    let per_sample = tokens * channels;
+    to_input(c, lane, &samples, &d_norm);
+    if c.large {
+        lane.factors.push(LinearFactors { samples, scaled, d_hidden, z });
+    }
+}
+
+/// Depthwise convolution and residual, from the gradient `[rows, C]` of the convolution's output.
+fn to_input(c: &Context, lane: &mut Lane, samples: &Range<usize>, d_norm: &[f32]) {
+    let Context { arch, batch, .. } = *c;
+    let channels = c.w.channels();
+    let per_sample = batch.tokens() * channels;
     let offset = (samples.start - lane.samples.start) * per_sample;
     let dx = &mut lane.dx[offset..offset + d_norm.len()];
-    let x = part(batch, c.x, &samples);
+    let x = part(batch, c.x, samples);
     for (i, sample) in samples.clone().enumerate() {
         let layout = batch.layout(sample);
         let range = i * per_sample..(i + 1) * per_sample;
@@ -289,12 +317,9 @@ fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors
         dwconv7::forward(arch, &layout, &c.turned, gradient, &mut dx[range.clone()], 0..batch.lines());
         lane.taps.add(arch, &layout, &x[range], gradient);
     }
-    let dy = part(batch, c.dy, &samples);
+    let dy = part(batch, c.dy, samples);
     match batch.selected {
         Some(_) => batch.spread(samples.clone(), dy, channels, dx),
         None => add(arch, dx, dy),
-    }
-    if c.large {
-        lane.factors.push(LinearFactors { samples, scaled, d_hidden, z });
     }
 }

@@ -14,12 +14,14 @@
 
 mod outer;
 mod packed;
+mod peak;
 mod product;
 mod tile;
 mod weight_gradient;
 
 pub use outer::outer;
 pub use packed::Packed;
+pub use peak::peak_gflops;
 pub use product::{Start, product};
 pub use weight_gradient::weight_gradient;
 

@@ -1,54 +1,15 @@
 //! Tokens ↔ the dense, channels-last map that the depthwise convolution runs on.
 
-use std::sync::{Arc, OnceLock};
-
 use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
-use burn::tensor::{Int, Tensor};
-use tch::{Kind, Tensor as Raw};
+use burn::tensor::Tensor;
+use tch::Tensor as Raw;
 
 use crate::sites::TokenLayout;
-
-/// Flat sites of the N × H × W map in the order of the tokens; worked out once for all blocks of a
-/// stage.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct MapRows(Arc<OnceLock<TchTensor>>);
 
 /// The tensor of libtorch behind a tensor of Burn, without its autodiff.
 pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> TchTensor {
     tensor.without_autodiff().try_into_primitive::<LibTorch>().expect("a tensor of libtorch")
-}
-
-/// The tensor of libtorch behind a tensor of indices.
-pub(crate) fn index(tensor: Tensor<1, Int>) -> TchTensor {
-    tensor.without_autodiff().try_into_primitive::<LibTorch>().expect("a tensor of libtorch")
-}
-
-impl MapRows {
-    /// `patches`: indices into the N · L patches of the grid, in the order of the tokens.
-    pub(crate) fn get(
-        &self,
-        patches: impl FnOnce() -> Tensor<1, Int>,
-        grid: [usize; 2],
-        patch: [usize; 2],
-    ) -> TchTensor {
-        let make = || TchTensor::new(map_rows(&index(patches()).tensor, grid, patch));
-        self.0.get_or_init(make).clone()
-    }
-}
-
-/// Computed on the device, so that nothing waits for a copy.
-fn map_rows(patches: &Raw, grid: [usize; 2], patch: [usize; 2]) -> Raw {
-    let ([_, columns], [height, width]) = (grid.map(|n| n as i64), patch.map(|n| n as i64));
-    let line = columns * width;
-    // Patch number → its first site: whole samples, rows of patches, patches within the row.
-    let row = patches.floor_divide_scalar(columns);
-    let column = patches - &row * columns;
-    // Samples lie one after another, so rows of patches count on from sample to sample.
-    let first = row * (height * line) + column * width;
-    let range = |end| Raw::arange(end, (Kind::Int64, patches.device()));
-    let within = (range(height) * line).unsqueeze(1) + range(width);
-    (first.unsqueeze(1) + within.reshape([1, -1])).reshape([-1])
 }
 
 /// How the tokens of a batch lie on the map.

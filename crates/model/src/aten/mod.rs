@@ -21,11 +21,11 @@ use tch::Kind;
 
 use crate::block_weights::BlockWeights;
 use crate::grn_stats::GrnStats;
+use crate::map_rows::index;
 use crate::sites::{Rows, Sites};
-use layout::{Layout, index, primitive};
+use layout::{Layout, primitive};
 
 pub(crate) use block::Spec;
-pub(crate) use layout::MapRows;
 pub(crate) use node::layer_norm;
 
 /// What a block does on these sites beside its weights.

@@ -9,8 +9,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use fcmae::{Fcmae, PretrainCost, PretrainExperiment, random_mask};
 use host::{Precision, is_on_host};
-use kernels::Arch;
-use kernels::gemm::{Packed, Start, product};
+use kernels::gemm::peak_gflops;
 use model::cost::EncoderCost;
 use model::{Compute, ConvNextV2Config, ConvNextV2ForImageClassification, Execution, Kernels, official_name};
 use serde::Serialize;
@@ -118,7 +117,7 @@ fn report(args: &BenchArgs, config: &PretrainExperiment, mut steps: Vec<Step>, m
     steps.sort_by(|a, b| a.total().total_cmp(&b.total()));
     let median = steps[steps.len() / 2];
     let gflops = 2.0 * macs as f64 * args.batch as f64 / median.total() / 1e9;
-    let gemm_peak_gflops = gemm_peak();
+    let gemm_peak_gflops = peak_gflops();
     Report {
         bench: args.kind,
         model: config.model.size.map_or("custom".to_owned(), |size| size.to_string()),
@@ -160,26 +159,6 @@ fn tell(r: &Report) {
     if let Some(mib) = r.peak_rss_mib {
         out!("peak memory  {mib} MiB");
     }
-}
-
-/// What all threads reach at once in products whose operands stay in their caches, best of several,
-/// in GFLOP/s.
-fn gemm_peak() -> f64 {
-    const ROWS: usize = 128;
-    const COLUMNS: usize = 288;
-    const DEPTH: usize = 128;
-    const PRODUCTS: usize = 400;
-    let weight = Packed::new(Arch::new(), &[1.0; DEPTH * COLUMNS], DEPTH, COLUMNS);
-    let seconds = (0..8).map(|_| {
-        let start = Instant::now();
-        rayon::broadcast(|_| {
-            let (a, mut c) = (vec![1.0; ROWS * DEPTH], vec![0.0; ROWS * COLUMNS]);
-            (0..PRODUCTS).for_each(|_| product(Arch::new(), black_box(&a), &weight, &mut c, Start::Zero));
-        });
-        start.elapsed().as_secs_f64()
-    });
-    let products = (PRODUCTS * rayon::current_num_threads()) as f64;
-    2.0 * products * (ROWS * COLUMNS * DEPTH) as f64 / seconds.fold(f64::INFINITY, f64::min) / 1e9
 }
 
 /// Pictures of noise, `[N, C, H, W]`.

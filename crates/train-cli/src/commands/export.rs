@@ -12,7 +12,7 @@ use interop::{Format, Kind, ModelCard, Opened, Preprocessing, Score, export};
 use model::official_name;
 
 use crate::args::{ExportArgs, ExportFormat};
-use crate::checkpoint::{fill_in, open, trained_on};
+use crate::checkpoint::{fill_in, open};
 use crate::output::out;
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
@@ -63,7 +63,7 @@ fn card(args: &ExportArgs, checkpoint: &Opened) -> Result<ModelCard> {
     let name = args.out.file_name().map(|name| name.to_string_lossy().into_owned());
     // Other scores than the accuracy have no place on the card.
     let counts = checkpoint.network.problem_type.as_deref().is_none_or(|name| name.starts_with("single"));
-    let data = trained_on(&checkpoint.recipe);
+    let data = checkpoint.recipe.section::<data::DataConfig>("data")?.and_then(|data| data.path);
     let data = data.as_deref().and_then(Path::file_name);
     Ok(ModelCard {
         name: name.unwrap_or_else(|| "ConvNeXt V2".to_owned()),

@@ -1,0 +1,95 @@
+//! What a TOML file for `train-cli pretrain` says.
+
+use burn::tensor::Device;
+use config::{Config, Section, SectionDoc, SettingError};
+use data::{AugmentConfig, DataConfig};
+use model::{Compute, ComputeError, ConvNextV2Config, ModelConfig};
+use serde::{Deserialize, Serialize};
+use trainer::{LogConfig, OptimConfig, TrainConfig};
+
+use crate::section::FcmaeConfig;
+
+/// A pretraining experiment; the defaults are those of official FCMAE pretraining.
+///
+/// ```
+/// let text = "[model]\nsize = \"atto\"\n[fcmae]\nmask_ratio = 0.75\n";
+/// let experiment: fcmae::PretrainExperiment = config::parse(text, &[]).unwrap();
+/// assert_eq!(experiment.optim.blr, 1.5e-4);
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainExperiment {
+    /// Seed of weights, order, crops, flips and masks.
+    pub seed: u64,
+    /// The encoder.
+    pub model: ModelConfig,
+    /// Mask, decoder and loss.
+    pub fcmae: FcmaeConfig,
+    /// Images.
+    pub data: DataConfig,
+    /// Augmentation of training images.
+    pub augment: AugmentConfig,
+    /// Optimizer and learning rate.
+    pub optim: OptimConfig,
+    /// Batch size and length.
+    pub train: TrainConfig,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+impl Config for PretrainExperiment {
+    const MOVED: &'static [(&'static str, &'static str)] = data::MOVED_KEYS;
+
+    fn check(&self) -> Result<(), SettingError> {
+        self.model.check()?;
+        self.fcmae.check()?;
+        self.data.check()?;
+        self.augment.check()?;
+        self.optim.check()?;
+        self.train.check()?;
+        self.log.check()?;
+        if self.data.val_fraction.is_some() || self.data.val_csv.is_some() {
+            return Err(SettingError::Together(
+                "data.val_fraction and data.val_csv are for fine-tuning; pretraining learns from all images"
+                    .to_owned(),
+            ));
+        }
+        if self.augment.mixup > 0.0 || self.augment.cutmix > 0.0 {
+            return Err(SettingError::Together(
+                "augment.mixup and augment.cutmix mix targets and are for fine-tuning".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn sections(&self) -> Vec<SectionDoc> {
+        vec![
+            SectionDoc::of(&self.model),
+            SectionDoc::of(&self.fcmae),
+            SectionDoc::of(&self.data),
+            SectionDoc::of(&self.augment),
+            SectionDoc::of(&self.optim),
+            SectionDoc::of(&self.train),
+            SectionDoc::of(&self.log),
+        ]
+    }
+}
+
+impl PretrainExperiment {
+    /// The encoder that the `[model]` section describes.
+    ///
+    /// # Errors
+    /// A section that describes no network.
+    pub fn resolve(&self) -> Result<ConvNextV2Config, SettingError> {
+        self.model.resolve(self.data.image_size.pixels())
+    }
+
+    /// What computes the network on a device.
+    ///
+    /// # Errors
+    /// Kernels or a precision that the device does not have.
+    pub fn compute(&self, model: &ConvNextV2Config, device: &Device) -> Result<Compute, ComputeError> {
+        let asked = Compute { kernels: self.model.kernels, precision: self.train.precision };
+        asked.on(device, model.hidden_act)
+    }
+}

@@ -1,0 +1,121 @@
+//! What a TOML file for `train-cli finetune` says.
+
+use burn::tensor::Device;
+use config::{Config, Section, SectionDoc, SettingError};
+use data::{AugmentConfig, DataConfig};
+use model::{Compute, ComputeError, ConvNextV2Config, ModelConfig};
+use serde::{Deserialize, Serialize};
+use trainer::{LogConfig, OptimConfig, TrainConfig};
+
+use crate::problem::ProblemType;
+use crate::section::FinetuneConfig;
+
+/// A fine-tuning experiment; the defaults are those of the official fine-tuning code.
+///
+/// ```
+/// let text = "[model]\nsize = \"atto\"\n[finetune]\nlayer_decay = 0.9\n";
+/// let experiment: finetune::FinetuneExperiment = config::parse(text, &[]).unwrap();
+/// assert_eq!((experiment.optim.blr, experiment.optim.betas), (5e-4, [0.9, 0.999]));
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FinetuneExperiment {
+    /// Seed of head, order, augmentation, mixing and dropped paths.
+    pub seed: u64,
+    /// The encoder.
+    pub model: ModelConfig,
+    /// Layer-wise rates, head, evaluation and what the network learns to say.
+    pub finetune: FinetuneConfig,
+    /// Images.
+    pub data: DataConfig,
+    /// What is done to training images.
+    pub augment: AugmentConfig,
+    /// Optimizer and learning rate.
+    pub optim: OptimConfig,
+    /// Batch size and length.
+    pub train: TrainConfig,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+impl Default for FinetuneExperiment {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            model: ModelConfig::default(),
+            finetune: FinetuneConfig::default(),
+            data: DataConfig::default(),
+            augment: AugmentConfig { crop_scale: [0.08, 1.0], ..AugmentConfig::default() },
+            optim: OptimConfig {
+                blr: 5e-4,
+                min_lr: 1e-6,
+                warmup_epochs: 20.0,
+                betas: [0.9, 0.999],
+                decay_grn: false,
+                ..OptimConfig::default()
+            },
+            train: TrainConfig { epochs: 100, ..TrainConfig::default() },
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Config for FinetuneExperiment {
+    const MOVED: &'static [(&'static str, &'static str)] = data::MOVED_KEYS;
+
+    fn check(&self) -> Result<(), SettingError> {
+        self.model.check()?;
+        self.finetune.check()?;
+        self.data.check()?;
+        self.augment.check()?;
+        self.optim.check()?;
+        self.train.check()?;
+        self.log.check()?;
+        if self.model.execution.is_some() {
+            return Err(SettingError::Together(
+                "model.execution is for pretraining; a classifier sees every patch".to_owned(),
+            ));
+        }
+        let smoothed = self.finetune.label_smoothing > 0.0;
+        if self.finetune.problem_type == Some(ProblemType::Regression) && smoothed {
+            return Err(SettingError::Together(
+                "finetune.label_smoothing is for classes; to predict numbers, \
+                 --set finetune.label_smoothing=0"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn sections(&self) -> Vec<SectionDoc> {
+        vec![
+            SectionDoc::of(&self.model),
+            SectionDoc::of(&self.finetune),
+            SectionDoc::of(&self.data),
+            SectionDoc::of(&self.augment),
+            SectionDoc::of(&self.optim),
+            SectionDoc::of(&self.train),
+            SectionDoc::of(&self.log),
+        ]
+    }
+}
+
+impl FinetuneExperiment {
+    /// The classifier that `[model]` describes, with an output for each of `finetune.classes`.
+    ///
+    /// # Errors
+    /// A section that describes no network.
+    pub fn resolve(&self) -> Result<ConvNextV2Config, SettingError> {
+        let model = self.model.resolve(self.data.image_size.pixels())?;
+        Ok(ConvNextV2Config { num_labels: self.finetune.classes.len(), ..model })
+    }
+
+    /// What computes the network on a device.
+    ///
+    /// # Errors
+    /// Kernels or a precision that the device does not have.
+    pub fn compute(&self, model: &ConvNextV2Config, device: &Device) -> Result<Compute, ComputeError> {
+        let asked = Compute { kernels: self.model.kernels, precision: self.train.precision };
+        asked.on(device, model.hidden_act)
+    }
+}

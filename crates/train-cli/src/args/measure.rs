@@ -1,0 +1,60 @@
+//! Arguments of the commands that describe and measure.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use model::Execution;
+use serde::Serialize;
+
+use super::shared::{DeviceArgs, execution, positive};
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// A configuration, a run directory or a checkpoint.
+    #[arg(value_name = "CONFIG|CHECKPOINT")]
+    pub(crate) path: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// What to measure.
+    pub(crate) kind: BenchKind,
+    /// The network and the mask [default: Atto with the paper's mask].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Override a setting, as in the configuration file.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Images of a step.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = positive)]
+    pub(crate) batch: usize,
+    /// Threads [default: all cores].
+    #[arg(long, value_name = "T", value_parser = positive)]
+    pub(crate) threads: Option<usize>,
+    /// Timed steps.
+    #[arg(long, value_name = "S", default_value_t = 7, value_parser = positive)]
+    pub(crate) steps: usize,
+    /// How the encoder runs on masked images.
+    #[arg(long, value_parser = execution)]
+    pub(crate) execution: Option<Execution>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `bench` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BenchKind {
+    /// A pretraining step with AdamW.
+    Pretrain,
+    /// A classifier's training step with AdamW.
+    Finetune,
+    /// A classifier's forward pass.
+    Infer,
+}

@@ -1,0 +1,115 @@
+//! The command line.
+
+mod checkpoints;
+mod measure;
+mod run;
+mod shared;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+pub(crate) use checkpoints::*;
+pub(crate) use measure::*;
+pub(crate) use run::*;
+
+/// Masked-autoencoder pretraining (FCMAE) and fine-tuning of ConvNeXt V2.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pretrain an encoder on images, no labels needed.
+    #[command(after_help = "Examples:
+  train-cli pretrain --config configs/quickstart.toml
+  train-cli pretrain --config configs/fcmae_atto.toml --data ~/photos --run-dir runs/photos
+  train-cli pretrain --config configs/fcmae_atto.toml --data ~/photos --dry-run
+  train-cli pretrain --config configs/fcmae_atto.toml --run-dir runs/photos --resume auto
+  train-cli pretrain --config configs/fcmae_atto.toml --set train.batch_size=16 --set optim.blr=3e-4")]
+    Pretrain(RunArgs),
+    /// Fine-tune a pretrained encoder (or train from scratch) on images with classes.
+    #[command(after_help = "Examples:
+  train-cli finetune --config configs/finetune_quickstart.toml
+  train-cli finetune --config configs/finetune_custom.toml --data ~/photos --init runs/photos
+  train-cli finetune --config configs/finetune_custom.toml --data labels.csv --init runs/photos
+  train-cli finetune --config configs/finetune_atto.toml --data /path/to/imagenet --init none --dry-run")]
+    Finetune(RunArgs),
+    /// Accuracy of a classifier on images with classes.
+    #[command(after_help = "Examples:
+  train-cli eval --checkpoint runs/finetune_quickstart --data data/sample
+  train-cli eval --checkpoint runs/mine --data ~/photos --json")]
+    Eval(EvalArgs),
+    /// Classes of images, and how sure the network is.
+    #[command(after_help = "Examples:
+  train-cli predict --checkpoint runs/finetune_quickstart data/sample/val/cat/000.png
+  train-cli predict --checkpoint runs/mine ~/photos --top-k 3 --csv > predictions.csv
+  train-cli predict --checkpoint runs/mine photo.jpg --heatmap why.png")]
+    Predict(PredictArgs),
+    /// Features of images, from a pretrained encoder or a classifier.
+    #[command(after_help = "Examples:
+  train-cli embed --checkpoint runs/quickstart --data data/sample --out features.safetensors
+  train-cli embed --checkpoint runs/mine --data ~/photos --out features.safetensors")]
+    Embed(EmbedArgs),
+    /// How good the features of an encoder are, without fine-tuning it.
+    #[command(after_help = "Examples:
+  train-cli probe knn --checkpoint runs/quickstart --data data/sample
+  train-cli probe linear --checkpoint runs/quickstart --data data/sample --json")]
+    Probe(ProbeArgs),
+    /// Show how a pretrained network completes masked images.
+    #[command(after_help = "Examples:
+  train-cli reconstruct --checkpoint runs/quickstart --out grid.png photo.jpg
+  train-cli reconstruct --checkpoint runs/quickstart/checkpoints/step-00000120 --mask-ratio 0.75 --out grid.png *.jpg")]
+    Reconstruct(ReconstructArgs),
+    /// Turn a checkpoint of the official code, timm or transformers into one of ours. (All commands
+    /// also read those directly.)
+    #[command(after_help = "Examples:
+  train-cli import convnextv2_tiny_1k_224_fcmae.pt --out checkpoints/tiny
+  train-cli import ~/models/convnextv2-atto-1k-224 --out checkpoints/atto")]
+    Import(ImportArgs),
+    /// Write a checkpoint for transformers, timm, the official code or onnxruntime.
+    #[command(after_help = "Examples:
+  train-cli export --checkpoint runs/finetune_quickstart --format hf --out exported/hf
+  train-cli export --checkpoint runs/mine --format timm --out exported/timm --license mit
+  train-cli export --checkpoint runs/mine --format onnx --out exported/onnx")]
+    Export(ExportArgs),
+    /// Upload a folder to the Hugging Face Hub.
+    #[cfg(feature = "hub")]
+    #[command(after_help = "Examples:
+  train-cli push exported --repo user/name
+  train-cli push exported --repo user/name --private --revision trial --message 'Longer training'
+The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
+    Push(PushArgs),
+    /// Download a repository of the Hugging Face Hub.
+    #[cfg(feature = "hub")]
+    #[command(after_help = "Examples:
+  train-cli pull user/name --out model
+  train-cli pull user/name@trial --out model")]
+    Pull(PullArgs),
+    /// Run a command on several processes, which train one network together.
+    #[command(after_help = "Examples:
+  train-cli launch --nproc 2 -- pretrain --config configs/quickstart.toml
+  train-cli launch --nproc 8 --max-restarts 3 -- pretrain --config configs/fcmae_base.toml --data ~/photos
+  train-cli launch --nproc 8 --nnodes 2 --node-rank 0 --master-addr 10.0.0.1 --master-port 29500 -- finetune …")]
+    Launch(LaunchArgs),
+    /// Parameters, multiply-adds, tokens and memory of a configuration or checkpoint.
+    #[command(after_help = "Examples:
+  train-cli info configs/fcmae_base.toml
+  train-cli info runs/quickstart --json")]
+    Info(InfoArgs),
+    /// Measure the speed of a training or inference step on noise.
+    #[command(after_help = "Examples:
+  train-cli bench pretrain --batch 16
+  train-cli bench infer --batch 1 --threads 2 --json
+  train-cli bench pretrain --config configs/fcmae_tiny.toml --batch 4 --set fcmae.mask_ratio=0.9")]
+    Bench(BenchArgs),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:
+  train-cli completions bash > ~/.local/share/bash-completion/completions/train-cli")]
+    Completions {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: Shell,
+    },
+}

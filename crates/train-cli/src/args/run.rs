@@ -1,0 +1,92 @@
+//! Arguments of the commands that train.
+
+use std::path::PathBuf;
+
+use checkpoint::Allow;
+use clap::Args;
+
+use super::shared::{DeviceArgs, positive};
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The experiment.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Images: a folder, a CSV file that lists them, or a CIFAR-10 or MNIST data set [overrides
+    /// data.path].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where checkpoints, logs and pictures go [default: runs/NAME-OF-CONFIG].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Continue a run: `auto` for the newest checkpoint of the run directory, from the start if there
+    /// is none yet; or a checkpoint. Its weights come before those of --init.
+    #[arg(long, value_name = "auto|CHECKPOINT")]
+    pub(crate) resume: Option<String>,
+    /// Start from the weights of a checkpoint, with a fresh optimizer and at step 0; `none` for
+    /// fresh weights.
+    #[arg(long, value_name = "CHECKPOINT|none")]
+    pub(crate) init: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
+    /// Override a setting, as in the configuration file.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Passes over the data [overrides train.epochs].
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<u64>,
+    /// Print the plan and stop.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Full-screen dashboard instead of a progress bar.
+    #[arg(long)]
+    pub(crate) tui: bool,
+}
+
+/// Which differences between a checkpoint and the network it is for are no errors.
+#[derive(Debug, Args)]
+pub(crate) struct AllowArgs {
+    /// Tensors that the checkpoint need not have; they start fresh. `*` stands for any characters.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) allow_missing: Vec<String>,
+    /// Tensors of the checkpoint that may be left out. `*` stands for any characters.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) allow_unused: Vec<String>,
+}
+
+impl AllowArgs {
+    pub(crate) fn patterns(&self) -> Allow {
+        Allow { missing: self.allow_missing.clone(), unused: self.allow_unused.clone() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LaunchArgs {
+    /// Processes on this machine, one a device.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) nproc: usize,
+    /// Machines; this command is started on each of them.
+    #[arg(long, value_name = "M", default_value_t = 1, value_parser = positive)]
+    pub(crate) nnodes: usize,
+    /// Which of them this is, from 0.
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub(crate) node_rank: usize,
+    /// Address of machine 0 [default: this machine].
+    #[arg(long, value_name = "HOST")]
+    pub(crate) master_addr: Option<String>,
+    /// A free port of machine 0 [default: any].
+    #[arg(long, value_name = "PORT")]
+    pub(crate) master_port: Option<u16>,
+    /// Starts all again after a failure, so many times; training then goes on from its newest
+    /// checkpoint, as with `--resume auto`.
+    #[arg(long, value_name = "R", default_value_t = 0)]
+    pub(crate) max_restarts: u64,
+    /// The command and its arguments, after `--`.
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}

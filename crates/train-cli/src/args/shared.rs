@@ -1,0 +1,54 @@
+//! Arguments that several commands have, and how values are read.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use host::DeviceName;
+use model::Execution;
+
+/// Where to compute, of every command that does.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct DeviceArgs {
+    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
+    #[arg(long = "device", value_name = "DEVICE", default_value = "auto")]
+    pub(crate) name: DeviceName,
+}
+
+/// The size of a forward pass, of every command that makes some.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct BatchArgs {
+    /// Images of a forward pass.
+    #[arg(long = "batch", value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub(crate) images: usize,
+}
+
+/// The checkpoint that a command uses.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CheckpointArgs {
+    /// A run (its best network, or else its newest checkpoint), a checkpoint, or weights of the
+    /// official code, timm or transformers; hf:USER/NAME for one on the Hub.
+    #[arg(long = "checkpoint", value_name = "CHECKPOINT")]
+    pub(crate) path: PathBuf,
+}
+
+pub(super) fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("must be a whole number, at least 1".to_owned()),
+    }
+}
+
+pub(super) fn amount(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number >= 0.0 && f64::is_finite(number) => Ok(number),
+        _ => Err("must be a number, 0 or more".to_owned()),
+    }
+}
+
+pub(super) fn execution(text: &str) -> Result<Execution, String> {
+    match text {
+        "compact" => Ok(Execution::Compact),
+        "masked" => Ok(Execution::Masked),
+        _ => Err("must be `compact` or `masked`".to_owned()),
+    }
+}
