@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use data::{DataConfig, ImageSize};
 use fcmae::{FcmaeConfig, PretrainExperiment};
 use model::ModelConfig;
-use trainer::{BoxError, Context, Run, Start, TrainConfig};
+use trainer::{BoxError, Context, OptimConfig, Run, Start, TrainConfig};
 
 fn main() -> Result<(), BoxError> {
     let mut args = args().skip(1);
@@ -26,6 +26,7 @@ fn main() -> Result<(), BoxError> {
             image_size: ImageSize::Square(32),
             ..DataConfig::default()
         },
+        optim: OptimConfig { lr: Some(2e-3), warmup_epochs: 1.0, ..OptimConfig::default() },
         train: TrainConfig { batch_size: 50, epochs, ..TrainConfig::default() },
         ..PretrainExperiment::default()
     };

@@ -1,9 +1,8 @@
-//! An objective of one's own: predict by which of four quarter turns an image was rotated (RotNet,
-//! arXiv:1803.07728). The loss is all that is new; plan, logs, checkpoints, and going on from them bit
-//! for bit are the trainer's. `cargo run --release -p trainer --example own_objective -- IMAGES RUN_DIR`
+//! An objective of one's own: by which quarter turn was an image rotated (RotNet, arXiv:1803.07728)? The loss
+//! alone is new. `cargo run --release -p trainer --example own_objective -- IMAGES RUN_DIR`
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
-use data::{AugmentConfig, Batch, DataConfig, ImageSize};
+use data::{AugmentConfig, Batch, DataConfig};
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification as Classifier, ModelConfig};
 use serde::{Deserialize, Serialize};
 use trainer::*;
@@ -25,7 +24,6 @@ impl config::Config for Rotation {}
 impl Experiment for Rotation {
     type Objective = Turns;
     type Cost = NotCounted;
-
     fn settings(&self) -> Settings<'_> {
         let Self { seed, data, augment, optim, train, log, .. } = self;
         Settings { seed: *seed, data, augment, optim, train, log }
@@ -40,7 +38,7 @@ impl Experiment for Rotation {
         Ok(NotCounted {})
     }
 
-    fn objective(&self, _: &trainer::Data, context: &Context) -> Result<Turns, BoxError> {
+    fn objective(&self, _: &Data, context: &Context) -> Result<Turns, BoxError> {
         Ok(Turns(context.device.clone()))
     }
 }
@@ -50,18 +48,17 @@ struct Turns(Device);
 impl Objective for Turns {
     type Model = Classifier;
     type Batch = Batch;
-
     fn loss(&self, model: &Classifier, mut batch: Batch) -> Result<Tensor<1>, BoxError> {
         let (shape, count) = (batch.shape, batch.shape[0]);
         let pixels = batch.normalized_mut().ok_or("raw pixels")?.to_vec();
         let images = Tensor::<4>::from_data(TensorData::new(pixels, shape), &self.0);
         // A function of epoch and image alone, so that a run that goes on turns images alike.
         let turns: Vec<i64> = batch.indices.iter().map(|i| ((7 * i + batch.epoch) % 4) as i64).collect();
-        let turned = turns.iter().enumerate().map(|(i, turn)| match (turn, images.clone().narrow(0, i, 1)) {
-            (0, image) => image,
-            (1, image) => image.swap_dims(2, 3).flip([2]),
-            (2, image) => image.flip([2, 3]),
-            (_, image) => image.swap_dims(2, 3).flip([3]),
+        let turned = turns.iter().zip(images.split(1, 0)).map(|(turn, image)| match turn {
+            0 => image,
+            1 => image.swap_dims(2, 3).flip([2]),
+            2 => image.flip([2, 3]),
+            _ => image.swap_dims(2, 3).flip([3]),
         });
         let logits = model.forward(Tensor::cat(turned.collect(), 0), None);
         let turns = Tensor::<1, Int>::from_data(TensorData::new(turns, [count]), &self.0);
@@ -70,17 +67,17 @@ impl Objective for Turns {
 }
 
 fn main() -> Result<(), BoxError> {
-    let text =
-        "[model]\ndepths = [1, 1, 2]\nhidden_sizes = [24, 48, 96]\npatch_size = 2\n[optim]\nlr = 2e-3\n
-        warmup_epochs = 1\n[train]\nbatch_size = 50\nepochs = 4\ncheckpoint_every_steps = 20\n";
     let [_, images, run_dir] = &std::env::args().collect::<Vec<_>>()[..] else {
         return Err("IMAGES RUN".into());
     };
-    let mut rotation: Rotation = config::parse(text, &["data.image_size=32".to_owned()])?;
-    rotation.data =
-        DataConfig { path: Some(images.into()), image_size: ImageSize::Square(32), ..rotation.data };
-    let run = Run::open(rotation, Context::single(&Device::flex()))?;
-    let start = Start { resume: Some(Resume::Auto), ..Start::new(run_dir) };
-    println!("{:?}", run.begin(&start)?.train_quietly()?);
+    let text =
+        "[model]\ndepths = [1, 1, 2]\nhidden_sizes = [24, 48, 96]\npatch_size = 2\n[optim]\nlr = 2e-3\n
+        warmup_epochs = 1\n[train]\nbatch_size = 50\nepochs = 4\ncheckpoint_every_steps = 20\n";
+    let data = [format!("data.path={images}"), "data.image_size=32".to_owned()];
+    let run = Run::open(config::parse::<Rotation>(text, &data)?, Context::single(&Device::flex()))?;
+    println!(
+        "{:?}",
+        run.begin(&Start { resume: Some(Resume::Auto), ..Start::new(run_dir) })?.train_quietly()?
+    );
     Ok(())
 }
