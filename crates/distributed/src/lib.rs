@@ -5,6 +5,14 @@
 //! CUDA devices. [`Environment::read`] and [`connect`] take the variables that torchrun, SLURM
 //! scripts and Kubernetes operators set: `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `MASTER_ADDR`,
 //! `MASTER_PORT`.
+//!
+//! ```
+//! use distributed::{Communicator, Single};
+//!
+//! // What is the mean over all processes is the number itself for one.
+//! assert_eq!(Single.mean(&[0.25])?, [0.25]);
+//! # Ok::<(), distributed::DistributedError>(())
+//! ```
 
 #[cfg(feature = "tch")]
 mod c10d;

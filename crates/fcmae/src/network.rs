@@ -13,6 +13,20 @@ use crate::section::{FcmaeConfig, InitName};
 use crate::target::{normalize_patches, patchify};
 
 /// The network that is pretrained: a masked encoder and a small decoder.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fcmae::{Fcmae, FcmaeConfig, random_mask};
+/// use model::{Compute, ConvNextV2Config, Execution, Size};
+///
+/// let (device, config) = (Device::flex(), FcmaeConfig::default());
+/// let model = ConvNextV2Config::from_size(Size::Atto);
+/// let fcmae = Fcmae::new(&config, &model, Compute::default(), 0, &device)?;
+/// let mask = random_mask(&config.mask_shape(&model, [96, 96])?, 0, 0, &[0])?;
+/// let loss = fcmae.loss(Tensor::ones([1, 3, 96, 96], &device), &mask, Execution::Compact, None);
+/// assert!(loss.into_scalar::<f32>().is_finite());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct Fcmae {
     /// Sees visible patches only; what fine-tuning starts from.

@@ -22,6 +22,14 @@ pub struct Features<'a> {
 
 /// Weighted k-nearest-neighbour classification by cosine similarity: each of the `k` nearest
 /// training images votes for its class with exp(similarity / 0.07) (arXiv:1805.01978, section 3.4).
+///
+/// ```
+/// use finetune::{Features, knn};
+///
+/// let training = Features { values: &[1.0, 0.0, 0.0, 1.0], labels: &[0, 1] };
+/// let test = Features { values: &[0.9, 0.1], labels: &[0] };
+/// assert_eq!(knn(training, test, 2, 1).top1_accuracy(), 1.0);
+/// ```
 pub fn knn(training: Features, test: Features, classes: usize, k: usize) -> Tally {
     let width = training.values.len() / training.labels.len().max(1);
     let (neighbours, queries) = (normalized(training.values, width), normalized(test.values, width));

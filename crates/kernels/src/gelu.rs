@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::testing::{arches, assert_close, numbers};
 
-    /// By Simpson's rule on the Gaussian: slow, simple, exact to 1e-10.
+    /// GELU and its derivative by Simpson's rule on the Gaussian: slow, simple, exact to 1e-10.
     fn naive(x: f64) -> (f64, f64) {
         let density = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
         let steps = 2000;

@@ -50,7 +50,7 @@ pub struct Factors {
 }
 
 impl Factors {
-    /// From Σ dz·x and the norms over the same tokens; adds to the gradient of γ.
+    /// Computes the factors from Σ dz·x and the norms over the same tokens; adds to the gradient of γ.
     pub fn new(along: &[f32], norms: &[f32], gamma: &[f32], d_gamma: &mut [f32]) -> Self {
         let divisor = mean(norms) + EPSILON;
         let shared: f64 = (along.iter().zip(gamma).zip(norms)).map(|((a, g), n)| f64::from(a * g * n)).sum();
@@ -67,7 +67,7 @@ impl Factors {
     }
 }
 
-/// From dz in `gradient` to dx · `slope`, in place, for one sample. `slope` is the derivative of
+/// Turns dz in `gradient` into dx · `slope`, in place, for one sample. `slope` is the derivative of
 /// what comes before, so that both are one pass. Adds the results to `sums`, channel by channel.
 pub fn backward(
     arch: Arch,

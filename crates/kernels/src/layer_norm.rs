@@ -47,7 +47,7 @@ pub fn affine(arch: Arch, normalized: &[f32], weight: &[f32], bias: &[f32], y: &
     });
 }
 
-/// From dy in `gradient` to dx, in place; adds to the gradients of weight and bias.
+/// Turns dy in `gradient` into dx, in place; adds to the gradients of weight and bias.
 pub fn backward(
     arch: Arch,
     gradient: &mut [f32],
@@ -90,6 +90,13 @@ pub struct Saved {
 }
 
 /// The layer by itself, over all threads: rows → rows.
+///
+/// ```
+/// use kernels::{Arch, layer_norm::layer};
+///
+/// let (y, _) = layer(Arch::new(), &[1.0, 3.0], &[1.0, 1.0], &[0.0, 0.5], 1e-6);
+/// assert!((y[0] + 1.0).abs() < 1e-5 && (y[1] - 1.5).abs() < 1e-5);
+/// ```
 pub fn layer(arch: Arch, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> (Vec<f32>, Saved) {
     let channels = weight.len();
     let (mut normalized, mut inverse_std) = (Buffer::take(x.len()), Buffer::take(x.len() / channels));
@@ -106,7 +113,7 @@ pub fn layer(arch: Arch, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) 
     (y, Saved { normalized, inverse_std })
 }
 
-/// From dy to the gradients of x, weight and bias.
+/// Computes the gradients of x, weight and bias from dy.
 pub fn layer_backward(arch: Arch, saved: &Saved, weight: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
     let channels = weight.len();
     let rows = (dy.len() / channels).div_ceil(PARTS).max(1);

@@ -212,7 +212,7 @@ pub fn forward(windows: &Windows, x: &[f32], weight: &[f32], bias: &[f32]) -> Ve
     y
 }
 
-/// From dy `[N, rows, out]` to the gradients of the input (if wanted), weight and bias.
+/// Computes, from dy `[N, rows, out]`, the gradients of the input (if wanted), weight and bias.
 pub fn backward(
     windows: &Windows,
     x: &[f32],
@@ -256,8 +256,8 @@ fn input_gradient(arch: Arch, windows: &Windows, weight: &Packed, len: usize, dy
     dx
 }
 
-/// Of weight and bias: parts of the rows, each by itself, then summed in their order. That of a large
-/// weight is computed at once.
+/// Gradients of weight and bias: parts of the rows, each by itself, then summed in their order. The
+/// gradient of a large weight is computed at once.
 fn gradients(arch: Arch, windows: &Windows, x: &[f32], dy: &[f32], outputs: usize) -> (Vec<f32>, Vec<f32>) {
     let (values, columns) = (windows.values(), windows.columns());
     let (weight, lines) = (outputs * values, windows.samples * windows.lines());

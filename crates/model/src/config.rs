@@ -95,6 +95,15 @@ impl FromStr for Size {
 
 /// Everything that determines a ConvNeXt V2; the defaults are those of transformers (the Tiny
 /// size), except `layer_norm_eps`, which is the official 1e-6.
+///
+/// ```
+/// use model::{ConvNextV2Config, Size};
+///
+/// let config = ConvNextV2Config { num_labels: 10, ..ConvNextV2Config::from_size(Size::Atto) };
+/// assert_eq!((&config.depths[..], config.total_stride()), (&[2, 2, 6, 2][..], 32));
+/// config.validate()?;
+/// # Ok::<(), model::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConvNextV2Config {

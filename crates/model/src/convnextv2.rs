@@ -15,6 +15,18 @@ use crate::linear::Linear;
 use crate::sites::Sites;
 
 /// Encoder, global average pooling, LayerNorm.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use model::{ConvNextV2Config, ConvNextV2Model, Size};
+///
+/// let device = Device::flex();
+/// let model = ConvNextV2Model::new(&ConvNextV2Config::from_size(Size::Atto), 0, &device)?;
+/// let output = model.forward(Tensor::zeros([1, 3, 64, 64], &device), false, None);
+/// assert_eq!(output.last_hidden_state.dims(), [1, 320, 2, 2]);
+/// assert_eq!(output.pooler_output.dims(), [1, 320]);
+/// # Ok::<(), model::ConfigError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct ConvNextV2Model {
     /// Stem and stages.
@@ -80,6 +92,18 @@ impl ConvNextV2Model {
 }
 
 /// [`ConvNextV2Model`] with a linear classifier on the pooled features.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use model::{ConvNextV2Config, ConvNextV2ForImageClassification, Size};
+///
+/// let device = Device::flex();
+/// let config = ConvNextV2Config { num_labels: 10, ..ConvNextV2Config::from_size(Size::Atto) };
+/// let classifier = ConvNextV2ForImageClassification::new(&config, 0, &device)?;
+/// let logits = classifier.forward(Tensor::zeros([2, 3, 64, 64], &device), None);
+/// assert_eq!(logits.dims(), [2, 10]);
+/// # Ok::<(), model::ConfigError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct ConvNextV2ForImageClassification {
     /// Everything before the classifier.
@@ -129,6 +153,18 @@ impl ConvNextV2ForImageClassification {
 /// segmentation heads.
 ///
 /// As in transformers, these norms are new: no published checkpoint has them.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use model::{ConvNextV2Backbone, ConvNextV2Config, Size};
+///
+/// let device = Device::flex();
+/// let stages = Some(vec!["stage2".to_owned(), "stage4".to_owned()]);
+/// let config = ConvNextV2Config { out_features: stages, ..ConvNextV2Config::from_size(Size::Atto) };
+/// let maps = ConvNextV2Backbone::new(&config, 0, &device)?.forward(Tensor::zeros([1, 3, 64, 64], &device));
+/// assert_eq!([maps[0].dims(), maps[1].dims()], [[1, 80, 8, 8], [1, 320, 2, 2]]);
+/// # Ok::<(), model::ConfigError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct ConvNextV2Backbone {
     /// Stem and stages.

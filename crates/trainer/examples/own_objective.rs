@@ -67,17 +67,14 @@ impl Objective for Turns {
 }
 
 fn main() -> Result<(), BoxError> {
-    let [_, images, run_dir] = &std::env::args().collect::<Vec<_>>()[..] else {
-        return Err("IMAGES RUN".into());
-    };
+    let mut args = std::env::args();
+    let (images, run_dir) = (args.nth(1).ok_or("name images")?, args.next().ok_or("name a run directory")?);
     let text =
         "[model]\ndepths = [1, 1, 2]\nhidden_sizes = [24, 48, 96]\npatch_size = 2\n[optim]\nlr = 2e-3\n
         warmup_epochs = 1\n[train]\nbatch_size = 50\nepochs = 4\ncheckpoint_every_steps = 20\n";
     let data = [format!("data.path={images}"), "data.image_size=32".to_owned()];
     let run = Run::open(config::parse::<Rotation>(text, &data)?, Context::single(&Device::flex()))?;
-    println!(
-        "{:?}",
-        run.begin(&Start { resume: Some(Resume::Auto), ..Start::new(run_dir) })?.train_quietly()?
-    );
+    let start = Start { resume: Some(Resume::Auto), ..Start::new(run_dir) };
+    println!("{:?}", run.begin(&start)?.train_quietly()?);
     Ok(())
 }

@@ -4,6 +4,14 @@ use std::f64::consts::PI;
 
 /// Linear warm-up from 0, then half a cosine down to `min_lr` (`lr_sched.py` of the official
 /// repository).
+///
+/// ```
+/// use trainer::CosineSchedule;
+///
+/// let schedule = CosineSchedule { peak: 1e-3, min_lr: 0.0, warmup_epochs: 10.0, epochs: 100.0 };
+/// assert_eq!(schedule.lr_at(5.0), 5e-4);
+/// assert!(schedule.lr_at(100.0) < 1e-9);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CosineSchedule {
     /// Learning rate at the end of warm-up.

@@ -194,7 +194,7 @@ impl Drop for Store {
 pub(super) struct Group {
     group: NonNull<Opaque>,
     world_size: usize,
-    /// Of a single operation; none where the group has its own.
+    /// Time that a single operation may take; none where the group has its own.
     timeout: Option<Duration>,
 }
 

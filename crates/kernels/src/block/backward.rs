@@ -78,7 +78,7 @@ struct Half {
     z: Buffer,
 }
 
-/// From the gradient of the output to those of input and weights.
+/// Computes the gradients of input and weights from that of the output.
 pub fn backward(
     arch: Arch,
     batch: &Batch,
@@ -140,7 +140,7 @@ fn divide<'a>(c: &Context, dx: &'a mut [f32]) -> Vec<Lane<'a>> {
         .collect()
 }
 
-/// From GRN on, where its norms are those of the whole batch and every lane has waited for the others.
+/// Goes on from GRN, where its norms are those of the whole batch and every lane has waited for the others.
 fn from_grn_of_all(c: &Context, lanes: &mut [Lane]) {
     let hidden = c.w.hidden();
     let mut total = vec![0.0; hidden];

@@ -33,7 +33,7 @@ impl Packed {
         })
     }
 
-    /// From the transpose of the matrix, row-major: a weight `[out, in]` that rows are multiplied by.
+    /// Packs the transpose of a row-major matrix: a weight `[out, in]` that rows are multiplied by.
     pub fn transposed(arch: Arch, matrix: &[f32], rows: usize, columns: usize) -> Self {
         assert_eq!(matrix.len(), rows * columns, "a {columns}×{rows} matrix");
         Self::with_panels(arch, rows, columns, |first, width, panel| {
