@@ -16,6 +16,36 @@ pub(crate) fn cuda(_index: usize) -> Device {
     Device::flex()
 }
 
+pub(crate) fn is_device(_device: &Device) -> bool {
+    false
+}
+
+pub(crate) fn is_processor(_device: &Device) -> bool {
+    false
+}
+
+/// A tensor of libtorch on the host, of which there is none.
+#[derive(Debug)]
+pub enum Held {}
+
+impl Held {
+    pub(crate) fn new<const D: usize>(_tensor: Tensor<D>) -> Option<Self> {
+        None
+    }
+
+    pub(crate) fn values(&self) -> &[f32] {
+        match *self {}
+    }
+
+    pub(crate) fn values_mut(&mut self) -> &mut [f32] {
+        match *self {}
+    }
+
+    pub(crate) fn into_tensor<const D: usize>(self) -> Tensor<D> {
+        match self {}
+    }
+}
+
 pub(crate) fn gpu(_device: &Device) -> Option<usize> {
     None
 }

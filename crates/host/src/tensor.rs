@@ -1,43 +1,27 @@
 //! A tensor on the host without its backend in the type.
 
-#![cfg_attr(feature = "tch", allow(deprecated, reason = "Burn 0.22 is the last with libtorch, and pinned"))]
-
 use burn::backend::flex::FlexTensor;
-#[cfg(feature = "tch")]
-use burn::backend::libtorch::TchTensor;
 use burn::backend::{DispatchDevice, Flex};
-#[cfg(feature = "tch")]
-use burn::backend::{LibTorch, LibTorchDevice};
 use burn::tensor::{Device, Tensor};
 
 use crate::backend::HostBackend;
+use crate::libtorch;
 
 /// Whether the tensors of a device lie in this machine's memory.
 pub fn is_on_host(device: &Device) -> bool {
-    match device.clone().inner().as_dispatch() {
-        DispatchDevice::Flex(_) => true,
-        #[cfg(feature = "tch")]
-        DispatchDevice::LibTorch(device) => *device == LibTorchDevice::Cpu,
-        DispatchDevice::Autodiff(_) => false,
-    }
+    let device = device.clone().inner();
+    matches!(device.as_dispatch(), DispatchDevice::Flex(_)) || libtorch::is_processor(&device)
 }
 
 /// The devices of this build that compute on this machine's processor, Flex first: what tests run on.
 pub fn processors() -> Vec<Device> {
-    vec![
-        Device::flex(),
-        #[cfg(feature = "tch")]
-        Device::libtorch(),
-    ]
+    let libtorch = libtorch::AVAILABLE.then(libtorch::processor);
+    [Device::flex()].into_iter().chain(libtorch).collect()
 }
 
 /// Whether libtorch computes on a device.
 pub fn is_libtorch(device: &Device) -> bool {
-    match device.clone().inner().as_dispatch() {
-        #[cfg(feature = "tch")]
-        DispatchDevice::LibTorch(_) => true,
-        _ => false,
-    }
+    libtorch::is_device(&device.clone().inner())
 }
 
 /// A contiguous f32 tensor in this machine's memory, without autodiff.
@@ -46,8 +30,7 @@ pub enum HostTensor {
     /// A tensor of the pure Rust backend.
     Flex(FlexTensor),
     /// A tensor of libtorch.
-    #[cfg(feature = "tch")]
-    LibTorch(TchTensor),
+    LibTorch(libtorch::Held),
 }
 
 impl HostTensor {
@@ -56,15 +39,15 @@ impl HostTensor {
         if tensor.is_autodiff() {
             return None;
         }
-        match tensor.device().as_dispatch() {
+        let device = tensor.device();
+        if libtorch::is_processor(&device) {
+            return libtorch::Held::new(tensor).map(Self::LibTorch);
+        }
+        match device.as_dispatch() {
             DispatchDevice::Flex(_) => {
                 tensor.try_into_primitive::<Flex>().ok().map(|tensor| Self::Flex(Flex::contiguous(tensor)))
             }
-            #[cfg(feature = "tch")]
-            DispatchDevice::LibTorch(LibTorchDevice::Cpu) => {
-                let tensor = tensor.try_into_primitive::<LibTorch>().ok()?;
-                Some(Self::LibTorch(LibTorch::contiguous(tensor)))
-            }
+            #[allow(unreachable_patterns, reason = "builds without libtorch have no other device")]
             _ => None,
         }
     }
@@ -73,8 +56,7 @@ impl HostTensor {
     pub fn values(&self) -> &[f32] {
         match self {
             Self::Flex(tensor) => Flex::values(tensor),
-            #[cfg(feature = "tch")]
-            Self::LibTorch(tensor) => LibTorch::values(tensor),
+            Self::LibTorch(tensor) => tensor.values(),
         }
     }
 
@@ -82,8 +64,7 @@ impl HostTensor {
     pub fn values_mut(&mut self) -> &mut [f32] {
         match self {
             Self::Flex(tensor) => Flex::values_mut(tensor),
-            #[cfg(feature = "tch")]
-            Self::LibTorch(tensor) => LibTorch::values_mut(tensor),
+            Self::LibTorch(tensor) => tensor.values_mut(),
         }
     }
 
@@ -91,8 +72,7 @@ impl HostTensor {
     pub fn into_tensor<const D: usize>(self) -> Tensor<D> {
         match self {
             Self::Flex(tensor) => Tensor::from_primitive::<Flex>(tensor),
-            #[cfg(feature = "tch")]
-            Self::LibTorch(tensor) => Tensor::from_primitive::<LibTorch>(tensor),
+            Self::LibTorch(tensor) => tensor.into_tensor(),
         }
     }
 }

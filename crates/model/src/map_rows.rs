@@ -46,3 +46,17 @@ fn map_rows(patches: &Raw, grid: [usize; 2], patch: [usize; 2]) -> Raw {
 pub(crate) fn index(tensor: Tensor<1, Int>) -> TchTensor {
     tensor.without_autodiff().try_into_primitive::<LibTorch>().expect("a tensor of libtorch")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_patches_are_sites_of_the_map() {
+        // Two samples of 2 × 2 patches of 2 × 3 sites: a map of 4 × 6. Patches 1 and, in the second
+        // sample, 2.
+        let rows = map_rows(&Raw::from_slice(&[1_i64, 6]), [2, 2], [2, 3]);
+        let rows: Vec<i64> = rows.try_into().unwrap();
+        assert_eq!(rows, [3, 4, 5, 9, 10, 11, 36, 37, 38, 42, 43, 44]);
+    }
+}

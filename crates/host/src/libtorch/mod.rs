@@ -6,8 +6,8 @@
 pub mod aten;
 mod upload;
 
-use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
+use burn::backend::{DispatchDevice, LibTorch, LibTorchDevice};
 use burn::tensor::Shape;
 use tch::{Device, Kind, Tensor};
 
@@ -56,6 +56,39 @@ impl HostBackend for LibTorch {
         let shape: Vec<i64> = shape.into().iter().map(|size| *size as i64).collect();
         TchTensor::new(aten::from_values(values, &shape))
     }
+}
+
+/// A contiguous f32 tensor of libtorch on the host.
+#[derive(Debug)]
+pub struct Held(TchTensor);
+
+impl Held {
+    pub(crate) fn new<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Option<Self> {
+        let tensor = tensor.try_into_primitive::<LibTorch>().ok()?;
+        Some(Self(LibTorch::contiguous(tensor)))
+    }
+
+    pub(crate) fn values(&self) -> &[f32] {
+        LibTorch::values(&self.0)
+    }
+
+    pub(crate) fn values_mut(&mut self) -> &mut [f32] {
+        LibTorch::values_mut(&mut self.0)
+    }
+
+    pub(crate) fn into_tensor<const D: usize>(self) -> burn::tensor::Tensor<D> {
+        burn::tensor::Tensor::from_primitive::<LibTorch>(self.0)
+    }
+}
+
+/// Whether a device, without autodiff, is libtorch's.
+pub(crate) fn is_device(device: &burn::tensor::Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::LibTorch(_))
+}
+
+/// Whether a device, without autodiff, is this machine's processor through libtorch.
+pub(crate) fn is_processor(device: &burn::tensor::Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::LibTorch(LibTorchDevice::Cpu))
 }
 
 /// NVIDIA GPUs that this libtorch can use.
