@@ -1,16 +1,13 @@
 //! The order of samples.
 
-use rand::RngExt;
+use rand::seq::SliceRandom;
 
 use crate::rng::{Stream, rng};
 
 /// The order of the samples in an epoch: a random permutation of 0..`count`.
 pub fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
-    let mut rng = rng(seed, Stream::Order, epoch, 0);
     let mut order: Vec<u32> = (0..count as u32).collect();
-    for last in (1..count).rev() {
-        order.swap(last, rng.random_range(0..=last));
-    }
+    order.shuffle(&mut rng(seed, Stream::Order, epoch, 0));
     order
 }
 
