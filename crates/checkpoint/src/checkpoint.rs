@@ -36,7 +36,7 @@ impl Checkpoint {
         };
         Ok(Self {
             weights: StateDict::load(&folder.join(MODEL_FILE))?,
-            recipe: Recipe::load(&folder.join(CONFIG_FILE), &[])?,
+            recipe: Recipe::load(&folder.join(CONFIG_FILE))?,
             path: folder,
         })
     }

@@ -42,9 +42,16 @@ pub struct RunState {
     /// The best network so far, if any was evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
+    /// Version of the order of samples that it was trained in.
+    #[serde(default = "first_order")]
+    pub order: u32,
     /// Processes that trained the network.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub processes: usize,
+}
+
+fn first_order() -> u32 {
+    1
 }
 
 fn one() -> usize {
@@ -167,7 +174,7 @@ mod tests {
     use super::*;
 
     const STATE: RunState =
-        RunState { position: Position { step: 7, epoch: 1, batch: 2 }, best: None, processes: 1 };
+        RunState { position: Position { step: 7, epoch: 1, batch: 2 }, best: None, order: 2, processes: 1 };
 
     fn at(step: u64) -> RunState {
         RunState { position: Position { step, ..STATE.position }, ..STATE }

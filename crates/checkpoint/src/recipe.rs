@@ -16,33 +16,30 @@ pub struct Recipe {
     /// The file, for messages; empty for one that was made up.
     path: PathBuf,
     table: toml::Table,
+    /// The text that it was read from, in which sections have an order.
+    text: Option<String>,
 }
 
 impl Recipe {
-    /// Reads the configuration of a run. Keys of `moved` (old and new name, each with its section) are
-    /// read where they are now.
+    /// Reads the configuration of a run.
     ///
     /// # Errors
     /// A file that cannot be read or is no TOML.
-    pub fn load(path: &Path, moved: &[(&str, &str)]) -> Result<Self, CheckpointError> {
+    pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let text = fs::read_to_string(path).map_err(CheckpointError::io("read", path))?;
+        Self::from_text(path, text)
+    }
+
+    /// The recipe that a text says; `path` is for messages.
+    ///
+    /// # Errors
+    /// Text that is no TOML.
+    pub fn from_text(path: &Path, text: String) -> Result<Self, CheckpointError> {
         let table = text.parse().map_err(|error: toml::de::Error| CheckpointError::Damaged {
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
-        let mut recipe = Self { path: path.to_owned(), table };
-        moved.iter().for_each(|(old, new)| recipe.rename(old, new));
-        Ok(recipe)
-    }
-
-    fn rename(&mut self, old: &str, new: &str) {
-        let (Some((from, old)), Some((to, new))) = (old.split_once('.'), new.split_once('.')) else { return };
-        let value = self.table.get_mut(from).and_then(|section| section.as_table_mut()?.remove(old));
-        let Some(value) = value else { return };
-        let section = self.table.entry(to).or_insert_with(|| toml::Table::new().into());
-        if let Some(section) = section.as_table_mut() {
-            section.insert(new.to_owned(), value);
-        }
+        Ok(Self { path: path.to_owned(), table, text: Some(text) })
     }
 
     /// Whether there is such a section.
@@ -68,12 +65,16 @@ impl Recipe {
     pub fn set(&mut self, name: &str, value: impl Serialize) {
         if let Ok(value) = toml::Value::try_from(value) {
             self.table.insert(name.to_owned(), value);
+            self.text = None;
         }
     }
 
     /// The text of a configuration file.
     pub fn to_toml(&self) -> String {
-        toml::to_string_pretty(&self.table).unwrap_or_default()
+        match &self.text {
+            Some(text) => text.clone(),
+            None => toml::to_string_pretty(&self.table).unwrap_or_default(),
+        }
     }
 }
 
@@ -82,14 +83,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sections_are_read_by_who_knows_them_and_moved_keys_are_found() {
+    fn sections_are_read_by_who_knows_them() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
-        fs::write(&path, "seed = 3\n[data]\nhflip = false\n").unwrap();
-        let mut recipe = Recipe::load(&path, &[("data.hflip", "augment.hflip")]).unwrap();
+        fs::write(&path, "seed = 3\n[model]\n[augment]\nhflip = false\n").unwrap();
+        let mut recipe = Recipe::load(&path).unwrap();
+        assert_eq!(recipe.to_toml(), fs::read_to_string(&path).unwrap());
         assert_eq!(recipe.section::<u64>("seed").unwrap(), Some(3));
         assert_eq!(recipe.section::<toml::Table>("augment").unwrap().unwrap()["hflip"], false.into());
-        assert!(recipe.section::<toml::Table>("data").unwrap().unwrap().is_empty());
+        assert!(recipe.section::<toml::Table>("model").unwrap().unwrap().is_empty());
         assert!(!recipe.has("finetune"));
         recipe.set("finetune", toml::Table::from_iter([("classes".to_owned(), vec!["cat"].into())]));
         assert!(recipe.to_toml().contains("classes = [\"cat\"]"));

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::Deref;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -60,7 +61,7 @@ impl StateDict {
     /// # Errors
     /// A file that is missing, damaged, of another format, or of another type of element.
     pub fn load(path: &Path) -> Result<Self, StateDictError> {
-        let bytes = map(path).map_err(|error| StateDictError::Io { path: path.to_owned(), error })?;
+        let bytes = bytes(path).map_err(|error| StateDictError::Io { path: path.to_owned(), error })?;
         let tensors = SafeTensors::deserialize(&bytes)
             .map_err(|error| StateDictError::Format { path: path.to_owned(), reason: error.to_string() })?;
         tensors
@@ -78,7 +79,14 @@ impl StateDict {
     }
 }
 
-/// The bytes of a file.
+/// The bytes of a file: mapped, or read where its file system cannot map.
+fn bytes(path: &Path) -> std::io::Result<Box<dyn Deref<Target = [u8]>>> {
+    match map(path) {
+        Ok(map) => Ok(Box::new(map)),
+        Err(_) => Ok(Box::new(std::fs::read(path)?)),
+    }
+}
+
 fn map(path: &Path) -> std::io::Result<Mmap> {
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {
@@ -86,7 +94,8 @@ fn map(path: &Path) -> std::io::Result<Mmap> {
     }
     // SAFETY: the map is only read, by a parser that checks every offset against its length, and is
     // gone when `load` returns. A process that shortens the file in between would make reading end
-    // this one by a signal; checkpoints are renamed into place, never rewritten.
+    // this one by a signal, and so can one that removes it on another machine of a network file system;
+    // checkpoints are renamed into place, never rewritten.
     #[allow(unsafe_code, reason = "a mapped file may change beneath the map")]
     unsafe {
         Mmap::map(&file)

@@ -51,7 +51,7 @@ pub use augment_config::{AugmentConfig, MOVED_KEYS};
 pub use data_config::{DataConfig, Divided, ImageSize};
 pub use decode::{decode, decode_file};
 pub use error::DataError;
-pub use loader::{Batch, Batches, Loader, LoaderConfig, Pixels, Targets, order};
+pub use loader::{Batch, Batches, Loader, LoaderConfig, ORDER_VERSION, Pixels, Targets, order};
 pub use loaders::{TrainingBatches, evaluation_loader, prepare};
 pub use shard::Shard;
 pub use source::{

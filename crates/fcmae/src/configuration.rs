@@ -54,9 +54,10 @@ impl Config for PretrainExperiment {
                     .to_owned(),
             ));
         }
-        if self.augment.mixup > 0.0 || self.augment.cutmix > 0.0 {
+        if self.augment.mixup() != AugmentConfig::default().mixup() {
             return Err(SettingError::Together(
-                "augment.mixup and augment.cutmix mix targets and are for fine-tuning".to_owned(),
+                "augment.mixup, cutmix, mixup_prob and mixup_switch_prob mix targets and are for fine-tuning"
+                    .to_owned(),
             ));
         }
         Ok(())

@@ -48,12 +48,12 @@ impl Experiment for PretrainExperiment {
     fn initialize(
         &self,
         fresh: Fcmae,
-        source: &Checkpoint,
+        source: Checkpoint,
         allow: &Allow,
     ) -> Result<(Fcmae, Vec<String>), BoxError> {
         let has_decoder = source.weights.names().any(is_decoder);
-        let kept = source.weights.iter().filter(|(name, _)| has_decoder || is_encoder(name));
-        let weights: StateDict = kept.map(|(name, entry)| (name.to_owned(), entry.clone())).collect();
+        let kept = source.weights.into_iter().filter(|(name, _)| has_decoder || is_encoder(name));
+        let weights: StateDict = kept.collect();
         let (network, mut report) = weights.apply_to(fresh, &official_name);
         let fresh = report.accept(allow, |name| is_decoder(name) && !has_decoder);
         report.require_complete()?;

@@ -7,7 +7,6 @@ use model::{Compute, ComputeError, ConvNextV2Config, ModelConfig};
 use serde::{Deserialize, Serialize};
 use trainer::{LogConfig, OptimConfig, TrainConfig};
 
-use crate::problem::ProblemType;
 use crate::section::FinetuneConfig;
 
 /// A fine-tuning experiment; the defaults are those of the official fine-tuning code.
@@ -74,14 +73,6 @@ impl Config for FinetuneExperiment {
         if self.model.execution.is_some() {
             return Err(SettingError::Together(
                 "model.execution is for pretraining; a classifier sees every patch".to_owned(),
-            ));
-        }
-        let smoothed = self.finetune.label_smoothing > 0.0;
-        if self.finetune.problem_type == Some(ProblemType::Regression) && smoothed {
-            return Err(SettingError::Together(
-                "finetune.label_smoothing is for classes; to predict numbers, \
-                 --set finetune.label_smoothing=0"
-                    .to_owned(),
             ));
         }
         Ok(())

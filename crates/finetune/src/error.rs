@@ -27,6 +27,15 @@ pub enum FinetuneError {
         /// The problem type of the data.
         found: String,
     },
+    /// Label smoothing where there are no labels.
+    #[error("finetune.label_smoothing is for classes; to predict numbers, --set finetune.label_smoothing=0")]
+    SmoothedNumbers,
+    /// Targets of another kind than the network was trained for.
+    #[error("the images have targets of another kind than the network tells")]
+    OtherTargets,
+    /// Images that are not normalised, which cannot be mixed.
+    #[error("batches to fine-tune on have to be normalised by the loader")]
+    NotNormalized,
     /// A checkpoint that has no head.
     #[error(
         "{path} is a pretraining checkpoint and knows no classes; fine-tune it first: \

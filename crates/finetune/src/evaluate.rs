@@ -20,9 +20,7 @@ pub fn evaluate(
     device: &Device,
     communicator: &dyn Communicator,
 ) -> Result<Metrics, FinetuneError> {
-    for_every_batch(network, loader, device, communicator, |logits, targets| {
-        metrics.add(logits, targets);
-    })?;
+    for_every_batch(network, loader, device, communicator, |logits, targets| metrics.add(logits, targets))?;
     Ok(metrics)
 }
 
@@ -36,7 +34,7 @@ pub fn for_every_batch(
     loader: &Loader,
     device: &Device,
     communicator: &dyn Communicator,
-    mut visit: impl FnMut(&[f32], &Targets),
+    mut visit: impl FnMut(&[f32], &Targets) -> Result<(), FinetuneError>,
 ) -> Result<(), FinetuneError> {
     let mut batches = loader.batches(0, 0);
     for _ in 0..loader.rounds() {
@@ -44,17 +42,17 @@ pub fn for_every_batch(
         let own = match batches.next() {
             Some(batch) => {
                 let batch = batch?;
-                let Pixels::F32(images) = batch.pixels else { unreachable!("evaluation normalises") };
+                let Pixels::F32(images) = batch.pixels else { return Err(FinetuneError::NotNormalized) };
                 (logits(network, images, batch.shape, device), batch.targets)
             }
             None => (Vec::new(), Targets::None),
         };
         if communicator.world_size() == 1 {
-            visit(&own.0, &own.1);
+            visit(&own.0, &own.1)?;
             continue;
         }
         for (logits, targets) in gather(own, communicator)? {
-            visit(&logits, &targets);
+            visit(&logits, &targets)?;
         }
     }
     Ok(())

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint};
-use config::Config;
 use data::Divided;
 use model::ConvNextV2ForImageClassification;
 use trainer::{
@@ -51,7 +50,9 @@ impl Experiment for FinetuneExperiment {
         }
         self.finetune.classes = classes.to_vec();
         self.finetune.problem_type = Some(found);
-        self.check()?;
+        if found == ProblemType::Regression && self.finetune.label_smoothing > 0.0 {
+            return Err(FinetuneError::SmoothedNumbers.into());
+        }
         Ok(Data { training, validation: Some(validation) })
     }
 
@@ -85,14 +86,14 @@ impl Experiment for FinetuneExperiment {
     fn initialize(
         &self,
         fresh: ConvNextV2ForImageClassification,
-        source: &Checkpoint,
+        source: Checkpoint,
         allow: &Allow,
     ) -> Result<(ConvNextV2ForImageClassification, Vec<String>), BoxError> {
         let theirs: Option<FinetuneConfig> = source.recipe.section("finetune")?;
         let keeps_head = theirs.is_some_and(|theirs| {
             theirs.problem_type == self.finetune.problem_type && theirs.classes == self.finetune.classes
         });
-        Ok(initialize(fresh, &source.weights, keeps_head, allow)?)
+        Ok(initialize(fresh, source.weights, keeps_head, allow)?)
     }
 
     /// Parameters by layer and decay, as official fine-tuning has them.

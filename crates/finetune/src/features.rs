@@ -40,7 +40,7 @@ impl FeatureExtractor {
         let model = network_config(&section, &data, 0)?;
         let zeros = ConvNextV2ForImageClassification::zeros(&model, device)?;
         let zeros = zeros.with_compute(section.kernels.into());
-        match initialize(zeros, &weights, false, &Allow::default()) {
+        match initialize(zeros, weights, false, &Allow::default()) {
             Ok((network, _)) => Ok(Self { path, data, model, network, device: device.clone() }),
             Err(reason) => Err(FinetuneError::NoFeatures { path, reason }),
         }
@@ -64,6 +64,7 @@ impl FeatureExtractor {
             if let Targets::Classes(classes) = targets {
                 labels.extend_from_slice(classes);
             }
+            Ok(())
         })?;
         let names = (0..source.len()).map(|index| source.name(index)).collect();
         Ok(Embedded { features, labels, names })

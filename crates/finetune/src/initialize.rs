@@ -10,7 +10,7 @@ use model::{ConvNextV2ForImageClassification, is_decoder, official_name};
 /// Tensors of the encoder that are missing, unused or of another shape.
 pub(crate) fn initialize(
     fresh: ConvNextV2ForImageClassification,
-    weights: &StateDict,
+    weights: StateDict,
     keeps_head: bool,
     allow: &Allow,
 ) -> Result<(ConvNextV2ForImageClassification, Vec<String>), StateDictError> {
@@ -19,8 +19,7 @@ pub(crate) fn initialize(
             || name.starts_with("hidden_states_norms.")
             || !keeps_head && name.starts_with("head.")
     };
-    let kept = weights.iter().filter(|(name, _)| !is_left_out(name));
-    let kept: StateDict = kept.map(|(name, entry)| (name.to_owned(), entry.clone())).collect();
+    let kept: StateDict = weights.into_iter().filter(|(name, _)| !is_left_out(name)).collect();
     let (network, mut report) = kept.apply_to(fresh, &official_name);
     let fresh = report.accept(allow, |name| name.starts_with("head.") || name.starts_with("norm."));
     report.require_complete()?;

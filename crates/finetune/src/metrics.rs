@@ -2,6 +2,7 @@
 
 use data::Targets;
 
+use crate::error::FinetuneError;
 use crate::label_tally::LabelTally;
 use crate::number_tally::NumberTally;
 use crate::problem::ProblemType;
@@ -28,15 +29,18 @@ impl Metrics {
         }
     }
 
-    /// Counts images by their outputs `[N, outputs]` and targets; targets of another kind are not
-    /// counted.
-    pub fn add(&mut self, outputs: &[f32], targets: &Targets) {
+    /// Counts images by their outputs `[N, outputs]` and targets.
+    ///
+    /// # Errors
+    /// Targets of another kind.
+    pub fn add(&mut self, outputs: &[f32], targets: &Targets) -> Result<(), FinetuneError> {
         match (self, targets) {
             (Self::Classes(tally), Targets::Classes(labels)) => tally.add(outputs, labels),
             (Self::Labels(tally), Targets::Numbers(values)) => tally.add(outputs, values),
             (Self::Numbers(tally), Targets::Numbers(values)) => tally.add(outputs, values),
-            _ => {}
+            _ => return Err(FinetuneError::OtherTargets),
         }
+        Ok(())
     }
 
     /// What networks are compared by, at most 1: accuracy, mean average precision or R².

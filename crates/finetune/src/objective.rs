@@ -90,9 +90,7 @@ impl Objective for ClassificationObjective {
         // A batch is known by its first image, which no other one of the epoch has.
         let mut draws = rng(self.seed, Stream::Mixup, batch.epoch, batch.indices[0]);
         let mix = self.mixup.draw([height, width], &mut draws);
-        if let Some(images) = batch.normalized_mut() {
-            mix.apply(images, shape);
-        }
+        mix.apply(batch.normalized_mut().ok_or(FinetuneError::NotNormalized)?, shape);
         let targets = self.targets(&batch.targets, mix.lambda([height, width]));
         let targets = host::floats(targets, [samples, self.outputs], &self.device);
         let streams = batch.indices.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use checkpoint::{CheckpointError, StateDictError};
+use checkpoint::{BoxError, CheckpointError, StateDictError};
 
 use crate::check::Mismatch;
 
@@ -24,6 +24,9 @@ pub enum InteropError {
     /// A run directory or a stored configuration that cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A stored configuration of this project that is at fault.
+    #[error(transparent)]
+    Recipe(BoxError),
     /// A damaged PyTorch file.
     #[error("{} is no complete PyTorch checkpoint ({reason})", path.display())]
     Pickle {

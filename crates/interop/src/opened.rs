@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use checkpoint::{Allow, CONFIG_FILE, Checkpoint, MODEL_FILE, Recipe};
+use checkpoint::{Allow, BoxError, CONFIG_FILE, Checkpoint, MODEL_FILE, Recipe};
 use model::{ConvNextV2Config, ModelConfig};
 
 use crate::error::InteropError;
@@ -19,8 +19,8 @@ const USUAL_PATCH: usize = 32;
 pub struct Conventions {
     /// Share of the resized short side that evaluation keeps of an image, for a size in pixels.
     pub crop_pct: fn([usize; 2]) -> f64,
-    /// Keys of configurations that have moved: old and new name.
-    pub moved_keys: &'static [(&'static str, &'static str)],
+    /// Reads and checks the stored configuration of a run, every key of it.
+    pub recipe: fn(&Path) -> Result<Recipe, BoxError>,
 }
 
 /// What a path holds, whatever its format.
@@ -50,7 +50,7 @@ pub fn open(path: &Path, allow: &Allow, conventions: &Conventions) -> Result<Ope
     let is_safetensors = file.extension().is_some_and(|extension| extension == "safetensors");
     let is_ours = layout == Layout::Official && is_safetensors && config_file.is_file();
     let recipe = match is_ours {
-        true => Recipe::load(&config_file, conventions.moved_keys)?,
+        true => (conventions.recipe)(&config_file).map_err(InteropError::Recipe)?,
         false => made_up(&network),
     };
     if is_ours {
@@ -141,7 +141,9 @@ fn complete(
         )));
     }
     model.num_labels = shapes.num_labels;
-    if let Some(Classes { classes, problem_type }) = recipe.section("finetune")? {
+    let named: Option<Classes> = recipe.section("finetune")?;
+    if named.is_some() || model.num_labels > 0 {
+        let Classes { classes, problem_type } = named.unwrap_or_default();
         if classes.len() != model.num_labels {
             return Ok(Err(format!(
                 "does not fit: it names {} classes, the head has {}",

@@ -8,6 +8,7 @@ use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint, Recipe, StateDict};
 use data::transform::EvalTransform;
 use fcmae::PretrainExperiment;
+use finetune::FinetuneExperiment;
 use interop::{Conventions, Kind, Network, Opened};
 use model::{ConvNextV2ForImageClassification, is_decoder, is_encoder, official_name};
 use trainer::BoxError;
@@ -17,7 +18,7 @@ use trainer::BoxError;
 /// code; `hf:user/name` is downloaded. Every command reads checkpoints by this.
 pub(crate) fn open(path: &Path, allow: &Allow) -> Result<Opened> {
     const CONVENTIONS: Conventions =
-        Conventions { crop_pct: |size| EvalTransform { size }.crop_pct(), moved_keys: data::MOVED_KEYS };
+        Conventions { crop_pct: |size| EvalTransform { size }.crop_pct(), recipe: stored_recipe };
     Ok(interop::open(&crate::hub::local(path)?, allow, &CONVENTIONS)?)
 }
 
@@ -54,12 +55,16 @@ pub(crate) fn fill_in(network: &mut Network) -> Result<()> {
     Ok(())
 }
 
+/// The configuration that a run has stored, read as what it is: nothing in it is passed over.
+fn stored_recipe(file: &Path) -> Result<Recipe, BoxError> {
+    let text = match Recipe::load(file)?.has("finetune") {
+        true => config::to_toml(&config::load_stored::<FinetuneExperiment>(file)?)?,
+        false => config::to_toml(&config::load_stored::<PretrainExperiment>(file)?)?,
+    };
+    Ok(Recipe::from_text(file, text)?)
+}
+
 /// The pretraining experiment that a checkpoint of any origin would have here.
 pub(crate) fn pretraining(recipe: &Recipe) -> Result<PretrainExperiment> {
-    Ok(PretrainExperiment {
-        model: recipe.section("model")?.unwrap_or_default(),
-        fcmae: recipe.section("fcmae")?.unwrap_or_default(),
-        data: recipe.section("data")?.unwrap_or_default(),
-        ..PretrainExperiment::default()
-    })
+    Ok(config::parse(&recipe.to_toml(), &[])?)
 }

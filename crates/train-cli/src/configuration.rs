@@ -30,9 +30,8 @@ pub(crate) fn load<C: Config>(path: &Path, overrides: &[String]) -> Result<C> {
 /// Reads a configuration of either kind. What is wrong with one is said as for the kind that its
 /// sections are of.
 pub(crate) fn load_any(path: &Path, overrides: &[String]) -> Result<AnyExperiment> {
-    let finetunes = std::fs::read_to_string(path)
-        .is_ok_and(|text| text.lines().any(|line| line.trim_start().starts_with("[finetune]")));
-    Ok(match finetunes {
+    let table = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    Ok(match table.is_some_and(|table| table.contains_key("finetune")) {
         true => AnyExperiment::Finetune(Box::new(config::load(path, overrides)?)),
         false => AnyExperiment::Pretrain(Box::new(config::load(path, overrides)?)),
     })

@@ -50,6 +50,14 @@ pub enum TrainError {
         /// Batches of an update now.
         accumulate: u64,
     },
+    /// A checkpoint whose configuration is of another experiment.
+    #[error("{} is no checkpoint of this experiment: {reason}", checkpoint.display())]
+    OtherExperiment {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// What is wrong with its configuration.
+        reason: SettingError,
+    },
     /// The data do not fill one update.
     #[error(
         "one update takes {effective_batch} images (train.batch_size {batch_size} × train.accumulate \
@@ -80,6 +88,14 @@ pub enum TrainError {
         /// The one to go on from.
         older: PathBuf,
     },
+    /// A checkpoint stands within an epoch whose order of samples was another one.
+    #[error(
+        "{} stands within an epoch, whose samples this version takes in another order; some would be seen \
+         twice and others never. Finish the epoch with the version that began it, or use --init to keep only \
+         the weights",
+        .0.display()
+    )]
+    OtherOrder(PathBuf),
     /// A checkpoint was written by another number of processes.
     #[error(
         "{} was written by {before} process{} and this job has {now}; a run continues as it began. \

@@ -62,7 +62,7 @@ pub trait Experiment: Config {
     fn initialize(
         &self,
         fresh: Network<Self>,
-        source: &Checkpoint,
+        source: Checkpoint,
         allow: &Allow,
     ) -> Result<(Network<Self>, Vec<String>), BoxError> {
         let (network, mut report) = source.weights.apply_to(fresh, &Self::Objective::parameter_name);

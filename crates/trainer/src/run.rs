@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::train::Interrupter;
 use checkpoint::{Allow, Best, Checkpoint, RunDir};
 use data::{Loader, TrainingBatches};
+use distributed::Communicator;
 
 use crate::error::TrainError;
 use crate::experiment::{Context, Data, Experiment, Network, Settings, Weights};
@@ -62,6 +63,15 @@ impl Start {
         let read = |path: &Path, _: &Allow| Ok(Checkpoint::open(path)?);
         Self { run_dir: run_dir.into(), resume: None, init: None, allow: Allow::default(), read }
     }
+
+    /// The checkpoint that the run goes on from, if there is one. Rank 0 decides, and the others hear of
+    /// it.
+    ///
+    /// # Errors
+    /// A path that leads to no checkpoint, or another process that has ended.
+    pub fn resume_point(&self, communicator: &dyn Communicator) -> Result<Option<PathBuf>, TrainError> {
+        resume_point(self.resume.as_ref(), &self.run_dir, communicator)
+    }
 }
 
 impl<E: Experiment> Run<E> {
@@ -116,7 +126,7 @@ impl<E: Experiment> Run<E> {
     /// the data.
     pub fn begin(mut self, start: &Start) -> Result<Training<E>, TrainError> {
         let communicator = self.context.communicator.as_ref();
-        let resumed = resume_point(start.resume.as_ref(), &start.run_dir, communicator)?;
+        let resumed = start.resume_point(communicator)?;
         if let Some(init) = self.experiment.init_mut() {
             init.clone_from(&start.init);
         }
@@ -163,7 +173,7 @@ impl<E: Experiment> Run<E> {
             None => Ok((network(Weights::Fresh)?, Vec::new())),
             Some(path) => {
                 let source = (start.read)(path, &start.allow).map_err(|error| cannot_start(path, error))?;
-                let started = self.experiment.initialize(network(Weights::Fresh)?, &source, &start.allow);
+                let started = self.experiment.initialize(network(Weights::Fresh)?, source, &start.allow);
                 started.map_err(|error| cannot_start(path, error))
             }
         }

@@ -74,7 +74,8 @@ fn open_here<C: Config>(
     resumed: Option<&Path>,
 ) -> Result<RunDir, TrainError> {
     if let Some(checkpoint) = resumed {
-        let before: C = load_stored(&checkpoint.join(CONFIG_FILE))?;
+        let before: C = load_stored(&checkpoint.join(CONFIG_FILE))
+            .map_err(|reason| TrainError::OtherExperiment { checkpoint: checkpoint.to_owned(), reason })?;
         require_same(&before, experiment, &MAY_CHANGE)?;
     }
     let run_dir = match may_exist && path.exists() {

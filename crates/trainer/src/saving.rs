@@ -31,7 +31,12 @@ pub(crate) struct Saver<'a> {
 
 impl Saver<'_> {
     fn run_state(&self, step: u64, best: Option<Best>) -> RunState {
-        RunState { position: self.plan.position(step), best, processes: self.plan.processes }
+        RunState {
+            position: self.plan.position(step),
+            best,
+            order: data::ORDER_VERSION,
+            processes: self.plan.processes,
+        }
     }
 
     /// Writes a checkpoint once it is sure that all processes have what it says.
@@ -116,7 +121,7 @@ impl StateParts<'_> {
         communicator: &Arc<dyn Communicator>,
     ) -> Result<(State<O::Model>, Option<Best>), TrainError> {
         let communicator = communicator.as_ref();
-        let RunState { position: found, best, processes } = broadcast_state(checkpoint, communicator)?;
+        let RunState { position: found, best, order, processes } = broadcast_state(checkpoint, communicator)?;
         if processes != plan.processes {
             let (checkpoint, now) = (checkpoint.to_owned(), plan.processes);
             return Err(TrainError::OtherWorld { checkpoint, before: processes, now });
@@ -130,6 +135,9 @@ impl StateParts<'_> {
                 batches_per_epoch: plan.batches_per_epoch,
                 accumulate: plan.accumulate,
             });
+        }
+        if order != data::ORDER_VERSION && found.batch > 0 {
+            return Err(TrainError::OtherOrder(checkpoint.to_owned()));
         }
         let name = &O::parameter_name;
         let load = |file: &str| broadcast_dict(communicator, || Ok(StateDict::load(&checkpoint.join(file))?));

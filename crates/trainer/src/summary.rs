@@ -26,6 +26,8 @@ pub struct Summary<C> {
     effective_batch: usize,
     peak_lr: f64,
     groups: Vec<GroupRow>,
+    /// Learning-rate factors of the groups, smallest and largest.
+    lr_scales: [f64; 2],
     steps_per_epoch: u64,
     total_steps: u64,
     epochs: u64,
@@ -64,6 +66,8 @@ impl<C: Cost> Summary<C> {
         // Forward and backward are three times the work of forward.
         let images = plan.effective_batch as f64 / plan.processes as f64 * plan.total_steps as f64;
         let work = 3.0 * cost.forward_macs() as f64 * images;
+        let scales = || groups.iter().map(|group| group.rule.lr_scale);
+        let lr_scales = [scales().fold(f64::INFINITY, f64::min), scales().fold(0.0, f64::max)];
         let groups = groups.iter().map(|group| GroupRow {
             lr_scale: group.rule.lr_scale,
             weight_decay: group.rule.weight_decay,
@@ -86,6 +90,7 @@ impl<C: Cost> Summary<C> {
             effective_batch: plan.effective_batch,
             peak_lr: settings.optim.peak_lr(plan.effective_batch),
             groups: groups.collect(),
+            lr_scales,
             steps_per_epoch: plan.steps_per_epoch(),
             total_steps: plan.total_steps,
             epochs: settings.train.epochs,

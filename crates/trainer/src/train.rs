@@ -97,9 +97,9 @@ impl<O: Objective> Trainer<O> {
         session.outcome.stopped_early = session.has_seen_enough();
         while session.goes_on() {
             let micro = session.next_batches(&mut batches)?;
-            let (stop, lr) = (interrupter.should_stop(), self.lr_at(state.step));
+            let (should_stop, lr) = (|| interrupter.should_stop(), self.lr_at(state.step));
             let report;
-            (state, report) = kernels::on_pool(|| self.updater().update(state, micro, lr, stop))
+            (state, report) = kernels::on_pool(|| self.updater().update(state, micro, lr, &should_stop))
                 .map_err(|error| error.since(self.run_dir.latest_checkpoint()))?;
             session.after_update(&state, report, interrupter)?;
         }

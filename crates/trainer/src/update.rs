@@ -46,7 +46,8 @@ pub(crate) struct UpdateReport {
 
 impl<O: Objective> Updater<'_, O> {
     /// One update at learning rate `lr` from the averaged gradients of `micro` and of all processes;
-    /// `stop` tells the others that this process was asked to. Where loss and norm are known at once,
+    /// `should_stop` says, late enough to hear of a signal within the step, whether this process was asked
+    /// to; the others hear of it. Where loss and norm are known at once,
     /// nothing is updated with what is not finite.
     ///
     /// The state is moved, not borrowed: the optimizer updates in place only what nobody else holds.
@@ -55,13 +56,13 @@ impl<O: Objective> Updater<'_, O> {
         state: State<O::Model>,
         micro: Vec<O::Batch>,
         lr: f64,
-        stop: bool,
+        should_stop: &dyn Fn() -> bool,
     ) -> Result<(State<O::Model>, UpdateReport), TrainError> {
         let State { model, mut optimizer, ema, step } = state;
         let (loss, mut gradients) = self.accumulate(&model, micro)?;
         // The means over all processes: from here on, all of them see the same numbers. What is still
         // on the device is averaged when it is read.
-        let stop = f64::from(u8::from(stop));
+        let stop = f64::from(u8::from(should_stop()));
         let (loss, stop) = match loss {
             Deferred::Known(loss) => {
                 let means = self.communicator.mean(&[loss, stop])?;

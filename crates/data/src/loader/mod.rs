@@ -21,7 +21,7 @@ use samples::{BatchMaker, Passes, Shared};
 
 pub use batch::{Batch, Pixels, Targets};
 pub use config::LoaderConfig;
-pub use order::order;
+pub use order::{ORDER_VERSION, order};
 pub use workers::Batches;
 
 /// Makes batches of a source.

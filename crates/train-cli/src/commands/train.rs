@@ -18,7 +18,7 @@ pub(crate) fn run<E: Experiment>(args: &RunArgs) -> Result<()> {
 }
 
 fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
-    let mut experiment: E = configuration::load(&args.config, &overrides(args))?;
+    let mut experiment: E = configuration::load(&args.config, &overrides(args)?)?;
     let configured = experiment.init_mut().and_then(|init| init.take());
     let start = start(args, configured, world)?;
     let device = world.device(args.device.name)?.autodiff();
@@ -30,20 +30,26 @@ fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
             false => out!("{summary}"),
         }
     }
+    start.resume_point(&**world)?;
     if args.dry_run {
         return Ok(());
     }
-    let interrupter = Interrupter::new();
-    let signalled = interrupter.clone();
-    ctrlc::set_handler(move || signalled.stop(Some("interrupted by a signal")))
-        .context("cannot install the signal handler")?;
-    let mut progress = progress(display(args, world), &interrupter)?;
+    let display = display(args, world);
+    display.check()?;
     let training = run.begin(&start)?;
     if world.is_leader() {
         tell_start(&start, training.resumed(), training.fresh());
     }
     let (run_dir, total_steps) = (training.run_dir().clone(), training.total_steps());
+    let interrupter = Interrupter::new();
+    let signalled = interrupter.clone();
+    // Not earlier: until now there is nothing to finish, and a signal ends the process at once.
+    ctrlc::set_handler(move || signalled.stop(Some("interrupted by a signal")))
+        .context("cannot install the signal handler")?;
+    let mut progress = progress(display, &interrupter)?;
     let trained = training.train(progress.as_mut(), &interrupter)?;
+    // Gives the terminal back before anything is said on it.
+    drop(progress);
     if world.is_leader() {
         tell_end(&trained, total_steps, run_dir.path(), &run_dir.best());
     }
@@ -51,15 +57,17 @@ fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
 }
 
 /// What the command line changes of the configuration.
-fn overrides(args: &RunArgs) -> Vec<String> {
+fn overrides(args: &RunArgs) -> Result<Vec<String>> {
     let mut overrides = args.set.clone();
     if let Some(path) = &args.data {
-        overrides.push(format!("data.path={}", toml::Value::from(path.display().to_string())));
+        let text =
+            path.to_str().with_context(|| format!("--data {}: the name is not UTF-8", path.display()))?;
+        overrides.push(format!("data.path={}", toml::Value::from(text)));
     }
     if let Some(epochs) = args.epochs {
         overrides.push(format!("train.epochs={epochs}"));
     }
-    overrides
+    Ok(overrides)
 }
 
 /// Where the run begins: `--init`, or else the checkpoint that the configuration names; `--resume`.

@@ -26,16 +26,28 @@ pub enum ProgressKind {
     Silent,
 }
 
+impl ProgressKind {
+    /// Checks that there is what it needs.
+    ///
+    /// # Errors
+    /// The dashboard without a terminal: its thread would panic and the run go on blind.
+    pub fn check(self) -> Result<(), TrainError> {
+        match self {
+            Self::Tui if !stdout().is_terminal() => Err(TrainError::NoTerminal),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The display of a kind.
 ///
 /// # Errors
 /// The dashboard without a terminal.
 pub fn progress(kind: ProgressKind, interrupter: &Interrupter) -> Result<Box<dyn Progress>, TrainError> {
+    kind.check()?;
     Ok(match kind {
         ProgressKind::Plain => Box::new(Plain { total: 0 }),
         ProgressKind::Bar => Box::new(Bar(ProgressBar::hidden())),
-        // Without a terminal its thread panics and the run would go on blind.
-        ProgressKind::Tui if !stdout().is_terminal() => return Err(TrainError::NoTerminal),
         ProgressKind::Tui => Box::new(Tui::new(interrupter.clone())),
         ProgressKind::Silent => Box::new(Silent),
     })
