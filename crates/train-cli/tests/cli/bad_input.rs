@@ -145,6 +145,32 @@ fn checkpoints_that_cannot_be_used() {
 }
 
 #[test]
+fn a_run_that_cannot_go_on_as_it_began_says_why() {
+    let bench = Bench::new();
+    assert!(bench.pretrain("run", &["--set", "train.max_steps=2"]).status.success());
+    let message = pretrain_fails_elsewhere(&bench, &["--dry-run", "--resume", "nowhere"]);
+    assert!(message.contains("nowhere does not exist"), "{message}");
+
+    let state = bench.path("run/checkpoints/step-00000002/state.json");
+    let text = fs::read_to_string(&state).unwrap();
+    fs::write(&state, text.replace("\"order\":2", "\"order\":1")).unwrap();
+    let message = bench.fail(&pretrain_args("run", &["--resume", "auto"]));
+    assert!(message.contains("takes in another order"), "{message}");
+
+    let config = bench.path("run/checkpoints/step-00000002/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("image_size", "imagesize")).unwrap();
+    let message = bench.fail(&["info", "run"]);
+    assert!(message.contains("imagesize") && message.contains("did you mean `image_size`"), "{message}");
+}
+
+fn pretrain_fails_elsewhere(bench: &Bench, more: &[&str]) -> String {
+    let message = bench.fail(&pretrain_args("elsewhere", more));
+    assert!(!bench.path("elsewhere").exists(), "a run directory was left behind: {message}");
+    message
+}
+
+#[test]
 fn a_loss_that_is_not_finite_stops_before_the_update() {
     let bench = Bench::new();
     let message = bench.fail(&pretrain_args("run", &["--set", "optim.lr=1e30"]));
