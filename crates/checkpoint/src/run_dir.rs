@@ -3,10 +3,11 @@
 //! ```text
 //! runs/NAME/
 //!   config.toml     the resolved configuration
+//!   images.csv.gz   the images that are trained on and those that are held out
 //!   log.jsonl       one line per log interval
 //!   tensorboard/    the same, and pictures
 //!   samples/        pictures
-//!   checkpoints/step-00000100/{model.safetensors, optimizer.safetensors, state.json, config.toml}
+//!   checkpoints/step-00000100/{model.safetensors, optimizer.safetensors, state.json, config.toml, images.csv.gz}
 //! ```
 
 use std::fs;
@@ -14,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::CheckpointError;
-use crate::files::{CONFIG_FILE, STATE_FILE};
+use crate::files::STATE_FILE;
 
 /// What the names of checkpoints that are being written begin with.
 pub(crate) const TEMPORARY: &str = ".tmp-";
@@ -81,14 +82,14 @@ impl RunDir {
         &self.0
     }
 
-    /// Writes the resolved configuration of the run.
+    /// Writes a file of the run as a whole, such as its configuration.
     ///
     /// # Errors
     /// It cannot be written; an earlier one then stays.
-    pub fn write_config(&self, text: &str) -> Result<(), CheckpointError> {
-        let (path, temporary) = (self.0.join(CONFIG_FILE), self.0.join(".config.toml.tmp"));
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let (path, temporary) = (self.0.join(name), self.0.join(format!(".{name}.tmp")));
         // Renamed into place, so that a kill leaves the old one or the new one.
-        fs::write(&temporary, text)
+        fs::write(&temporary, bytes)
             .and_then(|()| fs::rename(&temporary, &path))
             .map_err(CheckpointError::io("write", path))
     }

@@ -2,14 +2,18 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn_dataset::Dataset;
 use config::{SettingError, section};
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::source::{Format, ImageSource, Labels, Split, Subset, open, stratified_split, with_classes};
+use crate::image_list::{ImageList, few, name_below};
+use crate::source::{
+    Format, ImageSource, Labels, Split, Subset, divide, looks_like_a_split, open, splits, with_classes,
+};
 use crate::transform::{EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize};
 
 section! {
@@ -74,6 +78,8 @@ pub struct Divided {
     pub training: Arc<dyn ImageSource>,
     /// Images held out, with the same classes.
     pub validation: Arc<dyn ImageSource>,
+    /// Where the validation images come from, in words.
+    pub origin: String,
 }
 
 impl DataConfig {
@@ -111,7 +117,7 @@ impl DataConfig {
         Ok(normalize)
     }
 
-    fn path(&self) -> Result<&PathBuf, DataError> {
+    pub(crate) fn path(&self) -> Result<&PathBuf, DataError> {
         self.path.as_ref().ok_or(DataError::NoPath)
     }
 
@@ -123,23 +129,34 @@ impl DataConfig {
         open(self.path()?, self.format, Split::Train, labels)
     }
 
-    /// Training and validation images: a `val` folder beside `train`, the data set's own division,
-    /// `val_csv`, or `val_fraction` held out by the seed. Classes have the same numbers in both.
+    /// The folder that names of images are [listed](ImageList) below.
+    ///
+    /// # Errors
+    /// No path.
+    pub fn root(&self) -> Result<&Path, DataError> {
+        let path = self.path()?;
+        Ok(if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) })
+    }
+
+    /// Training and validation images: a `val` folder beside `train` or rows `val` of a table, `val_csv`,
+    /// or `val_fraction` of the training images, [held out](divide) by seed and name; those that a run has
+    /// recorded stay where they were. Classes have the same numbers in both.
     ///
     /// # Errors
     /// Data that are not divided, or whose parts do not go together.
-    pub fn open_divided(&self, seed: u64) -> Result<Divided, DataError> {
+    pub fn open_divided(&self, seed: u64, recorded: Option<&ImageList>) -> Result<Divided, DataError> {
         let training = self.open(Labels::Required)?;
-        let Divided { training, validation } = match (self.val_fraction, &self.val_csv) {
-            (Some(fraction), _) => self.hold_out(training, fraction, seed)?,
+        let Divided { training, validation, origin } = match (self.val_fraction, &self.val_csv) {
+            (Some(fraction), _) => self.hold_out(training, fraction, seed, recorded)?,
             (None, Some(csv)) => {
                 let validation = open(csv, Format::Auto, Split::Val, Labels::Required)?;
                 let training: Arc<dyn ImageSource> = Arc::new(without(&training, &*validation));
-                Divided { training, validation }
+                Divided { training, validation, origin: format!("listed in {}", csv.display()) }
             }
             (None, None) => {
-                let validation = self.validation_of_its_own(&*training)?;
-                Divided { training, validation }
+                let validation = self.validation_of_its_own()?;
+                let origin = format!("the part val of {}", self.path()?.display());
+                Divided { training, validation, origin }
             }
         };
         if training.task() != validation.task() {
@@ -148,33 +165,54 @@ impl DataConfig {
         // Their numbers must mean the same.
         let validation = with_classes(validation, training.classes())
             .map_err(|error| DataError::Validation(Box::new(error)))?;
-        Ok(Divided { training, validation })
+        Ok(Divided { training, validation, origin })
     }
 
-    fn hold_out(&self, images: Arc<dyn ImageSource>, fraction: f64, seed: u64) -> Result<Divided, DataError> {
-        let path = self.path()?.clone();
-        let divided = open(&path, self.format, Split::Val, Labels::Required)
-            .is_ok_and(|source| source.name(0) != images.name(0));
-        if divided {
-            return Err(DataError::DividedTwice(path));
+    fn hold_out(
+        &self,
+        images: Arc<dyn ImageSource>,
+        fraction: f64,
+        seed: u64,
+        recorded: Option<&ImageList>,
+    ) -> Result<Divided, DataError> {
+        let (path, root) = (self.path()?, self.root()?);
+        if splits(path, self.format)?.contains(&Split::Val) {
+            return Err(DataError::DividedTwice(path.clone()));
         }
-        let (training, validation) = stratified_split(&images, fraction, seed);
-        if validation.indices().is_empty() {
-            return Err(DataError::NothingHeldOut { path, fraction });
+        let name = |index| name_below(root, &images.name(index));
+        let (training, validation) = divide(&images, fraction, seed, name, recorded);
+        if validation.is_empty() {
+            return Err(DataError::NothingHeldOut { path: path.clone(), fraction });
         }
-        Ok(Divided { training: Arc::new(training), validation: Arc::new(validation) })
+        let origin = format!("held out of {} by seed and name (data.val_fraction = {fraction})", path.display());
+        Ok(Divided { training: Arc::new(training), validation: Arc::new(validation), origin })
     }
 
-    fn validation_of_its_own(&self, training: &dyn ImageSource) -> Result<Arc<dyn ImageSource>, DataError> {
+    fn validation_of_its_own(&self) -> Result<Arc<dyn ImageSource>, DataError> {
         let path = self.path()?;
-        let validation = match open(path, self.format, Split::Val, Labels::Required) {
-            Err(DataError::NoSplit { .. }) => return Err(DataError::NoValidation(path.clone())),
-            other => other?,
-        };
-        if validation.len() == training.len() && validation.name(0) == training.name(0) {
+        let found = splits(path, self.format)?;
+        if found.is_empty() {
             return Err(DataError::NotDivided(path.clone()));
         }
-        Ok(validation)
+        if !found.contains(&Split::Val) {
+            return Err(DataError::NoValidation { path: path.clone(), found });
+        }
+        open(path, self.format, Split::Val, Labels::Required)
+    }
+
+    /// What is odd about classes of these names, in words.
+    pub fn warning(&self, classes: &[String]) -> Option<String> {
+        let odd: Vec<_> = classes.iter().filter(|name| looks_like_a_split(name)).cloned().collect();
+        let some = few(&odd);
+        (!odd.is_empty()).then(|| {
+            format!(
+                "{some}: {} named like a part of a data set, and taken for {}. Parts are recognised by the \
+                 names {}, in any case",
+                if odd.len() == 1 { "a class" } else { "classes" },
+                if odd.len() == 1 { "a class" } else { "classes" },
+                Split::ALL.iter().flat_map(|split| split.names()).copied().collect::<Vec<_>>().join(", ")
+            )
+        })
     }
 }
 

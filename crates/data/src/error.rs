@@ -1,8 +1,11 @@
 //! Why data cannot be used.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use config::SettingError;
+
+use crate::image_list::IMAGES_FILE;
+use crate::source::Split;
 
 /// Endings of files that are read as images.
 pub(crate) const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
@@ -38,11 +41,16 @@ pub enum DataError {
     },
     /// Only training images.
     #[error(
-        "{} has no validation images; add a folder val beside train, name them in data.val_csv, or hold some \
-         out: --set data.val_fraction=0.1",
-        .0.display()
+        "{} has {} but no images to validate on; add a folder val beside train, name them in data.val_csv, or \
+         hold some of the training images out: --set data.val_fraction=0.1{}",
+        path.display(), list(found), kept_for_the_end(found)
     )]
-    NoValidation(PathBuf),
+    NoValidation {
+        /// The data.
+        path: PathBuf,
+        /// The splits that there are.
+        found: Vec<Split>,
+    },
     /// Images that are not divided.
     #[error(
         "{} is not divided into train and val; hold some images out: --set data.val_fraction=0.1",
@@ -107,13 +115,73 @@ pub enum DataError {
         /// The reason, in words.
         reason: String,
     },
-    /// A split is asked for that the folder does not have.
-    #[error("{} has other splits but no {wanted}", path.display())]
+    /// A split is asked for that the data do not have.
+    #[error(
+        "{} has {} but no {wanted}{}", path.display(), list(found), names_of(*wanted)
+    )]
     NoSplit {
-        /// The folder.
+        /// The data.
         path: PathBuf,
-        /// Names of subfolders that would do.
-        wanted: String,
+        /// The split.
+        wanted: Split,
+        /// Those that there are.
+        found: Vec<Split>,
+    },
+    /// Two folders stand for one split.
+    #[error("{} and {} would both be {split}; rename one of them", folders[0].display(), folders[1].display())]
+    TwoFolders {
+        /// The split.
+        split: Split,
+        /// The folders.
+        folders: [PathBuf; 2],
+    },
+    /// A data set that is one folder too deep.
+    #[error(
+        "{} holds nothing but {inner}, which is a data set divided into parts; name that folder: --data {inner}",
+        path.display(), inner = inner.display()
+    )]
+    TooDeep {
+        /// The folder that was named.
+        path: PathBuf,
+        /// The one that is divided.
+        inner: PathBuf,
+    },
+    /// Classes that are divided, instead of parts that hold classes.
+    #[error(
+        "{} is divided itself, and all its parts would be one class; put the parts outside and the classes \
+         inside ({}/train/CLASS), or list the images in a CSV file with a column split",
+        class.display(), path.display()
+    )]
+    DividedClass {
+        /// The data.
+        path: PathBuf,
+        /// The folder of a class.
+        class: PathBuf,
+    },
+    /// Two class folders that have one name.
+    #[error(
+        "two class folders in {} are called {class}, in different forms of Unicode; move their images into one",
+        path.display()
+    )]
+    TwoClasses {
+        /// The data.
+        path: PathBuf,
+        /// The name.
+        class: String,
+    },
+    /// A run that does not say which images it held out.
+    #[error(
+        "this checkpoint does not say which images data.val_fraction held out: {IMAGES_FILE} is missing, as \
+         in runs of earlier versions; name images that it was not trained on: --data DIR"
+    )]
+    NotRecorded,
+    /// None of the images that are asked for is left.
+    #[error("{} has none of the {split} images of the run", path.display())]
+    NoneLeft {
+        /// The data.
+        path: PathBuf,
+        /// The split.
+        split: Split,
     },
     /// A setting that cannot work.
     #[error("{setting} {reason}")]
@@ -162,6 +230,27 @@ impl DataError {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |error| Self::Io { path, reason: error.to_string() }
+    }
+
+    pub(crate) fn no_split(path: &Path, wanted: Split, found: impl IntoIterator<Item = Split>) -> Self {
+        Self::NoSplit { path: path.to_owned(), wanted, found: found.into_iter().collect() }
+    }
+}
+
+fn list(splits: &[Split]) -> String {
+    splits.iter().map(Split::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+/// What else a split may be called.
+fn names_of(split: Split) -> String {
+    format!(" (nor {})", split.names()[1..].join(", "))
+}
+
+fn kept_for_the_end(found: &[Split]) -> &'static str {
+    if found.contains(&Split::Test) {
+        " (test is kept for the end: train-cli eval --split test)"
+    } else {
+        ""
     }
 }
 

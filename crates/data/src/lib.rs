@@ -39,6 +39,8 @@ mod augment_config;
 mod data_config;
 mod decode;
 mod error;
+mod image_list;
+mod judged;
 mod loader;
 mod loaders;
 pub mod mixup;
@@ -51,10 +53,12 @@ pub use augment_config::{AugmentConfig, MOVED_KEYS};
 pub use data_config::{DataConfig, Divided, ImageSize};
 pub use decode::{decode, decode_file};
 pub use error::DataError;
+pub use image_list::{Changes, IMAGES_FILE, ImageList};
+pub use judged::Judged;
 pub use loader::{Batch, Batches, Loader, LoaderConfig, ORDER_VERSION, Pixels, Targets, order};
 pub use loaders::{TrainingBatches, evaluation_loader, prepare};
 pub use shard::Shard;
 pub use source::{
-    Format, ImageSource, Labels, Sample, Split, Subset, Target, Task, open, stratified_split, with_classes,
+    Format, ImageSource, Labels, Sample, Split, Subset, Target, Task, divide, open, splits, with_classes,
 };
 pub use transform::Transform;

@@ -96,7 +96,7 @@ fn what_is_wrong_is_named_with_its_line() {
         ("file_name,label,labels\na.png,x,y\n", "column `labels` is one too many"),
         ("file_name,label\na.png,x\nd.png,x\n", "line 3: there is no image"),
         ("file_name,label\na.png,\n", "line 2: the label is empty"),
-        ("file_name,label,split\na.png,x,dev\n", "line 2: split `dev`"),
+        ("file_name,label,split\na.png,x,fold1\n", "line 2: split `fold1`"),
         ("file_name,target\na.png,tall\n", "line 2: `tall` is no finite number"),
         ("file_name,target\na.png,inf\n", "line 2: `inf` is no finite number"),
         ("file_name,label\na.png,x,y\n", "found record with 3 fields"),

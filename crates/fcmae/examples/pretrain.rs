@@ -30,9 +30,9 @@ fn main() -> Result<(), BoxError> {
         train: TrainConfig { batch_size: 50, epochs, ..TrainConfig::default() },
         ..PretrainExperiment::default()
     };
-    let run = Run::open(experiment, Context::single(&Device::flex()))?;
+    let run = Run::open(experiment, Context::single(&Device::flex()), Start::new(run_dir))?;
     println!("{}", run.summary()?);
-    let outcome = run.begin(&Start::new(run_dir))?.train_quietly()?;
+    let outcome = run.begin()?.train_quietly()?;
     println!("{:?}: loss {:?}", outcome.checkpoint, outcome.losses);
     Ok(())
 }

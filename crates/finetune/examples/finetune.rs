@@ -27,10 +27,10 @@ fn main() -> Result<(), BoxError> {
         train: TrainConfig { batch_size: 50, epochs, ..TrainConfig::default() },
         ..FinetuneExperiment::default()
     };
-    let run = Run::open(experiment, Context::single(&Device::flex()))?;
-    println!("{}", run.summary()?);
     let start = Start { init: Some(init.into()), ..Start::new(run_dir) };
-    let outcome = run.begin(&start)?.train_quietly()?;
+    let run = Run::open(experiment, Context::single(&Device::flex()), start)?;
+    println!("{}", run.summary()?);
+    let outcome = run.begin()?.train_quietly()?;
     println!("{:?}: best {:?}", outcome.checkpoint, outcome.best);
     Ok(())
 }

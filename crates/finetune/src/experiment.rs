@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint};
-use data::Divided;
+use data::{Divided, ImageList};
 use model::ConvNextV2ForImageClassification;
 use trainer::{
     BoxError, Context, Data, EvaluationPlan, Experiment, Input, ParameterRule, Settings, Weights, decays,
@@ -37,8 +37,8 @@ impl Experiment for FinetuneExperiment {
     }
 
     /// Fills in the classes and what the network learns to say.
-    fn open_data(&mut self) -> Result<Data, BoxError> {
-        let Divided { training, validation } = self.data.open_divided(self.seed)?;
+    fn open_data(&mut self, recorded: Option<&ImageList>) -> Result<Data, BoxError> {
+        let Divided { training, validation, origin } = self.data.open_divided(self.seed, recorded)?;
         let (classes, stated) = (training.classes(), &self.finetune.classes);
         if !stated.is_empty() && *stated != classes {
             return Err(FinetuneError::OtherClasses(classes.len()).into());
@@ -53,7 +53,9 @@ impl Experiment for FinetuneExperiment {
         if found == ProblemType::Regression && self.finetune.label_smoothing > 0.0 {
             return Err(FinetuneError::SmoothedNumbers.into());
         }
-        Ok(Data { training, validation: Some(validation) })
+        let mut remarks = vec![("classes", shown(classes)), ("validation", origin)];
+        remarks.extend(self.data.warning(classes).map(|warning| ("warning", warning)));
+        Ok(Data { training, validation: Some(validation), remarks })
     }
 
     fn input(&self, _device: &Device) -> Result<Input, BoxError> {
@@ -141,5 +143,15 @@ impl Experiment for FinetuneExperiment {
 
     fn init_mut(&mut self) -> Option<&mut Option<PathBuf>> {
         Some(&mut self.finetune.init)
+    }
+}
+
+/// The first and last few of the classes.
+fn shown(classes: &[String]) -> String {
+    match classes {
+        [first, second, third, .., last_but_one, last] if classes.len() > 8 => {
+            format!("{first}, {second}, {third}, …, {last_but_one}, {last}")
+        }
+        _ => classes.join(", "),
     }
 }

@@ -73,8 +73,8 @@ fn main() -> Result<(), BoxError> {
         "[model]\ndepths = [1, 1, 2]\nhidden_sizes = [24, 48, 96]\npatch_size = 2\n[optim]\nlr = 2e-3\n
         warmup_epochs = 1\n[train]\nbatch_size = 50\nepochs = 4\ncheckpoint_every_steps = 20\n";
     let data = [format!("data.path={images}"), "data.image_size=32".to_owned()];
-    let run = Run::open(config::parse::<Rotation>(text, &data)?, Context::single(&Device::flex()))?;
     let start = Start { resume: Some(Resume::Auto), ..Start::new(run_dir) };
-    println!("{:?}", run.begin(&start)?.train_quietly()?);
+    let run = Run::open(config::parse::<Rotation>(text, &data)?, Context::single(&Device::flex()), start)?;
+    println!("{:?}", run.begin()?.train_quietly()?);
     Ok(())
 }

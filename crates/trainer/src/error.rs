@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use checkpoint::{CheckpointError, StateDictError};
 use config::SettingError;
-use data::DataError;
+use data::{Changes, DataError};
 use distributed::DistributedError;
 
 use crate::objective::BoxError;
@@ -49,6 +49,24 @@ pub enum TrainError {
         batches_per_epoch: u64,
         /// Batches of an update now.
         accumulate: u64,
+    },
+    /// Images are new, gone or changed since the run began.
+    #[error(
+        "the images are not those that {} was trained on: {changes}. --allow-changed-data goes on with the \
+         present ones, and --init starts a new run with its weights",
+        checkpoint.display()
+    )]
+    ChangedData {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// The differences.
+        changes: Changes,
+    },
+    /// A process sees other images than the first.
+    #[error("rank {rank} sees other images than rank 0, or the same divided differently; is its data folder a copy?")]
+    OtherImages {
+        /// The first that differs.
+        rank: usize,
     },
     /// A checkpoint whose configuration is of another experiment.
     #[error("{} is no checkpoint of this experiment: {reason}", checkpoint.display())]

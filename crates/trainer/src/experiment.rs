@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint};
 use config::{Config, Section, SettingError};
-use data::{AugmentConfig, Batch, DataConfig, ImageSource, Labels, Shard};
+use data::{AugmentConfig, Batch, DataConfig, ImageList, ImageSource, Labels, Shard};
 use distributed::Communicator;
 use serde::Serialize;
 
@@ -30,13 +30,15 @@ pub trait Experiment: Config {
     /// The sections that every experiment has.
     fn settings(&self) -> Settings<'_>;
 
-    /// Opens the images, and completes the configuration by what they say: every image of
-    /// `data.path`, unless the objective needs labels or images to evaluate on.
+    /// Opens the images, and completes the configuration by what they say: the training images of
+    /// `data.path`, unless the objective needs labels or images to evaluate on. A run that goes on
+    /// divides its images as `recorded`.
     ///
     /// # Errors
     /// Images that cannot be opened, or that are not what the configuration says.
-    fn open_data(&mut self) -> Result<Data, BoxError> {
-        Ok(Data { training: self.settings().data.open(Labels::Ignored)?, validation: None })
+    fn open_data(&mut self, _recorded: Option<&ImageList>) -> Result<Data, BoxError> {
+        let training = self.settings().data.open(Labels::Ignored)?;
+        Ok(Data { training, validation: None, remarks: Vec::new() })
     }
 
     /// How a batch's images are made: three channels, normalised by the loader, unless the network
@@ -149,6 +151,8 @@ pub struct Data {
     pub training: Arc<dyn ImageSource>,
     /// Images held out to judge by, if the objective evaluates.
     pub validation: Option<Arc<dyn ImageSource>>,
+    /// What the plan says of them: a word for the first column, and a sentence.
+    pub remarks: Vec<(&'static str, String)>,
 }
 
 /// How the images of a batch are made.

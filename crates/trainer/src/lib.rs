@@ -18,6 +18,7 @@ mod evaluation;
 mod experiment;
 mod gradients;
 mod groups;
+mod images;
 mod interval;
 mod log;
 mod objective;

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use burn::train::Interrupter;
 use checkpoint::{Allow, Best, Checkpoint, RunDir};
-use data::{Loader, TrainingBatches};
-use distributed::Communicator;
+use data::{ImageList, Loader, TrainingBatches};
 
 use crate::error::TrainError;
 use crate::experiment::{Context, Data, Experiment, Network, Settings, Weights};
 use crate::groups::{ParameterGroup, parameter_groups};
+use crate::images;
 use crate::objective::{BoxError, Objective};
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -27,9 +27,9 @@ use crate::update::State;
 /// use burn::tensor::Device;
 /// use trainer::{Context, Run, Start};
 ///
-/// let run = Run::open(experiment, Context::single(&Device::flex()))?;
+/// let run = Run::open(experiment, Context::single(&Device::flex()), Start::new("runs/mine"))?;
 /// println!("{}", run.summary()?);
-/// let outcome = run.begin(&Start::new("runs/mine"))?.train_quietly()?;
+/// let outcome = run.begin()?.train_quietly()?;
 /// println!("{:?}", outcome.checkpoint);
 /// # Ok(())
 /// # }
@@ -37,7 +37,10 @@ use crate::update::State;
 pub struct Run<E: Experiment> {
     experiment: E,
     context: Context,
+    start: Start,
+    resumed: Option<PathBuf>,
     data: Data,
+    images: ImageList,
     loader: Loader,
     plan: Plan,
     groups: Vec<ParameterGroup>,
@@ -49,6 +52,8 @@ pub struct Start {
     pub run_dir: PathBuf,
     /// What to go on from, if the run is not new.
     pub resume: Option<Resume>,
+    /// Whether it goes on although images are new, gone or changed.
+    pub allow_changed_data: bool,
     /// The checkpoint whose weights a new run starts from.
     pub init: Option<PathBuf>,
     /// Which differences between that checkpoint and the network are no errors.
@@ -61,28 +66,41 @@ impl Start {
     /// A new run with fresh weights, in a directory that is new or empty.
     pub fn new(run_dir: impl Into<PathBuf>) -> Self {
         let read = |path: &Path, _: &Allow| Ok(Checkpoint::open(path)?);
-        Self { run_dir: run_dir.into(), resume: None, init: None, allow: Allow::default(), read }
-    }
-
-    /// The checkpoint that the run goes on from, if there is one. Rank 0 decides, and the others hear of
-    /// it.
-    ///
-    /// # Errors
-    /// A path that leads to no checkpoint, or another process that has ended.
-    pub fn resume_point(&self, communicator: &dyn Communicator) -> Result<Option<PathBuf>, TrainError> {
-        resume_point(self.resume.as_ref(), &self.run_dir, communicator)
+        Self {
+            run_dir: run_dir.into(),
+            resume: None,
+            allow_changed_data: false,
+            init: None,
+            allow: Allow::default(),
+            read,
+        }
     }
 }
 
 impl<E: Experiment> Run<E> {
-    /// Checks the configuration, opens the data and plans the run.
+    /// Checks the configuration, opens the data, as the run to go on with divided them, and plans the
+    /// run.
     ///
     /// # Errors
-    /// Settings that are not allowed, data that cannot be used or do not fill one update.
-    pub fn open(mut experiment: E, context: Context) -> Result<Self, TrainError> {
+    /// Settings that are not allowed, data that cannot be used, do not fill one update, or have changed
+    /// since the run began without being allowed to.
+    pub fn open(mut experiment: E, context: Context, start: Start) -> Result<Self, TrainError> {
         experiment.check()?;
         experiment.settings().check()?;
-        let data = experiment.open_data().map_err(TrainError::Experiment)?;
+        let communicator = context.communicator.as_ref();
+        let resumed = resume_point(start.resume.as_ref(), &start.run_dir, communicator)?;
+        let recorded = images::recorded(resumed.as_deref(), communicator)?;
+        let mut data = experiment.open_data(recorded.as_ref()).map_err(TrainError::Experiment)?;
+        let present = images::present(&experiment, &data, communicator)?;
+        if let Some(checkpoint) = &resumed {
+            let holds_out = experiment.settings().data.val_fraction.is_some();
+            let may_change = start.allow_changed_data;
+            let changes =
+                images::require_same(checkpoint, recorded.as_ref(), &present, holds_out, may_change)?;
+            if !changes.is_empty() {
+                data.remarks.push(("changed", format!("since the run began: {changes}")));
+            }
+        }
         let input = experiment.input(&context.device).map_err(TrainError::Experiment)?;
         let settings = experiment.settings();
         let loader = TrainingBatches {
@@ -100,7 +118,7 @@ impl<E: Experiment> Run<E> {
         let zeros = experiment.network(Weights::Zero, &context.device).map_err(TrainError::Experiment)?;
         let rule = |name: &str, shape: &[usize]| experiment.rule(name, shape);
         let groups = parameter_groups(&zeros, &E::Objective::parameter_name, &rule);
-        Ok(Self { experiment, context, data, loader, plan, groups })
+        Ok(Self { experiment, context, start, resumed, data, images: present, loader, plan, groups })
     }
 
     /// The configuration, completed by the data.
@@ -124,19 +142,19 @@ impl<E: Experiment> Run<E> {
     /// # Errors
     /// A checkpoint that does not fit, a run directory that is in use, an objective that cannot use
     /// the data.
-    pub fn begin(mut self, start: &Start) -> Result<Training<E>, TrainError> {
-        let communicator = self.context.communicator.as_ref();
-        let resumed = start.resume_point(communicator)?;
+    pub fn begin(mut self) -> Result<Training<E>, TrainError> {
+        let (communicator, resumed) = (self.context.communicator.as_ref(), self.resumed.take());
         if let Some(init) = self.experiment.init_mut() {
-            init.clone_from(&start.init);
+            init.clone_from(&self.start.init);
         }
         let objective =
             self.experiment.objective(&self.data, &self.context).map_err(TrainError::Experiment)?;
-        let (network, fresh) = self.network(start, resumed.is_some()).map_err(TrainError::Experiment)?;
+        let (network, fresh) = self.network(resumed.is_some()).map_err(TrainError::Experiment)?;
         let run_dir = open_run_directory(
             &self.experiment,
-            &start.run_dir,
-            start.resume.is_some(),
+            &self.images,
+            &self.start.run_dir,
+            self.start.resume.is_some(),
             resumed.as_deref(),
             communicator,
         )?;
@@ -145,7 +163,9 @@ impl<E: Experiment> Run<E> {
         let (state, best) = match &resumed {
             None => (parts.fresh(network), None),
             Some(checkpoint) => {
-                parts.resumed::<E::Objective>(network, checkpoint, &self.plan, &self.context.communicator)?
+                let may_change = self.start.allow_changed_data;
+                let communicator = &self.context.communicator;
+                parts.resumed::<E::Objective>(network, checkpoint, &self.plan, may_change, communicator)?
             }
         };
         let Settings { optim, train, log, .. } = self.experiment.settings();
@@ -160,13 +180,14 @@ impl<E: Experiment> Run<E> {
             run_dir,
             communicator: self.context.communicator,
         };
-        Ok(Training { trainer, state, best, loader: self.loader, resumed, fresh })
+        Ok(Training { trainer, state, best, loader: self.loader, start: self.start, resumed, fresh })
     }
 
     /// The network that training starts from, and the names of what stays fresh beside the weights of
     /// a checkpoint. A run that goes on finds its weights in its own checkpoint, and other processes
     /// get theirs from rank 0.
-    fn network(&self, start: &Start, resumes: bool) -> Result<(Network<E>, Vec<String>), BoxError> {
+    fn network(&self, resumes: bool) -> Result<(Network<E>, Vec<String>), BoxError> {
+        let start = &self.start;
         let network = |weights| self.experiment.network(weights, &self.context.device);
         match start.init.as_ref().filter(|_| self.context.communicator.is_leader()) {
             _ if resumes => Ok((network(Weights::Zero)?, Vec::new())),
@@ -205,11 +226,17 @@ pub struct Training<E: Experiment> {
     state: State<Network<E>>,
     best: Option<Best>,
     loader: Loader,
+    start: Start,
     resumed: Option<PathBuf>,
     fresh: Vec<String>,
 }
 
 impl<E: Experiment> Training<E> {
+    /// How it was told to begin.
+    pub fn start(&self) -> &Start {
+        &self.start
+    }
+
     /// The checkpoint that the run goes on from.
     pub fn resumed(&self) -> Option<&Path> {
         self.resumed.as_deref()

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use checkpoint::{CONFIG_FILE, Checkpoint, RunDir, read_state};
 use config::{Config, load_stored, require_same};
+use data::{IMAGES_FILE, ImageList};
 use distributed::Communicator;
 
 use crate::error::TrainError;
@@ -53,13 +54,14 @@ pub(crate) fn resume_point(
 /// and the others hear of it.
 pub(crate) fn open_run_directory<C: Config>(
     experiment: &C,
+    images: &ImageList,
     path: &Path,
     may_exist: bool,
     resumed: Option<&Path>,
     communicator: &dyn Communicator,
 ) -> Result<RunDir, TrainError> {
     let own = match communicator.is_leader() {
-        true => Some(open_here(experiment, path, may_exist, resumed)?),
+        true => Some(open_here(experiment, images, path, may_exist, resumed)?),
         false => None,
     };
     let text = own.as_ref().map_or(String::new(), |run_dir| run_dir.path().display().to_string());
@@ -69,6 +71,7 @@ pub(crate) fn open_run_directory<C: Config>(
 
 fn open_here<C: Config>(
     experiment: &C,
+    images: &ImageList,
     path: &Path,
     may_exist: bool,
     resumed: Option<&Path>,
@@ -85,7 +88,9 @@ fn open_here<C: Config>(
     if let Some(checkpoint) = resumed {
         refuse_to_branch(&run_dir, checkpoint)?;
     }
-    run_dir.write_config(&config::to_toml(experiment)?)?;
+    let list = images.to_bytes().map_err(TrainError::io("write", path))?;
+    run_dir.write(IMAGES_FILE, &list)?;
+    run_dir.write(CONFIG_FILE, config::to_toml(experiment)?.as_bytes())?;
     Ok(run_dir)
 }
 

@@ -1,5 +1,6 @@
 //! States of a run on the disk: checkpoints, the best network, and going on from one.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use checkpoint::{
     Best, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, RunDir, RunState, StateDict, read_state, write_best,
     write_checkpoint,
 };
+use data::IMAGES_FILE;
 use distributed::{Communicator, DistributedError};
 
 use crate::broadcast::{broadcast_dict, require_equal};
@@ -59,7 +61,7 @@ impl Saver<'_> {
             return Ok(self.run_dir.checkpoint(state.step));
         }
         let path = write_checkpoint(self.run_dir, &self.run_state(state.step, best), |folder| {
-            fill::<O>(state, folder)
+            fill::<O>(state, self.run_dir, folder)
         })?;
         self.run_dir.keep_last(self.keep_last)?;
         Ok(path)
@@ -74,6 +76,7 @@ impl Saver<'_> {
     ) -> Result<(), TrainError> {
         if self.communicator.is_leader() {
             write_best(self.run_dir, &self.run_state(step, best), |folder| -> Result<(), BoxError> {
+                copy_images(self.run_dir, folder)?;
                 Ok(StateDict::of_module(winner, &O::parameter_name).save(&folder.join(MODEL_FILE))?)
             })?;
         }
@@ -82,7 +85,8 @@ impl Saver<'_> {
 }
 
 /// Writes weights, moving average and moments into a folder.
-fn fill<O: Objective>(state: &State<O::Model>, folder: &Path) -> Result<(), BoxError> {
+fn fill<O: Objective>(state: &State<O::Model>, run_dir: &RunDir, folder: &Path) -> Result<(), BoxError> {
+    copy_images(run_dir, folder)?;
     let name = &O::parameter_name;
     StateDict::of_module(&state.model, name).save(&folder.join(MODEL_FILE))?;
     if let Some(ema) = &state.ema {
@@ -90,6 +94,13 @@ fn fill<O: Objective>(state: &State<O::Model>, folder: &Path) -> Result<(), BoxE
     }
     let moments = save_optimizer(&state.optimizer, &state.model, name)?;
     Ok(moments.save(&folder.join(OPTIMIZER_FILE))?)
+}
+
+/// Copies the list of the run's images, by which a checkpoint can be judged on its own.
+fn copy_images(run_dir: &RunDir, folder: &Path) -> Result<(), BoxError> {
+    let (list, copy) = (run_dir.path().join(IMAGES_FILE), folder.join(IMAGES_FILE));
+    fs::copy(&list, &copy).map_err(TrainError::io("copy", &list))?;
+    Ok(File::open(&copy).and_then(|copy| copy.sync_all()).map_err(TrainError::io("write", &copy))?)
 }
 
 /// What a state is built with, beside the network.
@@ -108,7 +119,8 @@ impl StateParts<'_> {
     }
 
     /// The state of a checkpoint, and the best network so far. `model` gives the shapes. Rank 0 reads
-    /// for all.
+    /// for all. Where the data may have changed, the run stands where its updates bring it in the present
+    /// ones.
     ///
     /// # Errors
     /// A checkpoint that is unreadable or belongs to another model, other data or another number of
@@ -118,6 +130,7 @@ impl StateParts<'_> {
         model: O::Model,
         checkpoint: &Path,
         plan: &Plan,
+        may_change: bool,
         communicator: &Arc<dyn Communicator>,
     ) -> Result<(State<O::Model>, Option<Best>), TrainError> {
         let communicator = communicator.as_ref();
@@ -126,7 +139,7 @@ impl StateParts<'_> {
             let (checkpoint, now) = (checkpoint.to_owned(), plan.processes);
             return Err(TrainError::OtherWorld { checkpoint, before: processes, now });
         }
-        if plan.position(found.step) != found {
+        if plan.position(found.step) != found && !may_change {
             return Err(TrainError::OtherData {
                 checkpoint: checkpoint.to_owned(),
                 step: found.step,

@@ -20,6 +20,8 @@ pub struct Summary<C> {
     images: ImageCounts,
     #[serde(skip)]
     data: String,
+    #[serde(skip)]
+    remarks: Vec<(&'static str, String)>,
     batch_size: usize,
     accumulate: usize,
     processes: usize,
@@ -84,6 +86,7 @@ impl<C: Cost> Summary<C> {
                 }
             },
             data: words,
+            remarks: data.remarks.clone(),
             batch_size: settings.train.batch_size,
             accumulate: settings.train.accumulate,
             processes: plan.processes,
@@ -104,6 +107,9 @@ impl<C: Cost> fmt::Display for Summary<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cost)?;
         writeln!(f, "data         {}", self.data)?;
+        for (word, sentence) in &self.remarks {
+            writeln!(f, "{word:<12} {sentence}")?;
+        }
         writeln!(
             f,
             "batch        {} × {} accumulated{} = {}, peak learning rate {:.3e}",

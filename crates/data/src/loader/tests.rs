@@ -44,6 +44,10 @@ impl ImageSource for Numbered {
     fn name(&self, index: usize) -> String {
         format!("image {index}")
     }
+
+    fn bytes(&self, _: usize) -> u64 {
+        324
+    }
 }
 
 fn loader(broken: &[usize], workers: usize, max_corrupt: usize) -> Loader {

@@ -26,7 +26,8 @@ const CLASSES: [&str; 10] =
 pub(super) fn open(folder: &Path, split: Split) -> Result<InMemory, DataError> {
     let (names, label_file, split) = match split {
         Split::Train => ((1..=5).map(|i| format!("data_batch_{i}")).collect(), "train_lables.json", "train"),
-        Split::Val => (vec!["test_batch".to_owned()], "test_lables.json", "test"),
+        Split::Test => (vec!["test_batch".to_owned()], "test_lables.json", "test"),
+        Split::Val => return Err(DataError::no_split(folder, split, [Split::Train, Split::Test])),
     };
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     if folder.join(format!("{}.bin", names[0])).is_file() {

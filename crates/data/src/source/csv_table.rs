@@ -1,6 +1,7 @@
 //! Images and what is known of them, listed in a CSV file.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use burn_dataset::Dataset;
@@ -8,6 +9,7 @@ use csv::StringRecord;
 
 use crate::decode::decode_file;
 use crate::error::DataError;
+use crate::image_list::normal;
 use crate::source::{ImageSource, Labels, Sample, Split, Target, Task};
 
 /// What separates the names of an image that shows several classes.
@@ -23,12 +25,20 @@ const COLUMNS: &str = "file_name, split, and one of: label (a class), labels (cl
 /// | `label` | its class |
 /// | `labels` | all classes that it shows, `;` between them; may be empty |
 /// | `target`, or `target.NAME` for each of several | numbers to predict |
-/// | `split` | `train`, or `val`, `valid`, `validation`, `test`; all rows are of both without it |
+/// | `split` | `train`, `val` or `test`, or another [name](Split::names) of these; without it the images are not divided |
 #[derive(Debug, Clone, PartialEq)]
 pub struct CsvTable {
-    files: Vec<(PathBuf, Target)>,
+    files: Vec<File>,
     classes: Vec<String>,
     task: Task,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, PartialEq)]
+struct File {
+    path: PathBuf,
+    bytes: u64,
+    target: Target,
 }
 
 /// Where the columns stand.
@@ -54,13 +64,7 @@ impl CsvTable {
     /// A file that is no such table, names the first line at fault; no row of the split; an image
     /// that does not exist; with labels required, none of the columns that give them.
     pub fn open(path: &Path, split: Split, labels: Labels) -> Result<Self, DataError> {
-        let mut reader =
-            csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(table(path))?;
-        if reader.headers().map_err(table(path))?.is_empty() {
-            return Err(DataError::Empty(path.to_owned()));
-        }
-        let columns = Columns::find(path, reader.headers().map_err(table(path))?, labels)?;
-        let records = reader.records().collect::<Result<Vec<_>, _>>().map_err(table(path))?;
+        let (columns, records) = read(path, labels)?;
         let classes = columns.classes(&records);
         if classes.is_empty() && labels == Labels::Required && !records.is_empty() {
             let reason = "no training row names a class".to_owned();
@@ -78,19 +82,40 @@ impl CsvTable {
                 continue;
             }
             let file = folder.join(&record[columns.file_name]);
-            if !file.is_file() {
+            let Some(metadata) = file.metadata().ok().filter(Metadata::is_file) else {
                 return Err(error(format!("there is no image {}", file.display())));
-            }
-            files.push((file, columns.target(record, &index).map_err(error)?));
+            };
+            let target = columns.target(record, &index).map_err(error)?;
+            files.push(File { path: file, bytes: metadata.len(), target });
         }
         if files.is_empty() {
             return Err(match records.is_empty() {
                 true => DataError::Empty(path.to_owned()),
-                false => DataError::NoSplit { path: path.to_owned(), wanted: split.folders().join(", ") },
+                false => DataError::no_split(path, split, columns.splits(path, &records)?),
             });
         }
         Ok(Self { files, classes, task: columns.task() })
     }
+
+    /// The splits that the rows are of; none without a column `split`.
+    ///
+    /// # Errors
+    /// A file that is no such table.
+    pub fn splits(path: &Path) -> Result<Vec<Split>, DataError> {
+        let (columns, records) = read(path, Labels::Ignored)?;
+        columns.splits(path, &records)
+    }
+}
+
+/// The columns and rows of a table.
+fn read(path: &Path, labels: Labels) -> Result<(Columns, Vec<StringRecord>), DataError> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(table(path))?;
+    if reader.headers().map_err(table(path))?.is_empty() {
+        return Err(DataError::Empty(path.to_owned()));
+    }
+    let columns = Columns::find(path, reader.headers().map_err(table(path))?, labels)?;
+    let records = reader.records().collect::<Result<Vec<_>, _>>().map_err(table(path))?;
+    Ok((columns, records))
 }
 
 impl Columns {
@@ -140,10 +165,10 @@ impl Columns {
         // A table of nothing but validation rows is for a network that exists.
         let none_trained = trained().next().is_none();
         let records = || trained().chain(records.iter().filter(move |_| none_trained));
-        let distinct = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect();
+        let distinct = |names: BTreeSet<String>| names.into_iter().collect();
         match &self.targets {
             TargetColumns::Nothing => Vec::new(),
-            TargetColumns::Label(column) => distinct(records().map(|record| &record[*column]).collect()),
+            TargetColumns::Label(column) => distinct(records().map(|record| normal(&record[*column])).collect()),
             TargetColumns::Labels(column) => distinct(records().flat_map(|r| names(&r[*column])).collect()),
             TargetColumns::Numbers(columns) => columns.iter().map(|(name, _)| name.clone()).collect(),
         }
@@ -151,13 +176,21 @@ impl Columns {
 
     /// Whether a row is part of a split.
     fn belongs(&self, record: &StringRecord, split: Split) -> Result<bool, String> {
-        let Some(column) = self.split else { return Ok(true) };
-        let name = &record[column];
-        let is = |split: Split| split.folders().contains(&name);
-        match (is(Split::Train), is(Split::Val)) {
-            (false, false) => Err(format!("split `{name}` is neither train nor val")),
-            (train, val) => Ok(if split == Split::Train { train } else { val }),
-        }
+        Ok(self.split_of(record)?.is_none_or(|found| found == split))
+    }
+
+    /// The split of a row; none without such a column.
+    fn split_of(&self, record: &StringRecord) -> Result<Option<Split>, String> {
+        let Some(column) = self.split else { return Ok(None) };
+        let unknown = || format!("split `{}` is none of train, val and test", &record[column]);
+        Split::named(&record[column]).map(Some).ok_or_else(unknown)
+    }
+
+    /// The splits that rows are of.
+    fn splits(&self, path: &Path, records: &[StringRecord]) -> Result<Vec<Split>, DataError> {
+        let of = |record| self.split_of(record).map_err(|reason| damaged(path, record, reason));
+        let found = records.iter().map(of).collect::<Result<BTreeSet<_>, _>>()?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     fn target(&self, record: &StringRecord, index: &HashMap<&str, usize>) -> Result<Target, String> {
@@ -166,11 +199,11 @@ impl Columns {
             TargetColumns::Label(column) if record[*column].is_empty() => {
                 return Err("the label is empty".to_owned());
             }
-            TargetColumns::Label(column) => Target::Class(find(index, &record[*column])? as u32),
+            TargetColumns::Label(column) => Target::Class(find(index, &normal(&record[*column]))? as u32),
             TargetColumns::Labels(column) => {
                 let mut values = vec![0.0; index.len()];
                 for name in names(&record[*column]) {
-                    values[find(index, name)?] = 1.0;
+                    values[find(index, &name)?] = 1.0;
                 }
                 Target::Values(values)
             }
@@ -191,8 +224,8 @@ fn find(index: &HashMap<&str, usize>, class: &str) -> Result<usize, String> {
     index.get(class).copied().ok_or_else(|| format!("no training image is of class {class}"))
 }
 
-fn names(field: &str) -> impl Iterator<Item = &str> {
-    field.split(SEPARATOR).map(str::trim).filter(|name| !name.is_empty())
+fn names(field: &str) -> impl Iterator<Item = String> {
+    field.split(SEPARATOR).map(str::trim).filter(|name| !name.is_empty()).map(normal)
 }
 
 fn table(path: &Path) -> impl Fn(csv::Error) -> DataError {
@@ -210,7 +243,7 @@ fn damaged(path: &Path, record: &StringRecord, reason: String) -> DataError {
 
 impl Dataset<Sample, DataError> for CsvTable {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        let (path, target) = &self.files[index];
+        let File { path, target, .. } = &self.files[index];
         Ok(Sample { image: decode_file(path)?, target: target.clone() })
     }
 
@@ -229,10 +262,18 @@ impl ImageSource for CsvTable {
     }
 
     fn label(&self, index: usize) -> Option<u32> {
-        self.files[index].1.class()
+        self.files[index].target.class()
+    }
+
+    fn target(&self, index: usize) -> Target {
+        self.files[index].target.clone()
     }
 
     fn name(&self, index: usize) -> String {
-        self.files[index].0.display().to_string()
+        self.files[index].path.display().to_string()
+    }
+
+    fn bytes(&self, index: usize) -> u64 {
+        self.files[index].bytes
     }
 }

@@ -7,13 +7,22 @@ use burn_dataset::Dataset;
 
 use crate::decode::decode_file;
 use crate::error::{DataError, EXTENSIONS};
-use crate::source::{ImageSource, Labels, Sample, Target};
+use crate::image_list::normal;
+use crate::source::{ImageSource, Labels, Sample};
 
 /// Images in a folder: one subfolder a class, or any tree without labels. Sorted by path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageFolder {
-    files: Vec<(PathBuf, Option<u32>)>,
+    files: Vec<File>,
     classes: Vec<String>,
+}
+
+/// An image file.
+#[derive(Debug, Clone, PartialEq)]
+struct File {
+    path: PathBuf,
+    bytes: u64,
+    class: Option<u32>,
 }
 
 impl ImageFolder {
@@ -21,7 +30,7 @@ impl ImageFolder {
     /// deeper within a class.
     ///
     /// # Errors
-    /// No image; with labels required: no class, or a class without image.
+    /// No image; with labels required: no class, a class without image, or two of one name.
     pub fn open(path: &Path, labels: Labels) -> Result<Self, DataError> {
         let entries = list(path)?;
         let folders: Vec<_> = entries.iter().filter(|entry| entry.is_dir()).collect();
@@ -43,8 +52,12 @@ impl ImageFolder {
                 continue;
             }
             let label = classes.len() as u32;
-            classes.push(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
-            files.extend(images.into_iter().map(|image| (image, Some(label))));
+            let class = normal(&folder.file_name().unwrap_or_default().to_string_lossy());
+            if classes.contains(&class) {
+                return Err(DataError::TwoClasses { path: path.to_owned(), class });
+            }
+            classes.push(class);
+            files.extend(images.into_iter().map(|image| File { class: Some(label), ..image }));
         }
         if files.is_empty() { Self::flat(path) } else { Ok(Self { files, classes }) }
     }
@@ -58,10 +71,7 @@ impl ImageFolder {
         match (images.is_empty(), others) {
             (true, 0) => Err(DataError::Empty(path.to_owned())),
             (true, files) => Err(DataError::NoImages { path: path.to_owned(), files }),
-            (false, _) => {
-                let files = images.into_iter().map(|image| (image, None)).collect();
-                Ok(Self { files, classes: Vec::new() })
-            }
+            (false, _) => Ok(Self { files: images, classes: Vec::new() }),
         }
     }
 }
@@ -69,14 +79,13 @@ impl ImageFolder {
 impl ImageFolder {
     /// The image files, in order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(|(path, _)| path.as_path())
+        self.files.iter().map(|file| file.path.as_path())
     }
 }
 
 impl Dataset<Sample, DataError> for ImageFolder {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        let (path, label) = &self.files[index];
-        Ok(Sample { image: decode_file(path)?, target: label.map_or(Target::None, Target::Class) })
+        Ok(Sample { image: decode_file(&self.files[index].path)?, target: self.target(index) })
     }
 
     fn len(&self) -> usize {
@@ -90,11 +99,15 @@ impl ImageSource for ImageFolder {
     }
 
     fn label(&self, index: usize) -> Option<u32> {
-        self.files[index].1
+        self.files[index].class
     }
 
     fn name(&self, index: usize) -> String {
-        self.files[index].0.display().to_string()
+        self.files[index].path.display().to_string()
+    }
+
+    fn bytes(&self, index: usize) -> u64 {
+        self.files[index].bytes
     }
 }
 
@@ -113,8 +126,13 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(entries)
 }
 
-/// Images in a folder and below, and the number of other files.
-fn images_below(folder: &Path) -> Result<(Vec<PathBuf>, usize), DataError> {
+/// The folders in a folder, by name.
+pub(super) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    Ok(list(folder)?.into_iter().filter(|entry| entry.is_dir()).collect())
+}
+
+/// Images in a folder and below, without classes, and the number of other files.
+fn images_below(folder: &Path) -> Result<(Vec<File>, usize), DataError> {
     let (mut images, mut others) = (Vec::new(), 0);
     for entry in list(folder)? {
         if leads_back(&entry) {
@@ -125,7 +143,8 @@ fn images_below(folder: &Path) -> Result<(Vec<PathBuf>, usize), DataError> {
             images.extend(more);
             others += rest;
         } else if is_image(&entry) {
-            images.push(entry);
+            let bytes = entry.metadata().map_err(DataError::io(&entry))?.len();
+            images.push(File { path: entry, bytes, class: None });
         } else {
             others += 1;
         }

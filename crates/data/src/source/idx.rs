@@ -20,7 +20,8 @@ pub(super) const FILES: [&str; 2] = ["train-images-idx3-ubyte", "t10k-images-idx
 pub(super) fn open(folder: &Path, split: Split) -> Result<InMemory, DataError> {
     let split = match split {
         Split::Train => "train",
-        Split::Val => "t10k",
+        Split::Test => "t10k",
+        Split::Val => return Err(DataError::no_split(folder, split, [Split::Train, Split::Test])),
     };
     let (sizes, pixels) = read::<3>(folder, &format!("{split}-images-idx3-ubyte"))?;
     let ([labelled], labels) = read::<1>(folder, &format!("{split}-labels-idx1-ubyte"))?;

@@ -2,9 +2,11 @@
 
 mod cifar;
 mod csv_table;
+mod divide;
 mod folder;
 mod idx;
 mod in_memory;
+mod split;
 mod subset;
 mod with_classes;
 
@@ -16,10 +18,14 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
+use crate::source::split::{divisions, refuse_hidden_divisions};
 
 pub use csv_table::CsvTable;
+pub use divide::divide;
 pub use folder::ImageFolder;
-pub use subset::{Subset, stratified_split};
+pub use split::Split;
+pub(crate) use split::looks_like_a_split;
+pub use subset::Subset;
 pub use with_classes::with_classes;
 
 /// One image, decoded.
@@ -78,6 +84,14 @@ pub trait ImageSource: Dataset<Sample, DataError> {
 
     /// Class of a sample, without reading its image.
     fn label(&self, index: usize) -> Option<u32>;
+
+    /// What is known of a sample, without reading its image.
+    fn target(&self, index: usize) -> Target {
+        self.label(index).map_or(Target::None, Target::Class)
+    }
+
+    /// Size of a sample where it is stored, in bytes, by which a changed one is known.
+    fn bytes(&self, index: usize) -> u64;
 }
 
 /// How images are stored.
@@ -97,25 +111,6 @@ pub enum Format {
     Idx,
 }
 
-/// Which part of a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Split {
-    /// Images to train on.
-    Train,
-    /// Images to evaluate on.
-    Val,
-}
-
-impl Split {
-    /// Names of the subfolder that holds it.
-    fn folders(self) -> &'static [&'static str] {
-        match self {
-            Self::Train => &["train"],
-            Self::Val => &["val", "valid", "validation", "test"],
-        }
-    }
-}
-
 /// Whether labels are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Labels {
@@ -125,59 +120,80 @@ pub enum Labels {
     Ignored,
 }
 
-/// Opens a folder of images, a data set, or a [CSV file](CsvTable) that lists images.
+/// Opens a split of a folder of images, of a data set, or of a [CSV file](CsvTable) that lists images;
+/// all of it if it is not divided.
 ///
 /// # Errors
-/// Nothing there, nothing readable, or no labels where they are needed.
+/// Nothing there, nothing readable, no such split, or no labels where they are needed.
 pub fn open(
     path: &Path,
     format: Format,
     split: Split,
     labels: Labels,
 ) -> Result<Arc<dyn ImageSource>, DataError> {
+    Ok(match storage(path, format)? {
+        Storage::Table => Arc::new(CsvTable::open(path, split, labels)?),
+        Storage::Cifar10 => Arc::new(cifar::open(path, split)?),
+        Storage::Idx => Arc::new(idx::open(path, split)?),
+        Storage::Flat if labels == Labels::Required => return Err(DataError::NoClasses(path.to_owned())),
+        Storage::Flat => Arc::new(ImageFolder::flat(&folder_of(path, split)?)?),
+        Storage::Folder => {
+            let folder = folder_of(path, split)?;
+            refuse_hidden_divisions(&folder)?;
+            Arc::new(ImageFolder::open(&folder, labels)?)
+        }
+    })
+}
+
+/// The splits that a data set is divided into; none if it is not divided.
+///
+/// # Errors
+/// Nothing there, or two folders for one split.
+pub fn splits(path: &Path, format: Format) -> Result<Vec<Split>, DataError> {
+    Ok(match storage(path, format)? {
+        Storage::Table => CsvTable::splits(path)?,
+        Storage::Cifar10 | Storage::Idx => vec![Split::Train, Split::Test],
+        Storage::Flat | Storage::Folder => divisions(path)?.into_iter().map(|(split, _)| split).collect(),
+    })
+}
+
+/// How the images of a path are stored.
+enum Storage {
+    Table,
+    Cifar10,
+    Idx,
+    Flat,
+    Folder,
+}
+
+fn storage(path: &Path, format: Format) -> Result<Storage, DataError> {
     if !path.exists() {
         return Err(DataError::NotFound(path.to_owned()));
     }
     if path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-        return Ok(Arc::new(CsvTable::open(path, split, labels)?));
+        return Ok(Storage::Table);
     }
     if !path.is_dir() {
         return Err(DataError::NotAFolder(path.to_owned()));
     }
-    let format = match format {
-        Format::Auto => recognise(path),
-        known => known,
-    };
+    let has = |name: &str| path.join(name).is_file();
     Ok(match format {
-        Format::Cifar10 => Arc::new(cifar::open(path, split)?),
-        Format::Idx => Arc::new(idx::open(path, split)?),
-        Format::Flat if labels == Labels::Required => return Err(DataError::NoClasses(path.to_owned())),
-        Format::Flat => Arc::new(ImageFolder::flat(&descend(path, split)?)?),
-        Format::Auto | Format::Folder => Arc::new(ImageFolder::open(&descend(path, split)?, labels)?),
+        Format::Cifar10 => Storage::Cifar10,
+        Format::Idx => Storage::Idx,
+        Format::Flat => Storage::Flat,
+        Format::Folder => Storage::Folder,
+        Format::Auto if cifar::FILES.iter().any(|name| has(name)) => Storage::Cifar10,
+        Format::Auto if idx::FILES.iter().any(|name| has(name) || has(&format!("{name}.gz"))) => Storage::Idx,
+        Format::Auto => Storage::Folder,
     })
 }
 
-fn recognise(path: &Path) -> Format {
-    let has = |name: &str| path.join(name).is_file();
-    if cifar::FILES.iter().any(|name| has(name)) {
-        Format::Cifar10
-    } else if idx::FILES.iter().any(|name| has(name) || has(&format!("{name}.gz"))) {
-        Format::Idx
-    } else {
-        Format::Auto
+/// The subfolder of a split, if the data set is divided.
+fn folder_of(path: &Path, split: Split) -> Result<PathBuf, DataError> {
+    let divisions = divisions(path)?;
+    if divisions.is_empty() {
+        return Ok(path.to_owned());
     }
-}
-
-/// The subfolder of a split, if the data set is divided so. Validation never falls back to a folder
-/// that holds the training images.
-fn descend(path: &Path, split: Split) -> Result<PathBuf, DataError> {
-    let find =
-        |split: Split| split.folders().iter().map(|name| path.join(name)).find(|folder| folder.is_dir());
-    match find(split) {
-        Some(folder) => Ok(folder),
-        None if split == Split::Val && find(Split::Train).is_some() => {
-            Err(DataError::NoSplit { path: path.to_owned(), wanted: split.folders().join(", ") })
-        }
-        None => Ok(path.to_owned()),
-    }
+    let found = divisions.iter().find(|(known, _)| *known == split).map(|(_, folder)| folder.clone());
+    found.ok_or_else(|| DataError::no_split(path, split, divisions.iter().map(|(split, _)| *split)))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn_dataset::Dataset;
 
 use crate::error::DataError;
+use crate::image_list::normal;
 use crate::source::{ImageSource, Sample, Target, Task};
 
 struct WithClasses {
@@ -15,7 +16,8 @@ struct WithClasses {
 }
 
 /// Numbers the classes of a source as `classes` does, so that a network trained on these
-/// understands its labels; it may have fewer of them.
+/// understands its labels; it may have fewer of them. Names are the same if they look the same, whatever
+/// their normal form in Unicode.
 ///
 /// # Errors
 /// A class that is not among `classes`, or, of numbers, one that is missing.
@@ -28,21 +30,20 @@ pub fn with_classes(
     }
     let find = |class: &String| {
         let unknown = || DataError::UnknownClass { class: class.clone(), known: classes.len() };
-        classes.iter().position(|known| known == class).ok_or_else(unknown)
+        classes.iter().position(|known| normal(known) == normal(class)).ok_or_else(unknown)
     };
     let index = source.classes().iter().map(find).collect::<Result<Vec<_>, _>>()?;
     if source.task() == Task::Numbers
-        && let Some(missing) = classes.iter().find(|class| !source.classes().contains(class))
+        && let Some((_, missing)) = classes.iter().enumerate().find(|(known, _)| !index.contains(known))
     {
         return Err(DataError::MissingNumber(missing.clone()));
     }
     Ok(Arc::new(WithClasses { source, classes: classes.to_vec(), index }))
 }
 
-impl Dataset<Sample, DataError> for WithClasses {
-    fn get(&self, index: usize) -> Result<Sample, DataError> {
-        let Sample { image, target } = self.source.get(index)?;
-        let target = match target {
+impl WithClasses {
+    fn renumber(&self, target: Target) -> Target {
+        match target {
             Target::None => Target::None,
             Target::Class(class) => Target::Class(self.index[class as usize] as u32),
             Target::Values(old) => {
@@ -50,8 +51,14 @@ impl Dataset<Sample, DataError> for WithClasses {
                 old.into_iter().zip(&self.index).for_each(|(value, class)| values[*class] = value);
                 Target::Values(values)
             }
-        };
-        Ok(Sample { image, target })
+        }
+    }
+}
+
+impl Dataset<Sample, DataError> for WithClasses {
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        let Sample { image, target } = self.source.get(index)?;
+        Ok(Sample { image, target: self.renumber(target) })
     }
 
     fn len(&self) -> usize {
@@ -72,7 +79,15 @@ impl ImageSource for WithClasses {
         self.source.label(index).map(|class| self.index[class as usize] as u32)
     }
 
+    fn target(&self, index: usize) -> Target {
+        self.renumber(self.source.target(index))
+    }
+
     fn name(&self, index: usize) -> String {
         self.source.name(index)
+    }
+
+    fn bytes(&self, index: usize) -> u64 {
+        self.source.bytes(index)
     }
 }

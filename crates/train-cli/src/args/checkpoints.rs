@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use data::Split;
 use serde::Serialize;
 
 use super::run::AllowArgs;
@@ -54,10 +55,13 @@ pub(crate) enum ExportFormat {
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) checkpoint: CheckpointArgs,
-    /// Images with classes: their validation part, or all if they are not divided [default: those
-    /// of the run].
+    /// Images with classes [default: those of the run].
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// The part to judge by [default: val, or all of other images than the run's if they are not
+    /// divided].
+    #[arg(long, value_enum)]
+    pub(crate) split: Option<SplitName>,
     #[command(flatten)]
     pub(crate) batch: BatchArgs,
     /// Draw how often each class is taken for which; the counts go beside it as JSON.
@@ -123,6 +127,17 @@ pub(crate) struct EmbedArgs {
 pub(crate) enum SplitName {
     Train,
     Val,
+    Test,
+}
+
+impl From<SplitName> for Split {
+    fn from(name: SplitName) -> Self {
+        match name {
+            SplitName::Train => Self::Train,
+            SplitName::Val => Self::Val,
+            SplitName::Test => Self::Test,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -23,6 +23,9 @@ pub(crate) struct RunArgs {
     /// is none yet; or a checkpoint. Its weights come before those of --init.
     #[arg(long, value_name = "auto|CHECKPOINT")]
     pub(crate) resume: Option<String>,
+    /// Continue although images are new, gone or changed since the run began.
+    #[arg(long, requires = "resume")]
+    pub(crate) allow_changed_data: bool,
     /// Start from the weights of a checkpoint, with a fresh optimizer and at step 0; `none` for
     /// fresh weights.
     #[arg(long, value_name = "CHECKPOINT|none")]

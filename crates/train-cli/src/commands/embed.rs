@@ -1,10 +1,10 @@
 //! `train-cli embed`: features of images.
 
 use anyhow::{Context, Result, bail};
-use data::{Format, Labels, Split};
+use data::{Format, Labels};
 use finetune::{Embedded, FeatureExtractor};
 
-use crate::args::{EmbedArgs, SplitName};
+use crate::args::EmbedArgs;
 use crate::checkpoint::checkpoint;
 use crate::output::out;
 use crate::world::World;
@@ -19,13 +19,9 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
         Some("npy") => Embedded::write_npy,
         _ => bail!("--out {}: features go into a .safetensors or a .npy file", args.out.display()),
     };
-    let split = match args.split {
-        SplitName::Train => Split::Train,
-        SplitName::Val => Split::Val,
-    };
     let device = world.device(args.device.name)?;
     let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint.path)?, &device)?;
-    let source = data::open(&args.data, Format::Auto, split, Labels::Ignored)?;
+    let source = data::open(&args.data, Format::Auto, args.split.into(), Labels::Ignored)?;
     let embedded = extractor.embed(&source, args.batch.images, &**world)?;
     if !world.is_leader() {
         return Ok(());

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use data::{Labels, Split, evaluation_loader, with_classes};
+use data::{Changes, IMAGES_FILE, ImageList, Judged, Split, evaluation_loader, with_classes};
 use finetune::{Classifier, LabelTally, Metrics, ProblemType, Tally, evaluate};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -33,11 +34,12 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     let device = world.device(args.device.name)?;
     let classifier = Classifier::new(checkpoint(&args.checkpoint.path)?, &device)?;
     let Classifier { classes, problem, data, .. } = &classifier;
-    let source = match args.data.as_deref().filter(|path| !same_folder(data.path.as_deref(), path)) {
-        Some(path) => data::open(path, data.format, Split::Val, Labels::Required)?,
-        // The images that it was trained on, from which some were held out.
-        None => data.open_divided(classifier.seed)?.validation,
-    };
+    let list = ImageList::read(&classifier.path.join(IMAGES_FILE))?;
+    let judged = Judged::open(data, args.data.as_deref(), args.split.map(Split::from), list.as_ref())?;
+    if world.is_leader() {
+        judged.remarks().iter().for_each(|remark| eprintln!("note: {remark}"));
+    }
+    let source = Arc::clone(&judged.images);
     if ProblemType::of(source.task()) != *problem {
         bail!("{} was trained for targets of another kind than these", args.checkpoint.path.display());
     }
@@ -63,7 +65,7 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     }
     let folder = classifier.path.display().to_string();
     if args.json {
-        out!("{}", json(&folder, source.len(), &metrics, img_per_s));
+        out!("{}", json(&folder, &judged, &metrics, img_per_s));
         return Ok(());
     }
     out!("checkpoint   {folder}");
@@ -83,16 +85,14 @@ fn show(classes: &[String], metrics: &Metrics) {
     }
 }
 
-/// Whether two names lead to the same place.
-fn same_folder(a: Option<&Path>, b: &Path) -> bool {
-    let place = |path: &Path| fs::canonicalize(path).ok();
-    a.is_some_and(|a| place(a).is_some() && place(a) == place(b))
-}
-
-/// One object: `top1` and `top5` (0 to 1), `map` and `f1`, or `mae` and `r2`; `loss`, `images`.
-fn json(checkpoint: &str, images: usize, metrics: &Metrics, img_per_s: f64) -> Value {
+/// One object: `top1` and `top5` (0 to 1), `map` and `f1`, or `mae` and `r2`; `loss`, `images`, and how
+/// many of them differ from those that the run knew.
+fn json(checkpoint: &str, judged: &Judged, metrics: &Metrics, img_per_s: f64) -> Value {
     let mut report = Map::from_iter([("checkpoint".to_owned(), checkpoint.into())]);
-    report.insert("images".to_owned(), images.into());
+    report.insert("images".to_owned(), judged.images.len().into());
+    let Changes { new, gone, changed, .. } = &judged.changes;
+    let counts = [("new", new), ("gone", gone), ("changed", changed), ("trained_on", &judged.trained_on)];
+    report.extend(counts.map(|(name, images)| (name.to_owned(), images.len().into())));
     for (name, value) in metrics.named() {
         let name = match name {
             "acc1" => "top1",

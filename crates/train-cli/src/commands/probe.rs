@@ -1,7 +1,7 @@
 //! `train-cli probe`: how well the features of an encoder tell classes apart.
 
 use anyhow::{Result, bail};
-use data::{Format, Labels, Split, Task, with_classes};
+use data::{IMAGES_FILE, ImageList, Judged, Split, Task, with_classes};
 use finetune::{FeatureExtractor, knn, linear_probe};
 use serde::Serialize;
 
@@ -32,13 +32,15 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
 fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
     let device = world.device(args.device.name)?;
     let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint.path)?, &device)?;
-    let open = |split| data::open(&args.data, Format::Auto, split, Labels::Required);
-    let (training, test) = (open(Split::Train)?, open(Split::Val)?);
+    let list = ImageList::read(&extractor.path.join(IMAGES_FILE))?;
+    let open = |split| Judged::open(&extractor.data, Some(&args.data), Some(split), list.as_ref());
+    let (training, judged) = (open(Split::Train)?.images, open(Split::Val)?);
+    if world.is_leader() {
+        judged.remarks().iter().for_each(|remark| eprintln!("note: {remark}"));
+    }
+    let test = judged.images;
     if training.task() != Task::Class {
         bail!("probes tell one class an image; {} has other targets", args.data.display());
-    }
-    if training.len() == test.len() && training.name(0) == test.name(0) {
-        bail!("{} is not divided into train and val, and would be judged by itself", args.data.display());
     }
     let test = with_classes(test, training.classes())?;
     let embedded = |source| extractor.embed(source, args.batch.images, &**world);

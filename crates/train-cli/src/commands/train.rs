@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use burn::train::Interrupter;
-use trainer::{Context, Experiment, Outcome, ProgressKind, Resume, Run, Start, Trained, progress};
+use trainer::{
+    Context, Experiment, Outcome, ProgressKind, Resume, Run, Start, Trained, Training, progress,
+};
 
 use crate::args::RunArgs;
 use crate::checkpoint;
@@ -22,7 +24,7 @@ fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
     let configured = experiment.init_mut().and_then(|init| init.take());
     let start = start(args, configured, world)?;
     let device = world.device(args.device.name)?.autodiff();
-    let run = Run::open(experiment, Context { device, communicator: world.communicator() })?;
+    let run = Run::open(experiment, Context { device, communicator: world.communicator() }, start)?;
     if world.is_leader() {
         let summary = run.summary()?;
         match args.json {
@@ -30,15 +32,14 @@ fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
             false => out!("{summary}"),
         }
     }
-    start.resume_point(&**world)?;
     if args.dry_run {
         return Ok(());
     }
     let display = display(args, world);
     display.check()?;
-    let training = run.begin(&start)?;
+    let training = run.begin()?;
     if world.is_leader() {
-        tell_start(&start, training.resumed(), training.fresh());
+        tell_start(&training);
     }
     let (run_dir, total_steps) = (training.run_dir().clone(), training.total_steps());
     let interrupter = Interrupter::new();
@@ -93,7 +94,7 @@ fn start(args: &RunArgs, configured: Option<PathBuf>, world: &World) -> Result<S
             Path::new("runs").join(args.config.file_stem().context("the configuration has no file name")?)
         }
     };
-    Ok(Start { run_dir, resume, init, allow: args.allow.patterns(), read: checkpoint::read })
+    Ok(Start { run_dir, resume, init, allow: args.allow.patterns(), read: checkpoint::read, allow_changed_data: args.allow_changed_data })
 }
 
 /// The display that suits where the output goes.
@@ -106,7 +107,8 @@ fn display(args: &RunArgs, world: &World) -> ProgressKind {
     }
 }
 
-fn tell_start(start: &Start, resumed: Option<&Path>, fresh: &[String]) {
+fn tell_start<E: Experiment>(training: &Training<E>) {
+    let (start, resumed, fresh) = (training.start(), training.resumed(), training.fresh());
     match (resumed, &start.resume, &start.init) {
         (Some(checkpoint), ..) => out!("resuming from {}", checkpoint.display()),
         (None, Some(_), _) => {

@@ -1,0 +1,135 @@
+//! Images to judge a finished network by: never those that it was trained on.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::data_config::DataConfig;
+use crate::error::DataError;
+use crate::image_list::{Changes, ImageList, few, name_below};
+use crate::source::{ImageSource, Labels, Split, Subset, open, splits};
+
+/// Images of one split, and how they differ from those that the run knew.
+pub struct Judged {
+    /// The images.
+    pub images: Arc<dyn ImageSource>,
+    /// What has become of them since the run began, where it listed them.
+    pub changes: Changes,
+    /// Whether new images are left out, because only the list says which are held out.
+    pub new_are_left_out: bool,
+    /// Images that were trained on, or look so by file name and size.
+    pub trained_on: Vec<String>,
+}
+
+impl Judged {
+    /// The images of a split, of `path` or of the run's own data; without a split those to validate on,
+    /// or all images of other data that are not divided. `list` is what the run knew: it decides where
+    /// the data themselves are not divided so.
+    ///
+    /// # Errors
+    /// No such split, none of its images left, or a run that held images out and did not list them.
+    pub fn open(
+        data: &DataConfig,
+        path: Option<&Path>,
+        split: Option<Split>,
+        list: Option<&ImageList>,
+    ) -> Result<Self, DataError> {
+        let is_own = path.is_none_or(|path| is_same_place(data.path.as_deref(), path));
+        let data = match path.filter(|_| !is_own) {
+            Some(path) => &DataConfig {
+                path: Some(path.to_owned()),
+                val_csv: None,
+                val_fraction: None,
+                ..data.clone()
+            },
+            None => data,
+        };
+        let (path, root, wanted) = (data.path()?, data.root()?, split.unwrap_or(Split::Val));
+        let found = splits(path, data.format)?;
+        if let Some(csv) = data.val_csv.as_ref().filter(|_| wanted == Split::Val) {
+            return Ok(Self::whole(open(csv, data.format, wanted, Labels::Required)?, root, wanted, list));
+        }
+        if wanted == Split::Test || wanted == Split::Val && found.contains(&wanted) {
+            if found.is_empty() {
+                return Err(DataError::NotDivided(path.clone()));
+            }
+            return Ok(Self::whole(open(path, data.format, wanted, Labels::Required)?, root, wanted, list));
+        }
+        let pool = data.open(Labels::Required)?;
+        let present = listed(root, &*pool, Split::Train);
+        match list.filter(|list| is_own || list.shares_images_with(&present)) {
+            Some(list) if list.count(Split::Val) > 0 || wanted == Split::Train => {
+                Self::as_listed(&pool, root, wanted, list).ok_or(DataError::NoneLeft { path: path.clone(), split: wanted })
+            }
+            _ if data.val_fraction.is_some() => Err(DataError::NotRecorded),
+            _ if found.contains(&wanted) || found.is_empty() && split.is_none() && !is_own => {
+                Ok(Self::whole(pool, root, wanted, list))
+            }
+            _ if found.is_empty() => Err(DataError::NotDivided(path.clone())),
+            _ => Err(DataError::no_split(path, wanted, found)),
+        }
+    }
+
+    /// All images of a source.
+    fn whole(images: Arc<dyn ImageSource>, root: &Path, split: Split, list: Option<&ImageList>) -> Self {
+        let present = listed(root, &*images, split);
+        let (mut changes, mut trained_on) = (Changes::default(), Vec::new());
+        if let Some(list) = list {
+            if list.shares_images_with(&present) {
+                changes = list.only(split).changes(&present);
+            }
+            if split != Split::Train {
+                trained_on = list.trained_on(&present);
+            }
+        }
+        Self { images, changes, new_are_left_out: false, trained_on }
+    }
+
+    /// Those images of undivided ones that the run had on one side; none if there are none.
+    fn as_listed(
+        pool: &Arc<dyn ImageSource>,
+        root: &Path,
+        split: Split,
+        list: &ImageList,
+    ) -> Option<Self> {
+        let is_wanted = |index| list.split(&name_below(root, &pool.name(index))) == Some(split);
+        let images = Subset::new(pool, is_wanted);
+        let mut changes = list.only(split).changes(&listed(root, &images, split));
+        changes.new = list.changes(&listed(root, &**pool, split)).new;
+        let judged = Self { images: Arc::new(images), changes, new_are_left_out: true, trained_on: Vec::new() };
+        (!judged.images.is_empty()).then_some(judged)
+    }
+
+    /// What is to be said of the images, a sentence each.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if !self.changes.is_empty() {
+            let left_out = if self.new_are_left_out && !self.changes.new.is_empty() {
+                "; new ones are left out"
+            } else {
+                ""
+            };
+            remarks.push(format!("since the run began: {}{left_out}", self.changes));
+        }
+        if !self.trained_on.is_empty() {
+            remarks.push(format!(
+                "{} of them were trained on, by name or by file name and size: {}",
+                self.trained_on.len(),
+                few(&self.trained_on)
+            ));
+        }
+        remarks
+    }
+}
+
+fn listed(root: &Path, source: &dyn ImageSource, split: Split) -> ImageList {
+    let mut list = ImageList::default();
+    list.add(root, source, split);
+    list
+}
+
+/// Whether two names lead to the same place.
+fn is_same_place(a: Option<&Path>, b: &Path) -> bool {
+    let place = |path: &Path| fs::canonicalize(path).ok();
+    a.is_some_and(|a| place(a).is_some() && place(a) == place(b))
+}

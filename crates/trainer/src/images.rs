@@ -1,0 +1,71 @@
+//! The images of a run: the same on all processes, and those that it began with.
+
+use std::fs;
+use std::path::Path;
+
+use data::{Changes, DataError, IMAGES_FILE, ImageList};
+use distributed::Communicator;
+
+use crate::error::TrainError;
+use crate::experiment::{Data, Experiment};
+
+/// The images that the run of a checkpoint began with; none where it did not list them. Rank 0 reads,
+/// and the others hear of it.
+pub(crate) fn recorded(
+    checkpoint: Option<&Path>,
+    communicator: &dyn Communicator,
+) -> Result<Option<ImageList>, TrainError> {
+    let Some(file) = checkpoint.map(|checkpoint| checkpoint.join(IMAGES_FILE)) else { return Ok(None) };
+    let own = match communicator.is_leader() && file.is_file() {
+        true => fs::read(&file).map_err(TrainError::io("read", &file))?,
+        false => Vec::new(),
+    };
+    match communicator.all_gather(&own)?.first() {
+        Some(bytes) if !bytes.is_empty() => Ok(Some(ImageList::from_bytes(bytes, &file)?)),
+        _ => Ok(None),
+    }
+}
+
+/// The images that an experiment has opened.
+///
+/// # Errors
+/// Another process sees other images.
+pub(crate) fn present<E: Experiment>(
+    experiment: &E,
+    data: &Data,
+    communicator: &dyn Communicator,
+) -> Result<ImageList, TrainError> {
+    let root = experiment.settings().data.root()?;
+    let list = ImageList::of(root, &*data.training, data.validation.as_deref());
+    if communicator.world_size() > 1 {
+        let ranks = communicator.all_gather(&list.fingerprint())?;
+        if let Some(rank) = ranks.iter().position(|rank| *rank != ranks[0]) {
+            return Err(TrainError::OtherImages { rank });
+        }
+    }
+    Ok(list)
+}
+
+/// How the images differ from those that the run of a checkpoint began with.
+///
+/// # Errors
+/// They differ and are not allowed to; images held out that no list names.
+pub(crate) fn require_same(
+    checkpoint: &Path,
+    recorded: Option<&ImageList>,
+    present: &ImageList,
+    holds_out: bool,
+    may_change: bool,
+) -> Result<Changes, TrainError> {
+    match recorded {
+        None if holds_out => Err(DataError::NotRecorded.into()),
+        None => Ok(Changes::default()),
+        Some(recorded) => {
+            let changes = recorded.changes(present);
+            if !changes.is_empty() && !may_change {
+                return Err(TrainError::ChangedData { checkpoint: checkpoint.to_owned(), changes });
+            }
+            Ok(changes)
+        }
+    }
+}
