@@ -184,7 +184,8 @@ impl DataConfig {
         if validation.is_empty() {
             return Err(DataError::NothingHeldOut { path: path.clone(), fraction });
         }
-        let origin = format!("held out of {} by seed and name (data.val_fraction = {fraction})", path.display());
+        let origin =
+            format!("held out of {} by seed and name (data.val_fraction = {fraction})", path.display());
         Ok(Divided { training: Arc::new(training), validation: Arc::new(validation), origin })
     }
 
@@ -198,6 +199,19 @@ impl DataConfig {
             return Err(DataError::NoValidation { path: path.clone(), found });
         }
         open(path, self.format, Split::Val, Labels::Required)
+    }
+
+    /// Which part of a divided data set is trained on, in words; none for one that is not divided.
+    ///
+    /// # Errors
+    /// No path, nothing there, or two folders for one part.
+    pub fn part_in_words(&self) -> Result<Option<String>, DataError> {
+        let path = self.path()?;
+        let found = splits(path, self.format)?;
+        let others: Vec<_> = found.iter().filter(|split| **split != Split::Train).collect();
+        let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+        let alone = if others.is_empty() { String::new() } else { format!("; not {}", others.join(", ")) };
+        Ok((!found.is_empty()).then(|| format!("train of {}{alone}", path.display())))
     }
 
     /// What is odd about classes of these names, in words.

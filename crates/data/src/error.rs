@@ -247,11 +247,7 @@ fn names_of(split: Split) -> String {
 }
 
 fn kept_for_the_end(found: &[Split]) -> &'static str {
-    if found.contains(&Split::Test) {
-        " (test is kept for the end: train-cli eval --split test)"
-    } else {
-        ""
-    }
+    if found.contains(&Split::Test) { " (test is kept for the end: train-cli eval --split test)" } else { "" }
 }
 
 fn few(found: &[(String, String)]) -> String {

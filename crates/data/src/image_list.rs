@@ -7,9 +7,9 @@ use std::io::{Read, Write};
 use std::path::{Component, Path};
 
 use csv::{ReaderBuilder, WriterBuilder};
-use flate2::{Compression, Crc};
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use flate2::{Compression, Crc};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
@@ -133,8 +133,7 @@ impl ImageList {
     /// # Errors
     /// None that a table in memory could have.
     pub fn to_bytes(&self) -> std::io::Result<Vec<u8>> {
-        let mut writer =
-            WriterBuilder::new().from_writer(GzEncoder::new(Vec::new(), Compression::default()));
+        let mut writer = WriterBuilder::new().from_writer(GzEncoder::new(Vec::new(), Compression::default()));
         for (name, Listed { split, bytes, target }) in &self.images {
             let row = Row { image: name.clone(), split: *split, bytes: *bytes, target: target.clone() };
             writer.serialize(row).map_err(std::io::Error::other)?;
@@ -203,7 +202,8 @@ impl fmt::Display for Changes {
             (&self.moved, "moved between training and validation"),
         ];
         let parts = kinds.iter().filter(|(names, _)| !names.is_empty());
-        let parts: Vec<_> = parts.map(|(names, kind)| format!("{} {kind} ({})", names.len(), few(names))).collect();
+        let parts: Vec<_> =
+            parts.map(|(names, kind)| format!("{} {kind} ({})", names.len(), few(names))).collect();
         f.write_str(&parts.join(", "))
     }
 }
@@ -274,12 +274,14 @@ mod tests {
     #[test]
     fn changes_are_told_by_number_and_first_names() {
         let (train, val) = (Split::Train, Split::Val);
-        let before = list(&[("a", train, 1, "x"), ("b", train, 1, "x"), ("c", val, 1, "x"), ("d", val, 1, "x")]);
+        let before =
+            list(&[("a", train, 1, "x"), ("b", train, 1, "x"), ("c", val, 1, "x"), ("d", val, 1, "x")]);
         assert!(before.changes(&before).is_empty());
         let now = [("a", train, 2, "x"), ("b", val, 1, "x"), ("c", val, 1, "y")];
         let more = ["e", "f", "g", "h"].map(|name| (name, train, 1, "x"));
         let changes = before.changes(&list(&[&now[..], &more].concat()));
-        let told = "4 new (e, f, g, …), 1 gone (d), 2 changed (a, c), 1 moved between training and validation (b)";
+        let told =
+            "4 new (e, f, g, …), 1 gone (d), 2 changed (a, c), 1 moved between training and validation (b)";
         assert_eq!(changes.to_string(), told);
     }
 

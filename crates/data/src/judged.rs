@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::data_config::DataConfig;
 use crate::error::DataError;
 use crate::image_list::{Changes, ImageList, few, name_below};
-use crate::source::{ImageSource, Labels, Split, Subset, open, splits};
+use crate::source::{Format, ImageSource, Labels, Split, Subset, open, splits};
 
 /// Images of one split, and how they differ from those that the run knew.
 pub struct Judged {
@@ -38,6 +38,7 @@ impl Judged {
         let data = match path.filter(|_| !is_own) {
             Some(path) => &DataConfig {
                 path: Some(path.to_owned()),
+                format: Format::Auto,
                 val_csv: None,
                 val_fraction: None,
                 ..data.clone()
@@ -59,7 +60,8 @@ impl Judged {
         let present = listed(root, &*pool, Split::Train);
         match list.filter(|list| is_own || list.shares_images_with(&present)) {
             Some(list) if list.count(Split::Val) > 0 || wanted == Split::Train => {
-                Self::as_listed(&pool, root, wanted, list).ok_or(DataError::NoneLeft { path: path.clone(), split: wanted })
+                Self::as_listed(&pool, root, wanted, list)
+                    .ok_or(DataError::NoneLeft { path: path.clone(), split: wanted })
             }
             _ if data.val_fraction.is_some() => Err(DataError::NotRecorded),
             _ if found.contains(&wanted) || found.is_empty() && split.is_none() && !is_own => {
@@ -86,17 +88,13 @@ impl Judged {
     }
 
     /// Those images of undivided ones that the run had on one side; none if there are none.
-    fn as_listed(
-        pool: &Arc<dyn ImageSource>,
-        root: &Path,
-        split: Split,
-        list: &ImageList,
-    ) -> Option<Self> {
+    fn as_listed(pool: &Arc<dyn ImageSource>, root: &Path, split: Split, list: &ImageList) -> Option<Self> {
         let is_wanted = |index| list.split(&name_below(root, &pool.name(index))) == Some(split);
         let images = Subset::new(pool, is_wanted);
         let mut changes = list.only(split).changes(&listed(root, &images, split));
         changes.new = list.changes(&listed(root, &**pool, split)).new;
-        let judged = Self { images: Arc::new(images), changes, new_are_left_out: true, trained_on: Vec::new() };
+        let judged =
+            Self { images: Arc::new(images), changes, new_are_left_out: true, trained_on: Vec::new() };
         (!judged.images.is_empty()).then_some(judged)
     }
 

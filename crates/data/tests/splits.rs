@@ -132,7 +132,8 @@ fn a_table_has_three_parts() {
 #[test]
 fn the_test_batch_of_cifar_is_not_for_validation() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"] {
+    for name in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
+    {
         let records = (0..3u8).flat_map(|label| [vec![label], vec![name.len() as u8 ^ label; 3072]].concat());
         std::fs::write(dir.path().join(format!("{name}.bin")), records.collect::<Vec<_>>()).unwrap();
     }
@@ -223,11 +224,8 @@ fn recorded() -> (tempfile::TempDir, DataConfig, ImageList) {
     for i in 0..12 {
         save(&dir.path().join(format!("data/{}/{i}.png", ["a", "b"][i % 2])));
     }
-    let data = DataConfig {
-        path: Some(dir.path().join("data")),
-        val_fraction: Some(0.2),
-        ..DataConfig::default()
-    };
+    let data =
+        DataConfig { path: Some(dir.path().join("data")), val_fraction: Some(0.2), ..DataConfig::default() };
     let divided = data.open_divided(3, None).unwrap();
     let list = ImageList::of(data.root().unwrap(), &*divided.training, Some(&*divided.validation));
     (dir, data, list)
@@ -264,7 +262,8 @@ fn a_network_is_judged_by_what_its_run_held_out() {
     save(&dir.path().join("parted/train/b/0.png"));
     std::fs::create_dir_all(dir.path().join("parted/val/a")).unwrap();
     let name = Path::new(&trained[1]).file_name().unwrap();
-    std::fs::copy(dir.path().join("elsewhere").join(&trained[1]), dir.path().join("parted/val/a").join(name)).unwrap();
+    std::fs::copy(dir.path().join("elsewhere").join(&trained[1]), dir.path().join("parted/val/a").join(name))
+        .unwrap();
     let parted = judged(Some(&dir.path().join("parted")), None).unwrap();
     assert!(parted.remarks().concat().contains("1 of them were trained on"), "{:?}", parted.remarks());
     // Other images are judged as they are.

@@ -63,7 +63,9 @@ pub enum TrainError {
         changes: Changes,
     },
     /// A process sees other images than the first.
-    #[error("rank {rank} sees other images than rank 0, or the same divided differently; is its data folder a copy?")]
+    #[error(
+        "rank {rank} sees other images than rank 0, or the same divided differently; is its data folder a copy?"
+    )]
     OtherImages {
         /// The first that differs.
         rank: usize,

@@ -37,8 +37,10 @@ pub trait Experiment: Config {
     /// # Errors
     /// Images that cannot be opened, or that are not what the configuration says.
     fn open_data(&mut self, _recorded: Option<&ImageList>) -> Result<Data, BoxError> {
-        let training = self.settings().data.open(Labels::Ignored)?;
-        Ok(Data { training, validation: None, remarks: Vec::new() })
+        let data = self.settings().data;
+        let training = data.open(Labels::Ignored)?;
+        let remarks = data.part_in_words()?.map(|words| ("part", words)).into_iter().collect();
+        Ok(Data { training, validation: None, remarks })
     }
 
     /// How a batch's images are made: three channels, normalised by the loader, unless the network

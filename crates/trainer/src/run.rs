@@ -41,6 +41,8 @@ pub struct Run<E: Experiment> {
     resumed: Option<PathBuf>,
     data: Data,
     images: ImageList,
+    /// Whether they are not those that the run began with.
+    changed: bool,
     loader: Loader,
     plan: Plan,
     groups: Vec<ParameterGroup>,
@@ -91,6 +93,7 @@ impl<E: Experiment> Run<E> {
         let resumed = resume_point(start.resume.as_ref(), &start.run_dir, communicator)?;
         let recorded = images::recorded(resumed.as_deref(), communicator)?;
         let mut data = experiment.open_data(recorded.as_ref()).map_err(TrainError::Experiment)?;
+        let mut changed = false;
         let present = images::present(&experiment, &data, communicator)?;
         if let Some(checkpoint) = &resumed {
             let holds_out = experiment.settings().data.val_fraction.is_some();
@@ -99,6 +102,7 @@ impl<E: Experiment> Run<E> {
                 images::require_same(checkpoint, recorded.as_ref(), &present, holds_out, may_change)?;
             if !changes.is_empty() {
                 data.remarks.push(("changed", format!("since the run began: {changes}")));
+                changed = true;
             }
         }
         let input = experiment.input(&context.device).map_err(TrainError::Experiment)?;
@@ -118,7 +122,7 @@ impl<E: Experiment> Run<E> {
         let zeros = experiment.network(Weights::Zero, &context.device).map_err(TrainError::Experiment)?;
         let rule = |name: &str, shape: &[usize]| experiment.rule(name, shape);
         let groups = parameter_groups(&zeros, &E::Objective::parameter_name, &rule);
-        Ok(Self { experiment, context, start, resumed, data, images: present, loader, plan, groups })
+        Ok(Self { experiment, context, start, resumed, data, images: present, changed, loader, plan, groups })
     }
 
     /// The configuration, completed by the data.
@@ -163,9 +167,8 @@ impl<E: Experiment> Run<E> {
         let (state, best) = match &resumed {
             None => (parts.fresh(network), None),
             Some(checkpoint) => {
-                let may_change = self.start.allow_changed_data;
-                let communicator = &self.context.communicator;
-                parts.resumed::<E::Objective>(network, checkpoint, &self.plan, may_change, communicator)?
+                let (changed, communicator) = (self.changed, &self.context.communicator);
+                parts.resumed::<E::Objective>(network, checkpoint, &self.plan, changed, communicator)?
             }
         };
         let Settings { optim, train, log, .. } = self.experiment.settings();

@@ -119,8 +119,8 @@ impl StateParts<'_> {
     }
 
     /// The state of a checkpoint, and the best network so far. `model` gives the shapes. Rank 0 reads
-    /// for all. Where the data may have changed, the run stands where its updates bring it in the present
-    /// ones.
+    /// for all. Where the data have changed, the run stands where its updates bring it in the present ones,
+    /// and no earlier score counts, which other images gave.
     ///
     /// # Errors
     /// A checkpoint that is unreadable or belongs to another model, other data or another number of
@@ -130,7 +130,7 @@ impl StateParts<'_> {
         model: O::Model,
         checkpoint: &Path,
         plan: &Plan,
-        may_change: bool,
+        changed: bool,
         communicator: &Arc<dyn Communicator>,
     ) -> Result<(State<O::Model>, Option<Best>), TrainError> {
         let communicator = communicator.as_ref();
@@ -139,7 +139,8 @@ impl StateParts<'_> {
             let (checkpoint, now) = (checkpoint.to_owned(), plan.processes);
             return Err(TrainError::OtherWorld { checkpoint, before: processes, now });
         }
-        if plan.position(found.step) != found && !may_change {
+        let best = best.filter(|_| !changed);
+        if plan.position(found.step) != found && !changed {
             return Err(TrainError::OtherData {
                 checkpoint: checkpoint.to_owned(),
                 step: found.step,

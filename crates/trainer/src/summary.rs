@@ -20,7 +20,7 @@ pub struct Summary<C> {
     images: ImageCounts,
     #[serde(skip)]
     data: String,
-    #[serde(skip)]
+    /// What is to be said of the data: a word and a sentence.
     remarks: Vec<(&'static str, String)>,
     batch_size: usize,
     accumulate: usize,

@@ -168,7 +168,9 @@ impl Columns {
         let distinct = |names: BTreeSet<String>| names.into_iter().collect();
         match &self.targets {
             TargetColumns::Nothing => Vec::new(),
-            TargetColumns::Label(column) => distinct(records().map(|record| normal(&record[*column])).collect()),
+            TargetColumns::Label(column) => {
+                distinct(records().map(|record| normal(&record[*column])).collect())
+            }
             TargetColumns::Labels(column) => distinct(records().flat_map(|r| names(&r[*column])).collect()),
             TargetColumns::Numbers(columns) => columns.iter().map(|(name, _)| name.clone()).collect(),
         }

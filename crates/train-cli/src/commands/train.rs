@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use burn::train::Interrupter;
-use trainer::{
-    Context, Experiment, Outcome, ProgressKind, Resume, Run, Start, Trained, Training, progress,
-};
+use trainer::{Context, Experiment, Outcome, ProgressKind, Resume, Run, Start, Trained, Training, progress};
 
 use crate::args::RunArgs;
 use crate::checkpoint;
@@ -94,7 +92,14 @@ fn start(args: &RunArgs, configured: Option<PathBuf>, world: &World) -> Result<S
             Path::new("runs").join(args.config.file_stem().context("the configuration has no file name")?)
         }
     };
-    Ok(Start { run_dir, resume, init, allow: args.allow.patterns(), read: checkpoint::read, allow_changed_data: args.allow_changed_data })
+    Ok(Start {
+        run_dir,
+        resume,
+        init,
+        allow: args.allow.patterns(),
+        read: checkpoint::read,
+        allow_changed_data: args.allow_changed_data,
+    })
 }
 
 /// The display that suits where the output goes.

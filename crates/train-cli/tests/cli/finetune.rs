@@ -60,7 +60,11 @@ fn finetune<'a>(run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 fn evaluation_and_prediction_agree_with_training() {
     let bench = bench();
     let told = bench.succeed(&finetune("run", &[]));
-    assert!(told.contains("21 images in 2 classes") || told.contains("20 images in 2 classes"), "{told}");
+    assert!(told.contains("19 images in 2 classes, 7 to validate"), "{told}");
+    assert!(
+        told.contains("classes      class0, class1\nvalidation   held out of data by seed and name"),
+        "{told}"
+    );
     let log = fs::read_to_string(bench.path("run/log.jsonl")).unwrap();
     let evaluations: Vec<Value> =
         log.lines().map(json).filter(|line: &Value| line.get("val_acc1").is_some()).collect();
@@ -75,12 +79,17 @@ fn evaluation_and_prediction_agree_with_training() {
     assert_eq!(state["best"]["score"].as_f64().unwrap(), best);
 
     // Counting predictions over all images gives the same accuracy as evaluating them.
-    // Of the folder that it was trained on, eval takes what was held out; of a copy, everything.
+    // Of the images that it was trained on, wherever they are, eval takes those that were held out.
     let same = json(&bench.succeed(&["eval", "--checkpoint", "run", "--data", "./data", "--json"]));
-    assert_eq!(same["top1"], report["top1"]);
+    assert_eq!((&same["top1"], &same["images"]), (&report["top1"], &7.into()));
     fs::rename(bench.path("data"), bench.path("all")).unwrap();
-    let whole = json(&bench.succeed(&["eval", "--checkpoint", "run", "--data", "all", "--json"]));
-    assert_eq!(whole["images"], 26);
+    let part = |split| {
+        let args = ["eval", "--checkpoint", "run", "--data", "all", "--json", "--split", split];
+        let report = json(&bench.succeed(&args));
+        (of(&report, "top1"), of(&report, "images"))
+    };
+    let ((top1, held_out), (training_top1, trained_on)) = (part("val"), part("train"));
+    assert_eq!((top1, held_out, trained_on), (best, 7.0, 19.0));
     let lines = bench.succeed(&["predict", "--checkpoint", "run", "all", "--json", "--batch", "7"]);
     fs::rename(bench.path("all"), bench.path("data")).unwrap();
     let right = lines
@@ -92,7 +101,7 @@ fn evaluation_and_prediction_agree_with_training() {
         })
         .count();
     assert_eq!(lines.lines().count(), 26);
-    assert_eq!(right as f64 / 26.0, whole["top1"].as_f64().unwrap());
+    assert!((right as f64 - top1 * held_out - training_top1 * trained_on).abs() < 1e-9);
     for row in lines.lines().map(json) {
         let sum: f64 = row["predictions"].as_array().unwrap().iter().map(|p| of(p, "score")).sum();
         assert!((sum - 1.0).abs() < 1e-5, "{row}");
@@ -422,4 +431,92 @@ fn unreadable_images_do_not_stop_the_others() {
     assert!(err.contains("broken.png") && err.contains("1 of 14"), "{err}");
     let output = bench.run(&["predict", "--checkpoint", "run", "data/class0/broken.png"]);
     assert!(!output.status.success());
+}
+
+/// The notes that a command gives beside its output.
+fn notes(bench: &Bench, args: &[&str]) -> (Value, String) {
+    let output = bench.run(args);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    (json(std::str::from_utf8(&output.stdout).unwrap()), told)
+}
+
+fn copy(bench: &Bench, from: &str, to: &str) {
+    let to = bench.path(to);
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    fs::copy(bench.path(from), to).unwrap();
+}
+
+#[test]
+fn images_that_come_later_do_not_change_what_a_network_is_judged_by() {
+    let bench = bench();
+    bench.succeed(&finetune("run", &["--set", "train.max_steps=12"]));
+    let eval = ["eval", "--checkpoint", "run", "--json"];
+    let (before, told) = notes(&bench, &eval);
+    assert_eq!((&before["images"], told.as_str()), (&7.into(), ""));
+    // An image more in each class, in front of the others.
+    copy(&bench, "data/class0/00.png", "data/class0/!.png");
+    copy(&bench, "data/class1/01.png", "data/class1/!.png");
+    let (after, told) = notes(&bench, &eval);
+    assert_eq!((&after["top1"], &after["images"], &after["new"]), (&before["top1"], &7.into(), &2.into()));
+    assert!(
+        told.contains("note: since the run began: 2 new (class0/!.png, class1/!.png); new ones are left out")
+    );
+    // A checkpoint by itself knows as much.
+    copy(&bench, "run/checkpoints/best/model.safetensors", "alone/model.safetensors");
+    copy(&bench, "run/checkpoints/best/config.toml", "alone/config.toml");
+    let message = bench.fail(&["eval", "--checkpoint", "alone"]);
+    assert!(message.contains("images.csv.gz is missing"), "{message}");
+    copy(&bench, "run/checkpoints/best/images.csv.gz", "alone/images.csv.gz");
+    assert_eq!(notes(&bench, &["eval", "--checkpoint", "alone", "--json"]).0["images"], 7);
+    // The probe is taught by what was trained on, and asked about the rest.
+    let (probe, _) = notes(&bench, &["probe", "knn", "--checkpoint", "run", "--data", "data", "--json"]);
+    assert_eq!((&probe["training_images"], &probe["images"]), (&19.into(), &7.into()));
+
+    // Training goes on with other images only if told to, and then divides the old ones as before.
+    let go_on = ["--set", "train.max_steps=16", "--resume", "auto"];
+    let message = bench.fail(&finetune("run", &go_on));
+    assert!(message.contains("2 new (class0/!.png, class1/!.png). --allow-changed-data"), "{message}");
+    let told = bench.succeed(&finetune("run", &[&go_on[..], &["--allow-changed-data"]].concat()));
+    assert!(told.contains("changed      since the run began: 2 new"), "{told}");
+    assert!(told.contains("finished at step 16"), "{told}");
+    let newest = ["eval", "--checkpoint", "run/checkpoints/step-00000016", "--json"];
+    let (later, told) = notes(&bench, &newest);
+    assert!(later["images"].as_u64().unwrap() >= 7 && told.is_empty(), "{later} {told}");
+    // Scores over other images are not compared: the best is one of those since.
+    let state = json(&fs::read_to_string(bench.path("run/checkpoints/best/state.json")).unwrap());
+    assert_eq!(state["best"]["step"], 16);
+    // A label that has changed is no less a change than a picture.
+    fs::remove_file(bench.path("data/class1/25.png")).unwrap();
+    copy(&bench, "data/class0/00.png", "data/class1/23.png");
+    let message = bench.fail(&finetune("run", &["--set", "train.max_steps=20", "--resume", "auto"]));
+    assert!(message.contains("1 gone (class1/25.png), 1 changed (class1/23.png)"), "{message}");
+}
+
+#[test]
+fn the_test_images_are_looked_at_when_asked_for_alone() {
+    let bench = bench();
+    divided(&bench);
+    for index in 0..26 {
+        let part = ["Training", "Testing"][usize::from(index % 5 == 4)];
+        let class = index % 2;
+        copy(
+            &bench,
+            &format!("data/class{class}/{index:02}.png"),
+            &format!("parted/{part}/class{class}/{index}.png"),
+        );
+    }
+    let message = bench.fail(&finetune("run", &["--data", "parted"]));
+    assert!(message.contains("has test and train but no images to validate on"), "{message}");
+    let more = ["--data", "parted", "--set", "data.val_fraction=0.3", "--set", "train.max_steps=4"];
+    let told = bench.succeed(&finetune("run", &more));
+    assert!(told.contains("images in 2 classes"), "{told}");
+    let count = |split| {
+        let report = bench.succeed(&["eval", "--checkpoint", "run", "--json", "--split", split]);
+        json(&report)["images"].as_u64().unwrap()
+    };
+    let [train, val, test] = ["train", "val", "test"].map(count);
+    assert_eq!((train + val, test), (21, 5));
+    let message = bench.fail(&["eval", "--checkpoint", "run", "--data", "data", "--split", "test"]);
+    assert!(message.contains("data is not divided into train and val"), "{message}");
 }

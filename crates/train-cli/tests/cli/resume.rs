@@ -51,6 +51,21 @@ fn last(bench: &Bench, run: &str) -> std::path::PathBuf {
     path
 }
 
+#[test]
+fn pretraining_does_not_go_on_with_other_images_without_a_word() {
+    let bench = Bench::new();
+    assert!(bench.pretrain("run", &["--set", "train.max_steps=5"]).status.success());
+    let image = bench.path("data/class0/new.png");
+    fs::copy(bench.path("data/class0/00.png"), &image).unwrap();
+    let go_on = ["--set", "train.max_steps=8", "--resume", "auto"];
+    let message = bench.fail(&pretrain_args("run", &go_on));
+    assert!(message.contains("1 new (class0/new.png)"), "{message}");
+    // In another place the same images are the same.
+    fs::remove_file(image).unwrap();
+    fs::rename(bench.path("data"), bench.path("moved")).unwrap();
+    bench.succeed(&pretrain_args("run", &[&go_on[..], &["--data", "moved"]].concat()));
+}
+
 const STEPS: [&str; 2] = ["--set", "train.max_steps=40"];
 
 #[test]
