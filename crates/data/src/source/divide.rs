@@ -58,14 +58,13 @@ impl Candidate {
 fn balance(class: &[Candidate], held_out: &mut [bool]) {
     let free = || class.iter().filter(|image| image.recorded.is_none());
     let count = class.iter().filter(|image| held_out[image.index]).count();
-    if count == class.len() {
-        if let Some(image) = free().max_by(|a, b| a.draw.total_cmp(&b.draw)) {
-            held_out[image.index] = false;
-        }
-    } else if count == 0 && class.len() > 1 {
-        if let Some(image) = free().min_by(|a, b| a.draw.total_cmp(&b.draw)) {
-            held_out[image.index] = true;
-        }
+    let chosen = match count {
+        _ if count == class.len() => free().max_by(|a, b| a.draw.total_cmp(&b.draw)),
+        0 if class.len() > 1 => free().min_by(|a, b| a.draw.total_cmp(&b.draw)),
+        _ => None,
+    };
+    if let Some(image) = chosen {
+        held_out[image.index] = count == 0;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Folders of image files.
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 
 use burn_dataset::Dataset;
@@ -113,22 +113,28 @@ impl ImageSource for ImageFolder {
 
 /// Entries of a folder by name, without hidden ones and what macOS puts into archives.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(DataError::io(folder))? {
-        let path = entry.map_err(DataError::io(folder))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let hidden = name.starts_with('.') || name == "__MACOSX";
-        if !hidden {
-            entries.push(path);
-        }
-    }
-    entries.sort();
-    Ok(entries)
+    Ok(entries(folder)?.into_iter().map(|entry| entry.path()).collect())
 }
 
-/// The folders in a folder, by name.
+/// The folders in a folder, by name. No file is looked at, of which there may be very many.
 pub(super) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    Ok(list(folder)?.into_iter().filter(|entry| entry.is_dir()).collect())
+    let is_folder = |entry: &DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
+        kind => kind.is_ok_and(|kind| kind.is_dir()),
+    };
+    Ok(entries(folder)?.iter().filter(|entry| is_folder(entry)).map(DirEntry::path).collect())
+}
+
+fn entries(folder: &Path) -> Result<Vec<DirEntry>, DataError> {
+    let found = fs::read_dir(folder).map_err(DataError::io(folder))?.collect::<Result<Vec<_>, _>>();
+    let mut entries = found.map_err(DataError::io(folder))?;
+    entries.retain(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        !name.starts_with('.') && name != "__MACOSX"
+    });
+    entries.sort_by_key(DirEntry::file_name);
+    Ok(entries)
 }
 
 /// Images in a folder and below, without classes, and the number of other files.
