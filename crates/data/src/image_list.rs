@@ -1,9 +1,9 @@
 //! The images of a run: what it trains on, what it is judged by, and how they have changed since.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Component, Path};
 
 use csv::{ReaderBuilder, WriterBuilder};
@@ -79,15 +79,24 @@ impl ImageList {
         self.images.iter().any(same)
     }
 
-    /// Of the images of `now`, those that are trained on here, and those that are not listed but have
-    /// the file name and size of one that is: most likely the same pictures, moved.
-    pub(crate) fn trained_on(&self, now: &Self) -> Vec<String> {
+    /// Of the images of `now`, those that are trained on here, and those that are not listed but are the
+    /// same picture as one that is: by file name and size, and by their bytes where the other one is still
+    /// there. `root` and `now_root` are the folders that names are below.
+    pub fn trained_on(&self, root: Option<&Path>, now: &Self, now_root: &Path) -> Vec<String> {
         let file = |name: &str, bytes| (name.rsplit('/').next().unwrap_or_default().to_owned(), bytes);
-        let training = self.images.iter().filter(|(_, image)| image.split == Split::Train);
-        let trained: HashSet<_> = training.map(|(name, image)| file(name, image.bytes)).collect();
+        let mut trained: HashMap<_, Vec<&String>> = HashMap::new();
+        for (name, image) in self.images.iter().filter(|(_, image)| image.split == Split::Train) {
+            trained.entry(file(name, image.bytes)).or_default().push(name);
+        }
+        let differ = |known: &String, name: &String| {
+            let known = root.and_then(|root| fs::read(root.join(known)).ok());
+            known.is_some_and(|known| fs::read(now_root.join(name)).is_ok_and(|bytes| bytes != known))
+        };
         let is_trained_on = |(name, image): &(&String, &Listed)| match self.images.get(*name) {
             Some(known) => known.split == Split::Train,
-            None => trained.contains(&file(name, image.bytes)),
+            None => trained
+                .get(&file(name, image.bytes))
+                .is_some_and(|known| known.iter().any(|known| !differ(known, name))),
         };
         now.images.iter().filter(is_trained_on).map(|(name, _)| name.clone()).collect()
     }
@@ -111,7 +120,7 @@ impl ImageList {
     }
 
     /// The images on one side.
-    pub(crate) fn only(&self, split: Split) -> Self {
+    pub fn only(&self, split: Split) -> Self {
         let images = self.images.iter().filter(|(_, image)| image.split == split);
         Self { images: images.map(|(name, image)| (name.clone(), image.clone())).collect() }
     }
@@ -167,7 +176,7 @@ impl ImageList {
     pub fn read(path: &Path) -> Result<Option<Self>, DataError> {
         match fs::read(path) {
             Ok(bytes) => Self::from_bytes(&bytes, path).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(DataError::io(path)(error)),
         }
     }
@@ -268,7 +277,9 @@ mod tests {
             let error = ImageList::from_bytes(bytes, "images.csv.gz".as_ref()).unwrap_err().to_string();
             assert!(error.contains("images.csv.gz is damaged"), "{error}");
         }
-        assert_eq!(ImageList::read("nowhere/images.csv.gz".as_ref()).unwrap(), None);
+        for none in ["nowhere/images.csv.gz", "Cargo.toml/images.csv.gz"] {
+            assert_eq!(ImageList::read(none.as_ref()).unwrap(), None);
+        }
     }
 
     #[test]
@@ -290,8 +301,18 @@ mod tests {
         let before = list(&[("cat/1.png", Split::Train, 10, "cat"), ("cat/2.png", Split::Val, 20, "cat")]);
         let moved = [("val/cat/1.png", 10), ("val/cat/2.png", 20), ("val/dog/1.png", 11)];
         let now = list(&moved.map(|(name, bytes)| (name, Split::Val, bytes, "cat")));
-        assert_eq!(before.trained_on(&now), ["val/cat/1.png"]);
-        assert_eq!(before.trained_on(&before), ["cat/1.png"]);
+        let dir = tempfile::tempdir().unwrap();
+        let trained_on = |now| before.trained_on(Some(dir.path()), now, &dir.path().join("now"));
+        assert_eq!(trained_on(&now), ["val/cat/1.png"]);
+        assert_eq!(trained_on(&before), ["cat/1.png"]);
+        // While both are there, their bytes decide.
+        for (name, bytes) in [("cat/1.png", "0123456789"), ("now/val/cat/1.png", "0123456789")] {
+            fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        assert_eq!(trained_on(&now), ["val/cat/1.png"]);
+        fs::write(dir.path().join("now/val/cat/1.png"), "9876543210").unwrap();
+        assert!(trained_on(&now).is_empty());
         assert!(!before.shares_images_with(&now) && before.shares_images_with(&before));
     }
 

@@ -34,6 +34,7 @@ impl Judged {
         split: Option<Split>,
         list: Option<&ImageList>,
     ) -> Result<Self, DataError> {
+        let run_root = data.root().ok();
         let is_own = path.is_none_or(|path| is_same_place(data.path.as_deref(), path));
         let data = match path.filter(|_| !is_own) {
             Some(path) => &DataConfig {
@@ -48,13 +49,25 @@ impl Judged {
         let (path, root, wanted) = (data.path()?, data.root()?, split.unwrap_or(Split::Val));
         let found = splits(path, data.format)?;
         if let Some(csv) = data.val_csv.as_ref().filter(|_| wanted == Split::Val) {
-            return Ok(Self::whole(open(csv, data.format, wanted, Labels::Required)?, root, wanted, list));
+            return Ok(Self::whole(
+                open(csv, data.format, wanted, Labels::Required)?,
+                run_root,
+                root,
+                wanted,
+                list,
+            ));
         }
         if wanted == Split::Test || wanted == Split::Val && found.contains(&wanted) {
             if found.is_empty() {
                 return Err(DataError::NotDivided(path.clone()));
             }
-            return Ok(Self::whole(open(path, data.format, wanted, Labels::Required)?, root, wanted, list));
+            return Ok(Self::whole(
+                open(path, data.format, wanted, Labels::Required)?,
+                run_root,
+                root,
+                wanted,
+                list,
+            ));
         }
         let pool = data.open(Labels::Required)?;
         let present = listed(root, &*pool, Split::Train);
@@ -65,7 +78,7 @@ impl Judged {
             }
             _ if data.val_fraction.is_some() => Err(DataError::NotRecorded),
             _ if found.contains(&wanted) || found.is_empty() && split.is_none() && !is_own => {
-                Ok(Self::whole(pool, root, wanted, list))
+                Ok(Self::whole(pool, run_root, root, wanted, list))
             }
             _ if found.is_empty() => Err(DataError::NotDivided(path.clone())),
             _ => Err(DataError::no_split(path, wanted, found)),
@@ -73,7 +86,13 @@ impl Judged {
     }
 
     /// All images of a source.
-    fn whole(images: Arc<dyn ImageSource>, root: &Path, split: Split, list: Option<&ImageList>) -> Self {
+    fn whole(
+        images: Arc<dyn ImageSource>,
+        run_root: Option<&Path>,
+        root: &Path,
+        split: Split,
+        list: Option<&ImageList>,
+    ) -> Self {
         let present = listed(root, &*images, split);
         let (mut changes, mut trained_on) = (Changes::default(), Vec::new());
         if let Some(list) = list {
@@ -81,7 +100,7 @@ impl Judged {
                 changes = list.only(split).changes(&present);
             }
             if split != Split::Train {
-                trained_on = list.trained_on(&present);
+                trained_on = list.trained_on(run_root, &present, root);
             }
         }
         Self { images, changes, new_are_left_out: false, trained_on }
@@ -111,7 +130,7 @@ impl Judged {
         }
         if !self.trained_on.is_empty() {
             remarks.push(format!(
-                "{} of them were trained on, by name or by file name and size: {}",
+                "{} of them were trained on: {}",
                 self.trained_on.len(),
                 few(&self.trained_on)
             ));

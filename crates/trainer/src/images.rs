@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use data::{Changes, DataError, IMAGES_FILE, ImageList};
+use checkpoint::Checkpoint;
+use data::{Changes, DataConfig, DataError, IMAGES_FILE, ImageList, Split};
 use distributed::Communicator;
 
 use crate::error::TrainError;
 use crate::experiment::{Data, Experiment};
+use crate::objective::BoxError;
 
 /// The images that the run of a checkpoint began with; none where it did not list them. Rank 0 reads,
 /// and the others hear of it.
@@ -68,4 +70,23 @@ pub(crate) fn require_same(
             Ok(changes)
         }
     }
+}
+
+/// What is to be said where images to validate on are known to the checkpoint that a run starts from.
+pub(crate) fn known_to(
+    source: &Checkpoint,
+    present: &ImageList,
+    root: &Path,
+) -> Result<Option<String>, BoxError> {
+    let Some(list) = ImageList::read(&source.path.join(IMAGES_FILE))? else { return Ok(None) };
+    let data: DataConfig = source.recipe.section("data")?.unwrap_or_default();
+    let known = list.trained_on(data.root().ok(), &present.only(Split::Val), root).len();
+    let labels = if source.recipe.has("finetune") { "with" } else { "without" };
+    Ok((known > 0).then(|| {
+        format!(
+            "{known} of the {} images to validate on were trained on in {}, {labels} labels",
+            present.count(Split::Val),
+            source.path.display()
+        )
+    }))
 }

@@ -153,7 +153,8 @@ impl<E: Experiment> Run<E> {
         }
         let objective =
             self.experiment.objective(&self.data, &self.context).map_err(TrainError::Experiment)?;
-        let (network, fresh) = self.network(resumed.is_some()).map_err(TrainError::Experiment)?;
+        let Beginning { network, fresh, note } =
+            self.network(resumed.is_some()).map_err(TrainError::Experiment)?;
         let run_dir = open_run_directory(
             &self.experiment,
             &self.images,
@@ -183,24 +184,40 @@ impl<E: Experiment> Run<E> {
             run_dir,
             communicator: self.context.communicator,
         };
-        Ok(Training { trainer, state, best, loader: self.loader, start: self.start, resumed, fresh })
+        Ok(Training { trainer, state, best, loader: self.loader, start: self.start, resumed, fresh, note })
     }
 
-    /// The network that training starts from, and the names of what stays fresh beside the weights of
-    /// a checkpoint. A run that goes on finds its weights in its own checkpoint, and other processes
-    /// get theirs from rank 0.
-    fn network(&self, resumes: bool) -> Result<(Network<E>, Vec<String>), BoxError> {
+    /// What training starts from. A run that goes on finds its weights in its own checkpoint, and other
+    /// processes get theirs from rank 0.
+    fn network(&self, resumes: bool) -> Result<Beginning<E>, BoxError> {
         let start = &self.start;
         let network = |weights| self.experiment.network(weights, &self.context.device);
         match start.init.as_ref().filter(|_| self.context.communicator.is_leader()) {
-            _ if resumes => Ok((network(Weights::Zero)?, Vec::new())),
-            None => Ok((network(Weights::Fresh)?, Vec::new())),
+            _ if resumes => Ok(Beginning::of(network(Weights::Zero)?)),
+            None => Ok(Beginning::of(network(Weights::Fresh)?)),
             Some(path) => {
                 let source = (start.read)(path, &start.allow).map_err(|error| cannot_start(path, error))?;
+                let root = self.experiment.settings().data.root()?;
+                let note = images::known_to(&source, &self.images, root)?;
                 let started = self.experiment.initialize(network(Weights::Fresh)?, source, &start.allow);
-                started.map_err(|error| cannot_start(path, error))
+                let (network, fresh) = started.map_err(|error| cannot_start(path, error))?;
+                Ok(Beginning { network, fresh, note })
             }
         }
+    }
+}
+
+/// A network, the names of what stays fresh beside the weights of a checkpoint, and what is to be known of
+/// that.
+struct Beginning<E: Experiment> {
+    network: Network<E>,
+    fresh: Vec<String>,
+    note: Option<String>,
+}
+
+impl<E: Experiment> Beginning<E> {
+    fn of(network: Network<E>) -> Self {
+        Self { network, fresh: Vec::new(), note: None }
     }
 }
 
@@ -232,6 +249,7 @@ pub struct Training<E: Experiment> {
     start: Start,
     resumed: Option<PathBuf>,
     fresh: Vec<String>,
+    note: Option<String>,
 }
 
 impl<E: Experiment> Training<E> {
@@ -248,6 +266,11 @@ impl<E: Experiment> Training<E> {
     /// Parameters that start fresh although the run starts from a checkpoint.
     pub fn fresh(&self) -> &[String] {
         &self.fresh
+    }
+
+    /// What is to be known of the checkpoint that the run starts from, a sentence.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Where everything is written.

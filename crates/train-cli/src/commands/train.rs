@@ -124,6 +124,9 @@ fn tell_start<E: Experiment>(training: &Training<E>) {
     if let (None, Some(init)) = (resumed, &start.init) {
         out!("starting from {}", init.display());
     }
+    if let Some(note) = training.note() {
+        out!("note         {note}");
+    }
     if !fresh.is_empty() {
         out!("fresh        {}", fresh.join(", "));
     }

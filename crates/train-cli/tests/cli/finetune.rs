@@ -494,6 +494,20 @@ fn images_that_come_later_do_not_change_what_a_network_is_judged_by() {
 }
 
 #[test]
+fn a_start_that_knows_the_validation_images_is_said() {
+    let bench = bench();
+    bench.succeed(&finetune("first", &["--set", "train.max_steps=4"]));
+    let init = ["--set", "train.max_steps=4", "--init", "first"];
+    assert!(!bench.succeed(&finetune("same", &init)).contains("note  "));
+    let told = bench.succeed(&finetune("other", &[&init[..], &["--set", "seed=5"]].concat()));
+    assert!(told.contains("images to validate on were trained on in first"), "{told}");
+    assert!(bench.pretrain("pretrained", &["--set", "train.max_steps=4"]).status.success());
+    let told = bench.succeed(&finetune("third", &["--set", "train.max_steps=4", "--init", "pretrained"]));
+    assert!(told.contains("7 of the 7 images to validate on were trained on in pretrained"), "{told}");
+    assert!(told.contains("without labels"), "{told}");
+}
+
+#[test]
 fn the_test_images_are_looked_at_when_asked_for_alone() {
     let bench = bench();
     divided(&bench);
