@@ -7,6 +7,7 @@ use config::SettingError;
 use data::DataError;
 use distributed::DistributedError;
 use model::{ComputeError, ConfigError};
+use trainer::NotFinite;
 
 /// Why a network cannot be fine-tuned or used.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,20 @@ pub enum FinetuneError {
         path: PathBuf,
         /// The tensors that are missing.
         reason: StateDictError,
+    },
+    /// A network whose outputs are NaN or infinite.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    /// A network without a head has no score to explain.
+    #[error("the network has no head to explain")]
+    NoHead,
+    /// A file that cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        error: std::io::Error,
     },
     /// A setting that is not allowed.
     #[error(transparent)]

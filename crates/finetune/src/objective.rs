@@ -14,7 +14,7 @@ use trainer::{BoxError, Context, Data, Evaluation, Objective};
 
 use crate::configuration::FinetuneExperiment;
 use crate::error::FinetuneError;
-use crate::evaluate::evaluate;
+use crate::evaluate::{Tta, evaluate};
 use crate::metrics::Metrics;
 use crate::problem::ProblemType;
 
@@ -103,7 +103,8 @@ impl Objective for ClassificationObjective {
         let Some(validation) = &self.validation else { return Ok(None) };
         let metrics = Metrics::new(self.problem, self.outputs);
         let device = self.device.clone().inner();
-        let metrics = evaluate(model, validation, metrics, &device, self.communicator.as_ref())?;
-        Ok(Some(Evaluation { score: metrics.score(), metrics: metrics.named() }))
+        let metrics = evaluate(model, validation, Tta::None, metrics, &device, self.communicator.as_ref())?;
+        let named = metrics.named().into_iter().filter_map(|(name, value)| Some((name, value?)));
+        Ok(Some(Evaluation { score: metrics.score(), metrics: named.collect() }))
     }
 }

@@ -21,6 +21,7 @@ mod groups;
 mod images;
 mod interval;
 mod log;
+mod non_finite;
 mod objective;
 mod optimizer_state;
 mod plan;
@@ -48,6 +49,7 @@ pub use experiment::{Context, Cost, Data, Experiment, Input, Network, NotCounted
 pub use gradients::{clip, first_non_finite, global_norm};
 pub use groups::{ParameterGroup, ParameterRule, build_optimizer, decays, learning_rates, parameter_groups};
 pub use log::{RunLog, peak_rss_mib};
+pub use non_finite::NotFinite;
 pub use objective::{BoxError, Evaluation, Objective, Picture};
 pub use optimizer_state::{OptimizerStateError, load_optimizer, save_optimizer};
 pub use plan::Plan;

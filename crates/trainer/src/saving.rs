@@ -88,12 +88,22 @@ impl Saver<'_> {
 fn fill<O: Objective>(state: &State<O::Model>, run_dir: &RunDir, folder: &Path) -> Result<(), BoxError> {
     copy_images(run_dir, folder)?;
     let name = &O::parameter_name;
-    StateDict::of_module(&state.model, name).save(&folder.join(MODEL_FILE))?;
+    weights_of(&state.model, name)?.save(&folder.join(MODEL_FILE))?;
     if let Some(ema) = &state.ema {
-        StateDict::of_module(ema.model(), name).save(&folder.join(EMA_FILE))?;
+        weights_of(ema.model(), name)?.save(&folder.join(EMA_FILE))?;
     }
     let moments = save_optimizer(&state.optimizer, &state.model, name)?;
     Ok(moments.save(&folder.join(OPTIMIZER_FILE))?)
+}
+
+/// The weights of a network, which have to be finite: a run could not go on from others, and the last
+/// checkpoint that can be used might have to make place for them.
+fn weights_of<M: Module>(model: &M, name: &dyn Fn(&str) -> String) -> Result<StateDict, BoxError> {
+    let weights = StateDict::of_module(model, name);
+    match weights.first_non_finite(|_| true) {
+        Some((name, count)) => Err(format!("{count} of the numbers in {name} are NaN or infinite").into()),
+        None => Ok(weights),
+    }
 }
 
 /// Copies the list of the run's images, by which a checkpoint can be judged on its own.
