@@ -31,6 +31,23 @@ pub enum FinetuneError {
     /// Label smoothing where there are no labels.
     #[error("finetune.label_smoothing is for classes; to predict numbers, --set finetune.label_smoothing=0")]
     SmoothedNumbers,
+    /// Weights of classes where an image has not just one.
+    #[error("finetune.class_weights is for images of one class each; leave it out")]
+    WeightedTargets,
+    /// Weights for other classes than there are.
+    #[error("finetune.class_weights has {weights} numbers for {classes} classes")]
+    OtherWeights {
+        /// Weights in the configuration.
+        weights: usize,
+        /// Classes of the data.
+        classes: usize,
+    },
+    /// A class without training images has no balanced weight.
+    #[error(
+        "finetune.class_weights = \"balanced\": class {0} has no training image; add some, or give the \
+         weights as a list"
+    )]
+    NothingToWeigh(String),
     /// Targets of another kind than the network was trained for.
     #[error("the images have targets of another kind than the network tells")]
     OtherTargets,

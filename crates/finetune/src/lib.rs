@@ -6,6 +6,7 @@
 #![doc = include_str!("../examples/finetune.rs")]
 #![doc = "```"]
 
+mod class_weights;
 mod classifier;
 mod configuration;
 mod cost;
@@ -31,6 +32,7 @@ mod section;
 mod tally;
 
 pub use crate::section::{FinetuneConfig, Freeze};
+pub use class_weights::{ClassWeights, WeightRule};
 pub use classifier::Classifier;
 pub use configuration::FinetuneExperiment;
 pub use cost::ClassifierCost;

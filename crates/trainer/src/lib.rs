@@ -42,7 +42,7 @@ mod upload;
 pub use crate::sections::{LogConfig, OptimConfig, TrainConfig};
 pub use adamw::{AdamW, AdamWConfig, Moments};
 pub use deferred::Deferred;
-pub use ema::Ema;
+pub use ema::{Ema, EmaDecay};
 pub use error::TrainError;
 pub use evaluation::EvaluationPlan;
 pub use experiment::{Context, Cost, Data, Experiment, Input, Network, NotCounted, Settings, Weights};

@@ -13,7 +13,7 @@ use data::IMAGES_FILE;
 use distributed::{Communicator, DistributedError};
 
 use crate::broadcast::{broadcast_dict, require_equal};
-use crate::ema::Ema;
+use crate::ema::{Ema, EmaDecay};
 use crate::error::TrainError;
 use crate::groups::{ParameterGroup, build_optimizer};
 use crate::objective::{BoxError, Objective};
@@ -117,14 +117,14 @@ fn copy_images(run_dir: &RunDir, folder: &Path) -> Result<(), BoxError> {
 pub(crate) struct StateParts<'a> {
     pub(crate) groups: &'a [ParameterGroup],
     pub(crate) optim: &'a OptimConfig,
-    /// Decay of the moving average of the weights; none without one.
-    pub(crate) ema_decay: Option<f64>,
+    /// How the moving average of the weights follows them; none without one.
+    pub(crate) ema: Option<EmaDecay>,
 }
 
 impl StateParts<'_> {
     /// The state that a run starts from.
     pub(crate) fn fresh<M: Module>(&self, model: M) -> State<M> {
-        let ema = self.ema_decay.map(|decay| Ema::new(decay, model.valid()));
+        let ema = self.ema.map(|decay| Ema::new(decay, model.valid()));
         State { model, optimizer: build_optimizer(self.groups, &self.optim.adamw()), ema, step: 0 }
     }
 
@@ -169,7 +169,7 @@ impl StateParts<'_> {
         report.require_complete()?;
         let optimizer = build_optimizer(self.groups, &self.optim.adamw());
         let optimizer = load_optimizer(optimizer, &model, &load(OPTIMIZER_FILE)?, name)?;
-        let ema = match self.ema_decay {
+        let ema = match self.ema {
             None => None,
             Some(decay) => {
                 let (averaged, report) = load(EMA_FILE)?.apply_to(model.valid(), name);

@@ -261,9 +261,11 @@ fn features_are_written_and_judged() {
 #[test]
 fn a_resumed_run_equals_one_without_interruption() {
     let bench = bench();
-    bench.succeed(&finetune("straight", &[]));
-    bench.succeed(&finetune("parts", &["--set", "train.max_steps=10"]));
-    bench.succeed(&finetune("parts", &["--resume", "auto", "--set", "data.workers=0"]));
+    let set = ["--set", "finetune.ema_warmup=true", "--set", "data.sampling=balanced"];
+    bench.succeed(&finetune("straight", &set));
+    bench.succeed(&finetune("parts", &[&set[..], &["--set", "train.max_steps=10"]].concat()));
+    let resume = ["--resume", "auto", "--set", "data.workers=0"];
+    bench.succeed(&finetune("parts", &[&set[..], &resume].concat()));
     let last = |run: &str| checkpoints(&bench.path(run)).pop().unwrap();
     assert_eq!(last("straight").file_name(), last("parts").file_name());
     for (folder, files) in [
@@ -603,4 +605,72 @@ fn the_mirror_image_is_looked_at_as_well() {
     let report = json(&bench.succeed(&["eval", "--checkpoint", "run", "--json", "--tta", "flip"]));
     assert_eq!(report["tta"], "flip");
     assert!(bench.succeed(&["eval", "--checkpoint", "run", "--tta", "flip"]).contains("mirror image"));
+}
+
+#[test]
+fn classes_of_different_size_can_be_balanced() {
+    let bench = bench();
+    // 13 images of one class, 6 of the other.
+    (0..7).for_each(|i| fs::remove_file(bench.path(&format!("data/class1/{:02}.png", 2 * i + 1))).unwrap());
+    let set =
+        |run: &'static str, key: &'static str| finetune(run, &["--set", "train.max_steps=4", "--set", key]);
+    let told = bench.succeed(&set("sampled", "data.sampling=balanced"));
+    assert!(told.contains("sampling     balanced: every class is shown equally often"), "{told}");
+    bench.succeed(&set("weighted", "finetune.class_weights=balanced"));
+    let config = fs::read_to_string(bench.path("weighted/config.toml")).unwrap();
+    assert!(config.contains("class_weights = \"balanced\""), "{config}");
+    // Weights of 1 are none; others are others.
+    bench.succeed(&set("plain", "train.epochs=6"));
+    bench.succeed(&set("ones", "finetune.class_weights=[1, 1]"));
+    let weights = |run: &str| {
+        let checkpoint = checkpoints(&bench.path(run)).pop().unwrap();
+        fs::read(checkpoint.join("model.safetensors")).unwrap()
+    };
+    assert_eq!(weights("plain"), weights("ones"));
+    assert_ne!(weights("plain"), weights("weighted"));
+    assert_ne!(weights("plain"), weights("sampled"));
+
+    // A run goes on as it began.
+    for (run, key) in [("plain", "data.sampling=balanced"), ("plain", "finetune.class_weights=[1, 2]")] {
+        let error = bench.fail(&[&set(run, key)[..], &["--resume", "auto"]].concat());
+        assert!(error.contains(key.split('=').next().unwrap()), "{error}");
+    }
+    for (key, expected) in [
+        ("finetune.class_weights=[1, 2, 3]", "has 3 numbers for 2 classes"),
+        ("finetune.class_weights=fair", "\"balanced\" or a number for each class"),
+        ("finetune.class_weights=[0, 0]", "one of them above 0"),
+        ("data.sampling=fair", "balanced"),
+    ] {
+        let error = bench.fail(&set("other", key));
+        assert!(error.contains(expected), "{key}: {error}");
+    }
+    let both = ["--set", "data.sampling=balanced", "--set", "finetune.class_weights=balanced"];
+    assert!(bench.fail(&finetune("other", &both)).contains("both balance the classes"));
+    fs::write(bench.path("classes.toml"), CONFIG.replace("ema_decay = 0.9", "ema_warmup = true")).unwrap();
+    assert!(bench.fail(&finetune("other", &[])).contains("set finetune.ema_decay as well"));
+    assert!(!bench.path("other").exists(), "a refused run leaves a directory");
+
+    // Pretraining has no use for labels but this one.
+    assert!(
+        bench.pretrain("pretrained", &["--set", "data.sampling=balanced", "--epochs", "1"]).status.success()
+    );
+    fs::create_dir(bench.path("flat")).unwrap();
+    (0..13).for_each(|i| {
+        fs::copy(bench.path(&format!("data/class0/{:02}.png", 2 * i)), bench.path(&format!("flat/{i}.png")))
+            .unwrap();
+    });
+    let flat = ["pretrain", "--config", "tiny.toml", "--data", "flat", "--set", "data.sampling=balanced"];
+    assert!(bench.fail(&flat).contains("takes one class an image"));
+}
+
+#[test]
+fn weights_of_classes_are_for_one_class_an_image() {
+    let bench = bench();
+    divided(&bench);
+    table(&bench, "labels", |i| ["bright", "bright;even"][i % 2].to_owned());
+    let weigh = ["--set", "finetune.class_weights=balanced"];
+    let error = bench.fail(&finetune("run", &[&TABLE[..], &weigh].concat()));
+    assert!(error.contains("finetune.class_weights is for images of one class each"), "{error}");
+    let error = bench.fail(&finetune("run", &[&TABLE[..], &["--set", "data.sampling=balanced"]].concat()));
+    assert!(error.contains("these images have none, or several"), "{error}");
 }
