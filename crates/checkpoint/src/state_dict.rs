@@ -91,6 +91,16 @@ impl StateDict {
         self.0.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
+    /// The first tensor by name that holds NaN or infinity, among those that `of_interest` picks, and
+    /// how many of its numbers are so.
+    pub fn first_non_finite(&self, of_interest: impl Fn(&str) -> bool) -> Option<(&str, usize)> {
+        let mut picked = self.iter().filter(|(name, _)| of_interest(name));
+        picked.find_map(|(name, entry)| {
+            let count = entry.values.iter().filter(|value| !value.is_finite()).count();
+            (count > 0).then_some((name, count))
+        })
+    }
+
     /// Number of tensors.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::image_list::{ImageList, few, name_below};
+use crate::loader::Sampling;
 use crate::source::{
     Format, ImageSource, Labels, Split, Subset, divide, looks_like_a_split, open, splits, with_classes,
 };
@@ -35,6 +36,9 @@ section! {
         /// validation folder.
         val_fraction: Option<f64> = None, "between 0 and 1"
             => |share| share.is_none_or(|share| share > 0.0 && share < 1.0);
+        /// How often training shows an image in an epoch: `uniform` once; `balanced` so that every class
+        /// is shown equally often, images of small ones again and again, of large ones not all of them.
+        sampling: Sampling = Sampling::Uniform;
         /// Threads that decode and augment; 0 does it between steps.
         workers: usize = 2;
         /// Unreadable files that are skipped before the run stops.

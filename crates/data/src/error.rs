@@ -199,6 +199,12 @@ pub enum DataError {
         "some images have a class and others have numbers or nothing; a data set has targets of one kind"
     )]
     MixedTargets,
+    /// Classes are to be shown equally often, and there are none.
+    #[error(
+        "data.sampling = \"balanced\" shows every class equally often, which takes one class an image; these \
+         images have none, or several; leave it out"
+    )]
+    NoClassesToBalance,
     /// Fewer images than a batch takes.
     #[error("a batch takes {batch} images, the data have {images}; lower train.batch_size")]
     BatchTooLarge {

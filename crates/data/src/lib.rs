@@ -55,7 +55,9 @@ pub use decode::{decode, decode_file};
 pub use error::DataError;
 pub use image_list::{Changes, IMAGES_FILE, ImageList};
 pub use judged::Judged;
-pub use loader::{Batch, Batches, Loader, LoaderConfig, ORDER_VERSION, Pixels, Targets, order};
+pub use loader::{
+    Batch, Batches, Loader, LoaderConfig, ORDER_VERSION, Pixels, Sampling, Targets, balanced_order, order,
+};
 pub use loaders::{TrainingBatches, evaluation_loader, prepare};
 pub use shard::Shard;
 pub use source::{

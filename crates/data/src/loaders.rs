@@ -7,7 +7,7 @@ use image::RgbImage;
 use crate::augment_config::AugmentConfig;
 use crate::data_config::DataConfig;
 use crate::error::DataError;
-use crate::loader::{Loader, LoaderConfig};
+use crate::loader::{Loader, LoaderConfig, Sampling};
 use crate::rng::{Stream, rng};
 use crate::shard::Shard;
 use crate::source::ImageSource;
@@ -38,11 +38,13 @@ impl TrainingBatches<'_> {
     /// Augmented batches of a source, for training.
     ///
     /// # Errors
-    /// Fewer images than a batch takes; means and deviations that fit no image.
+    /// Fewer images than a batch takes; means and deviations that fit no image; classes to be balanced
+    /// that not every image has.
     pub fn loader(&self, source: &Arc<dyn ImageSource>) -> Result<Loader, DataError> {
         let transform = self.augment.transform(self.data.image_size.pixels(), &self.data.mean);
         let config = LoaderConfig {
             seed: self.seed,
+            sampling: self.data.sampling,
             batch_size: self.batch_size,
             accumulate: self.accumulate,
             workers: self.data.workers,
@@ -71,6 +73,7 @@ pub fn evaluation_loader(
 ) -> Result<Loader, DataError> {
     let config = LoaderConfig {
         seed: 0,
+        sampling: Sampling::Uniform,
         batch_size,
         accumulate: 1,
         workers: data.workers,

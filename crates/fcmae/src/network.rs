@@ -6,7 +6,9 @@ use kernels::patch_loss::Target;
 use model::drop_path::DropPath;
 use model::init::{Init, initialize};
 use model::sites::Rows;
-use model::{Compute, ConfigError, ConvNextV2Config, Decoder, Encoder, Execution, PatchMask, Predict, Sites};
+use model::{
+    Compute, ConfigError, ConvNextV2Config, Decoder, Encoder, Execution, Observe, PatchMask, Predict, Sites,
+};
 
 use crate::loss;
 use crate::section::{FcmaeConfig, InitName};
@@ -98,16 +100,34 @@ impl Fcmae {
         predict: Predict,
         drop_path: Option<&DropPath>,
     ) -> Tensor<3> {
+        self.forward_observed(images, mask, execution, predict, drop_path, &mut |_, _| {})
+    }
+
+    /// The same, layer by layer before the eyes of `observe`.
+    fn forward_observed(
+        &self,
+        images: Tensor<4>,
+        mask: &PatchMask,
+        execution: Execution,
+        predict: Predict,
+        drop_path: Option<&DropPath>,
+        observe: &mut Observe,
+    ) -> Tensor<3> {
         let device = images.device();
         let patch = [self.patch_size, self.patch_size];
         let pixels = Sites::masked(mask, patch, execution, &device);
-        let mut stages = self.encoder.forward(images, &pixels, drop_path);
+        let mut stages = self.encoder.forward_observed(images, &pixels, drop_path, observe);
         let last = stages.swap_remove(stages.len() - 1);
         let visible = match execution {
             Execution::Compact => last.tokens,
             Execution::Masked => Rows::new(mask.visible(), mask.patches(), &device).select(last.tokens),
         };
-        self.decoder.forward(visible, mask, predict)
+        self.decoder.forward_observed(visible, mask, predict, observe)
+    }
+
+    /// Predicts all patches layer by layer, for `observe` to see where something goes wrong.
+    pub fn observe(&self, images: Tensor<4>, mask: &PatchMask, observe: &mut Observe) {
+        self.forward_observed(images, mask, Execution::Compact, Predict::All, None, observe);
     }
 
     /// Mean over hidden patches of the mean squared error of their pixels, `[1]`.

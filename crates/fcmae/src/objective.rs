@@ -84,8 +84,8 @@ impl Objective for FcmaeObjective {
     }
 
     fn loss(&self, model: &Fcmae, batch: Batch) -> Result<Tensor<1>, BoxError> {
-        let mask = random_mask(&self.shape, self.seed, batch.epoch, &batch.indices)?;
-        let streams = batch.indices.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
+        let mask = random_mask(&self.shape, self.seed, batch.epoch, &batch.draws)?;
+        let streams = batch.draws.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
         let drop_path = DropPath::for_training(&self.drop_path_rates, streams, &self.device);
         let images = trainer::to_device(batch.pixels, batch.shape, &self.normalize, &self.device);
         Ok(model.loss(images, &mask, self.execution, drop_path.as_ref()))

@@ -3,8 +3,9 @@
 use burn::tensor::{DataError, Tensor};
 use data::transform::normalize::Normalize;
 use image::{Rgb, RgbImage};
-use model::{Execution, PatchMask, Predict};
+use model::{Execution, Observe, PatchMask, Predict, official_name};
 use serde::Serialize;
+use trainer::NotFinite;
 
 use crate::network::Fcmae;
 use crate::target::{patch_statistics, patchify, unpatchify};
@@ -25,8 +26,8 @@ pub struct Score {
     pub loss: f64,
     /// Mean squared error of hidden pixels, as fractions of full intensity.
     pub masked_mse: f64,
-    /// Peak signal-to-noise ratio of hidden pixels, in decibels.
-    pub psnr_db: f64,
+    /// Peak signal-to-noise ratio of hidden pixels, in decibels; none where not a pixel differs.
+    pub psnr_db: Option<f64>,
 }
 
 /// Reconstructions of a batch.
@@ -42,20 +43,35 @@ pub struct Reconstruction {
     pub used_target_statistics: bool,
 }
 
+/// Why images cannot be reconstructed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconstructError {
+    /// A device that does not give its data back.
+    #[error(transparent)]
+    Device(#[from] DataError),
+    /// A network that predicts what is not finite.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+}
+
 /// Reconstructs normalised images `[N, C, H, W]` behind a mask. `model` is without autodiff.
 ///
 /// # Errors
-/// A device that does not give its data back.
+/// A device that does not give its data back, a network that predicts what is not finite.
 pub fn reconstruct(
     model: &Fcmae,
     images: Tensor<4>,
     mask: &PatchMask,
     normalize: &Normalize,
-) -> Result<Reconstruction, DataError> {
+) -> Result<Reconstruction, ReconstructError> {
     let [batch, channels, height, width] = images.dims();
     let patch = model.patch_size();
     let pred = model.forward(images.clone(), mask, Execution::Compact, Predict::All, None);
     let losses = model.patch_loss(images.clone(), pred.clone()).into_data().try_into_vec::<f32>()?;
+    if losses.iter().any(|loss| !loss.is_finite()) {
+        let walk = |observe: &mut Observe| model.observe(images.clone(), mask, observe);
+        return Err(NotFinite::find(model, &official_name, &images, walk).into());
+    }
     let used_target_statistics = model.norm_pix_loss();
     let pred = if used_target_statistics {
         let (mean, std) = patch_statistics(patchify(images.clone(), patch));
@@ -121,7 +137,8 @@ fn score(
     }
     let masked_mse = squares / count;
     let loss = hidden.iter().map(|&l| f64::from(losses[l])).sum::<f64>() / hidden.len() as f64;
-    Score { loss, masked_mse, psnr_db: -10.0 * masked_mse.log10() }
+    let psnr_db = (masked_mse > 0.0).then(|| -10.0 * masked_mse.log10());
+    Score { loss, masked_mse, psnr_db }
 }
 
 /// Whether the pixel at (row, column) of a sample is hidden.
@@ -158,5 +175,46 @@ impl Pixels<'_> {
     fn rgb(&self, y: usize, x: usize) -> Rgb<u8> {
         let channel = |wanted: usize| if self.channels() < 3 { 0 } else { wanted };
         Rgb([0, 1, 2].map(|c| (self.intensity(channel(c), y, x) * 255.0).round() as u8))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FcmaeConfig, random_mask};
+    use burn::tensor::{Device, TensorData};
+    use model::{Compute, ConvNextV2Config};
+
+    const SHAPE: [usize; 4] = [1, 3, 16, 24];
+
+    /// What a network of zeros makes of an image whose normalised values are these: the mean everywhere.
+    fn of_zeros(values: f32) -> Result<Reconstruction, ReconstructError> {
+        let device = Device::flex();
+        let fcmae = FcmaeConfig { patch_size: 8, norm_pix_loss: false, ..FcmaeConfig::default() };
+        let model = ConvNextV2Config {
+            depths: vec![1, 1],
+            hidden_sizes: vec![8, 16],
+            num_stages: 2,
+            patch_size: 2,
+            ..ConvNextV2Config::default()
+        };
+        let network = Fcmae::zeros(&fcmae, &model, Compute::default(), &device).unwrap();
+        let mask = random_mask(&fcmae.mask_shape(&model, [16, 24]).unwrap(), 0, 0, &[0]).unwrap();
+        let images = TensorData::new(vec![values; SHAPE.iter().product()], SHAPE);
+        let normalize = Normalize { mean: vec![0.5; 3], std: vec![0.25; 3] };
+        reconstruct(&network, Tensor::from_data(images, &device), &mask, &normalize)
+    }
+
+    #[test]
+    fn a_reconstruction_without_error_has_no_ratio_to_it() {
+        let Score { masked_mse, psnr_db, .. } = of_zeros(0.0).unwrap().scores[0];
+        assert_eq!((masked_mse, psnr_db), (0.0, None));
+        let Score { masked_mse, psnr_db, .. } = of_zeros(0.4).unwrap().scores[0];
+        assert!((masked_mse - 0.01).abs() < 1e-8 && (psnr_db.unwrap() - 20.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn images_that_are_not_finite_are_an_error() {
+        assert!(matches!(of_zeros(f32::NAN), Err(ReconstructError::NotFinite(NotFinite::Images))));
     }
 }

@@ -10,7 +10,7 @@ use image::RgbImage;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 
 use crate::error::FinetuneError;
-use crate::evaluate::logits;
+use crate::evaluate::{Tta, logits};
 use crate::problem::ProblemType;
 use crate::recipe::{data_section, model_section, network_config};
 use crate::section::FinetuneConfig;
@@ -72,18 +72,21 @@ impl Classifier {
     }
 
     /// Outputs of normalised images `[N, C, H, W]`, row by row.
-    pub fn logits(&self, images: Vec<f32>, shape: [usize; 4]) -> Vec<f32> {
-        logits(&self.network, images, shape, &self.device)
+    ///
+    /// # Errors
+    /// Outputs that are not finite.
+    pub fn logits(&self, images: Vec<f32>, shape: [usize; 4], tta: Tta) -> Result<Vec<f32>, FinetuneError> {
+        Ok(logits(&self.network, images, shape, tta, &self.device)?)
     }
 
     /// Outputs of decoded images of any size, a row of [`classes`](Self::classes) each.
     ///
     /// # Errors
-    /// A normalisation that fits no image.
+    /// A normalisation that fits no image, outputs that are not finite.
     pub fn predict(&self, images: Vec<RgbImage>) -> Result<Vec<f32>, FinetuneError> {
         let (transform, normalize) = self.preprocessing()?;
         let (values, shape) = data::prepare(images, &transform, &normalize);
-        Ok(self.logits(values, shape))
+        self.logits(values, shape, Tta::None)
     }
 
     /// Outputs by falling score, of equal ones the lower first; numbers in their own order.

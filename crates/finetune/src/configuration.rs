@@ -2,11 +2,12 @@
 
 use burn::tensor::Device;
 use config::{Config, Section, SectionDoc, SettingError};
-use data::{AugmentConfig, DataConfig};
+use data::{AugmentConfig, DataConfig, Sampling};
 use model::{Compute, ComputeError, ConvNextV2Config, ModelConfig};
 use serde::{Deserialize, Serialize};
 use trainer::{LogConfig, OptimConfig, TrainConfig};
 
+use crate::class_weights::{ClassWeights, WeightRule};
 use crate::section::FinetuneConfig;
 
 /// A fine-tuning experiment; the defaults are those of the official fine-tuning code.
@@ -70,6 +71,14 @@ impl Config for FinetuneExperiment {
         self.optim.check()?;
         self.train.check()?;
         self.log.check()?;
+        let rule = Some(ClassWeights::Named(WeightRule::Balanced));
+        if self.data.sampling == Sampling::Balanced && self.finetune.class_weights == rule {
+            return Err(SettingError::Together(
+                "data.sampling and finetune.class_weights both balance the classes, which would make small \
+                 ones count most; leave one of them out"
+                    .to_owned(),
+            ));
+        }
         if self.model.execution.is_some() {
             return Err(SettingError::Together(
                 "model.execution is for pretraining; a classifier sees every patch".to_owned(),

@@ -7,6 +7,7 @@ use config::SettingError;
 use data::DataError;
 use distributed::DistributedError;
 use model::{ComputeError, ConfigError};
+use trainer::NotFinite;
 
 /// Why a network cannot be fine-tuned or used.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,23 @@ pub enum FinetuneError {
     /// Label smoothing where there are no labels.
     #[error("finetune.label_smoothing is for classes; to predict numbers, --set finetune.label_smoothing=0")]
     SmoothedNumbers,
+    /// Weights of classes where an image has not just one.
+    #[error("finetune.class_weights is for images of one class each; leave it out")]
+    WeightedTargets,
+    /// Weights for other classes than there are.
+    #[error("finetune.class_weights has {weights} numbers for {classes} classes")]
+    OtherWeights {
+        /// Weights in the configuration.
+        weights: usize,
+        /// Classes of the data.
+        classes: usize,
+    },
+    /// A class without training images has no balanced weight.
+    #[error(
+        "finetune.class_weights = \"balanced\": class {0} has no training image; add some, or give the \
+         weights as a list"
+    )]
+    NothingToWeigh(String),
     /// Targets of another kind than the network was trained for.
     #[error("the images have targets of another kind than the network tells")]
     OtherTargets,
@@ -58,6 +76,20 @@ pub enum FinetuneError {
         path: PathBuf,
         /// The tensors that are missing.
         reason: StateDictError,
+    },
+    /// A network whose outputs are NaN or infinite.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    /// A network without a head has no score to explain.
+    #[error("the network has no head to explain")]
+    NoHead,
+    /// A file that cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        error: std::io::Error,
     },
     /// A setting that is not allowed.
     #[error(transparent)]

@@ -8,7 +8,8 @@ use checkpoint::{Allow, Checkpoint};
 use data::{Divided, ImageList};
 use model::ConvNextV2ForImageClassification;
 use trainer::{
-    BoxError, Context, Data, EvaluationPlan, Experiment, Input, ParameterRule, Settings, Weights, decays,
+    BoxError, Context, Data, EmaDecay, EvaluationPlan, Experiment, Input, ParameterRule, Settings, Weights,
+    decays,
 };
 
 use crate::configuration::FinetuneExperiment;
@@ -52,6 +53,9 @@ impl Experiment for FinetuneExperiment {
         self.finetune.problem_type = Some(found);
         if found == ProblemType::Regression && self.finetune.label_smoothing > 0.0 {
             return Err(FinetuneError::SmoothedNumbers.into());
+        }
+        if found != ProblemType::SingleLabelClassification && self.finetune.class_weights.is_some() {
+            return Err(FinetuneError::WeightedTargets.into());
         }
         let mut remarks = vec![("classes", shown(classes)), ("validation", origin)];
         remarks.extend(self.data.warning(classes).map(|warning| ("warning", warning)));
@@ -132,8 +136,8 @@ impl Experiment for FinetuneExperiment {
         Ok(ClassificationObjective::new(self, &self.resolve()?, data, context)?)
     }
 
-    fn ema_decay(&self) -> Option<f64> {
-        self.finetune.ema_decay
+    fn ema(&self) -> Option<EmaDecay> {
+        self.finetune.ema_decay.map(|decay| EmaDecay { decay, warmup: self.finetune.ema_warmup })
     }
 
     fn evaluation(&self) -> Option<EvaluationPlan> {

@@ -11,7 +11,7 @@ use model::{ConvNextV2Config, ConvNextV2ForImageClassification};
 
 use crate::embedded::Embedded;
 use crate::error::FinetuneError;
-use crate::evaluate::for_every_batch;
+use crate::evaluate::{Tta, for_every_batch};
 use crate::initialize::initialize;
 use crate::recipe::{data_section, model_section, network_config};
 
@@ -46,27 +46,54 @@ impl FeatureExtractor {
         }
     }
 
-    /// Features of every image of a source. Each process computes its part, and has all in the end.
+    /// Numbers of a feature vector.
+    pub fn width(&self) -> usize {
+        self.model.last_hidden_size()
+    }
+
+    /// Features and targets of every image of a source, batch by batch in its order. Each process
+    /// computes its part, and sees all of them.
     ///
     /// # Errors
-    /// An image that cannot be read, or another process that has ended.
+    /// An image that cannot be read, features that are not finite, or another process that has ended.
+    pub fn for_every_batch(
+        &self,
+        source: &Arc<dyn ImageSource>,
+        batch: usize,
+        communicator: &dyn Communicator,
+        visit: impl FnMut(&[f32], &Targets) -> Result<(), FinetuneError>,
+    ) -> Result<(), FinetuneError> {
+        let shard = Shard { rank: communicator.rank(), world_size: communicator.world_size() };
+        let loader = evaluation_loader(source, &self.data, self.model.num_channels, batch, shard)?;
+        for_every_batch(&self.network, &loader, Tta::None, &self.device, communicator, visit)
+    }
+
+    /// Features and classes of every image of a source, which rank 0 keeps; the other processes have
+    /// none in the end.
+    ///
+    /// # Errors
+    /// As [`for_every_batch`](Self::for_every_batch).
     pub fn embed(
         &self,
         source: &Arc<dyn ImageSource>,
         batch: usize,
         communicator: &dyn Communicator,
     ) -> Result<Embedded, FinetuneError> {
-        let shard = Shard { rank: communicator.rank(), world_size: communicator.world_size() };
-        let loader = evaluation_loader(source, &self.data, self.model.num_channels, batch, shard)?;
-        let (mut features, mut labels) = (Vec::new(), Vec::new());
-        for_every_batch(&self.network, &loader, &self.device, communicator, |found, targets| {
-            features.extend_from_slice(found);
-            if let Targets::Classes(classes) = targets {
-                labels.extend_from_slice(classes);
+        let mut embedded = Embedded::default();
+        if communicator.is_leader() {
+            // A vector that grows would take up to twice the memory.
+            embedded.features.reserve_exact(source.len() * self.width());
+            embedded.labels.reserve_exact(source.len());
+        }
+        self.for_every_batch(source, batch, communicator, |features, targets| {
+            if communicator.is_leader() {
+                embedded.features.extend_from_slice(features);
+                if let Targets::Classes(classes) = targets {
+                    embedded.labels.extend_from_slice(classes);
+                }
             }
             Ok(())
         })?;
-        let names = (0..source.len()).map(|index| source.name(index)).collect();
-        Ok(Embedded { features, labels, names })
+        Ok(embedded)
     }
 }

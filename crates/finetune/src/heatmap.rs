@@ -4,29 +4,40 @@ use burn::tensor::Tensor;
 use image::imageops::{self, FilterType};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use model::{ConvNextV2ForImageClassification, Sites};
+use trainer::NotFinite;
+
+use crate::error::FinetuneError;
 
 /// Grad-CAM (arXiv:1610.02391) on the output of the last stage: rows, columns, and for every site
 /// how much it speaks for `class`, 0 or more.
 ///
-/// `image`: `[1, C, H, W]`, on a device with autodiff, like the network. None without a head.
+/// `image`: `[1, C, H, W]`, on a device with autodiff, like the network.
+///
+/// # Errors
+/// A network without a head, a map that is not finite.
 pub fn heatmap(
     network: &ConvNextV2ForImageClassification,
     image: Tensor<4>,
     class: usize,
-) -> Option<([usize; 2], Vec<f32>)> {
-    let head = network.head.as_ref()?;
+) -> Result<([usize; 2], Vec<f32>), FinetuneError> {
+    let head = network.head.as_ref().ok_or(FinetuneError::NoHead)?;
     let [_, _, height, width] = image.dims();
     let sites = Sites::all(1, [height, width]);
-    let last = network.convnextv2.encoder.forward(image, &sites, None).pop()?;
+    let last = network.convnextv2.encoder.forward(image, &sites, None).pop().ok_or(FinetuneError::NoHead)?;
     let map = last.sites.map();
     let tokens = last.tokens.detach().require_grad(); // [1, T, C]
     let channels = tokens.dims()[2];
     let pooled = tokens.clone().mean_dim(1).reshape([1, channels]);
     let score = head.forward(network.convnextv2.norm.forward(pooled)).slice([0..1, class..class + 1]);
-    let gradient = tokens.grad(&score.sum().backward())?; // [1, T, C], without autodiff
+    // [1, T, C], without autodiff
+    let gradient = tokens.grad(&score.sum().backward()).ok_or(FinetuneError::NoHead)?;
     let weights = gradient.mean_dim(1);
     let cam = (tokens.inner() * weights).sum_dim(2).clamp_min(0.0);
-    Some((map, cam.into_data().try_into_vec().ok()?))
+    let cam: Vec<f32> = cam.into_data().iter().collect();
+    match cam.iter().all(|value| value.is_finite()) {
+        true => Ok((map, cam)),
+        false => Err(NotFinite::Outputs.into()),
+    }
 }
 
 /// A picture under a map of `[rows, columns]`: blue where it says least, green, red where most.

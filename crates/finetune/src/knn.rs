@@ -6,8 +6,10 @@ use rayon::prelude::*;
 
 use crate::tally::Tally;
 
-/// Test images compared with all training images at a time.
-const BLOCK: usize = 64;
+/// Test images compared with training images at a time, by a thread.
+const TEST_BLOCK: usize = 64;
+/// Training images that they are compared with at a time.
+const TRAINING_BLOCK: usize = 4096;
 /// What similarities are divided by before they become weights.
 const TEMPERATURE: f64 = 0.07;
 
@@ -21,7 +23,9 @@ pub struct Features<'a> {
 }
 
 /// Weighted k-nearest-neighbour classification by cosine similarity: each of the `k` nearest
-/// training images votes for its class with exp(similarity / 0.07) (arXiv:1805.01978, section 3.4).
+/// training images votes for its class with exp(similarity / 0.07) (arXiv:1805.01978, section 3.4). A
+/// class without a vote is not told, however few others have one. Beside the features, memory is taken
+/// for `k` neighbours of every test image and for a block of similarities.
 ///
 /// ```
 /// use finetune::{Features, knn};
@@ -31,22 +35,60 @@ pub struct Features<'a> {
 /// assert_eq!(knn(training, test, 2, 1).top1_accuracy(), 1.0);
 /// ```
 pub fn knn(training: Features, test: Features, classes: usize, k: usize) -> Tally {
-    let width = training.values.len() / training.labels.len().max(1);
-    let (neighbours, queries) = (normalized(training.values, width), normalized(test.values, width));
-    let count = training.labels.len();
-    let neighbours = Packed::transposed(Arch::new(), &neighbours, width, count);
-    let votes: Vec<Vec<f32>> = queries
-        .par_chunks(BLOCK * width)
-        .map(|queries| {
-            let rows = queries.len() / width;
-            let mut similarities = vec![0.0; rows * count];
-            product(Arch::new(), queries, &neighbours, &mut similarities, Start::Zero);
-            similarities.chunks_exact(count).flat_map(|row| vote(row, training.labels, classes, k)).collect()
-        })
-        .collect();
     let mut tally = Tally::new(classes);
-    tally.add(&votes.concat(), test.labels);
+    for (neighbours, label) in nearest(training, test, k).iter().zip(test.labels) {
+        tally.add(&vote(neighbours, training.labels, classes), &[*label]);
+    }
     tally
+}
+
+/// The `k` nearest training images of every test image.
+fn nearest(training: Features, test: Features, k: usize) -> Vec<Vec<Neighbour>> {
+    let width = training.values.len() / training.labels.len().max(1);
+    let mut nearest = vec![Vec::new(); test.labels.len()];
+    if width == 0 {
+        return nearest;
+    }
+    for (number, block) in training.values.chunks(TRAINING_BLOCK * width).enumerate() {
+        let (first, count) = (number * TRAINING_BLOCK, block.len() / width);
+        let packed = Packed::transposed(Arch::new(), &normalized(block, width), width, count);
+        nearest.par_chunks_mut(TEST_BLOCK).zip(test.values.par_chunks(TEST_BLOCK * width)).for_each(
+            |(nearest, queries)| {
+                let mut similarities = vec![0.0; nearest.len() * count];
+                product(Arch::new(), &normalized(queries, width), &packed, &mut similarities, Start::Zero);
+                for (nearest, row) in nearest.iter_mut().zip(similarities.chunks_exact(count)) {
+                    keep_nearest(nearest, row, first, k);
+                }
+            },
+        );
+    }
+    nearest
+}
+
+/// A training image, and how similar it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Neighbour {
+    index: usize,
+    similarity: f32,
+}
+
+/// Adds those of a row of similarities that are among the `k` largest, nearest first; of equal ones the
+/// earlier image. `first` is the image that the row begins with, later than all before.
+fn keep_nearest(nearest: &mut Vec<Neighbour>, row: &[f32], first: usize, k: usize) {
+    let threshold = nearest.get(k - 1).map_or(f32::NEG_INFINITY, |last| last.similarity);
+    let is_full = nearest.len() == k;
+    let found =
+        row.iter().zip(first..).map(|(similarity, index)| Neighbour { index, similarity: *similarity });
+    nearest.extend(found.filter(|found| !is_full || found.similarity > threshold));
+    let order =
+        |a: &Neighbour, b: &Neighbour| b.similarity.total_cmp(&a.similarity).then(a.index.cmp(&b.index));
+    if nearest.len() > k {
+        nearest.select_nth_unstable_by(k - 1, order);
+        nearest.truncate(k);
+        // Not what a whole block has taken.
+        nearest.shrink_to(k);
+    }
+    nearest.sort_unstable_by(order);
 }
 
 /// Rows of length 1; a row of zeros stays as it is.
@@ -61,17 +103,14 @@ fn normalized(values: &[f32], width: usize) -> Vec<f32> {
     out
 }
 
-/// Logarithms of every class's share of the votes, so that they are logits.
-fn vote(similarities: &[f32], labels: &[u32], classes: usize, k: usize) -> Vec<f32> {
-    let mut order: Vec<usize> = (0..similarities.len()).collect();
-    // Of equal similarities the earlier image.
-    order.sort_by(|a, b| similarities[*b].total_cmp(&similarities[*a]).then(a.cmp(b)));
+/// Logarithms of every class's share of the votes, so that they are logits: −∞ for a class without one.
+fn vote(neighbours: &[Neighbour], labels: &[u32], classes: usize) -> Vec<f32> {
     let mut votes = vec![0.0f64; classes];
-    for index in order.into_iter().take(k) {
-        votes[labels[index] as usize] += (f64::from(similarities[index]) / TEMPERATURE).exp();
+    for Neighbour { index, similarity } in neighbours {
+        votes[labels[*index] as usize] += (f64::from(*similarity) / TEMPERATURE).exp();
     }
     let sum: f64 = votes.iter().sum();
-    votes.into_iter().map(|votes| (votes / sum).max(1e-12).ln() as f32).collect()
+    votes.into_iter().map(|votes| (votes / sum).ln() as f32).collect()
 }
 
 #[cfg(test)]
@@ -98,7 +137,50 @@ mod tests {
             [10f64, 20.0, 30.0].iter().map(|d| (d.to_radians().cos() / TEMPERATURE).exp()).collect();
         let share = weights[0] / weights.iter().sum::<f64>();
         let expected = -(share.ln() + (1.0 - share).ln()) / 3.0;
-        let last: f64 = -vote(&[-0.98, -0.94, -0.86, 0.98], &labels, 3, 3)[2] as f64 / 3.0;
+        // The third has one neighbour of its class, at cos 10°, and two far away.
+        let far: Vec<f64> =
+            [10f64, 130.0, 140.0].iter().map(|d| (d.to_radians().cos() / TEMPERATURE).exp()).collect();
+        let last = -(far[0] / far.iter().sum::<f64>()).ln() / 3.0;
         assert!((tally.loss() - expected - last).abs() < 1e-3, "{} {expected}", tally.loss());
+    }
+
+    /// With one neighbour there is one class to tell: the others do not come second to fifth.
+    #[test]
+    fn a_class_without_a_vote_is_never_right() {
+        let training = Features { values: &[1.0, 0.0, 0.0, 1.0, -1.0, 0.0], labels: &[2, 0, 1] };
+        let test = Features { values: &[0.9, 0.1, 0.1, 0.9, 1.0, 0.2], labels: &[2, 1, 0] };
+        let tally = knn(training, test, 3, 1);
+        assert_eq!((tally.top1, tally.top5), (1, 1));
+        // All of them vote where more are asked for than there are.
+        let tally = knn(training, test, 3, 9);
+        assert_eq!((tally.top1, tally.top5), (1, 3));
+    }
+
+    #[test]
+    fn blocks_find_the_neighbours_that_a_full_sort_finds() {
+        // More images than a block takes, many of them equally similar, also across its border.
+        let count = TRAINING_BLOCK + 700;
+        let angle = |i: usize| (i * 37 % 251) as f32 * 0.02;
+        let values: Vec<f32> = (0..count).flat_map(|i| [angle(i).cos(), angle(i).sin()]).collect();
+        let labels: Vec<u32> = (0..count).map(|i| (i % 5) as u32).collect();
+        let test = Features { values: &[1.0, 0.3, -0.2, 1.0], labels: &[0, 0] };
+        for k in [1, 7, 40] {
+            let found = nearest(Features { values: &values, labels: &labels }, test, k);
+            for (found, query) in found.iter().zip(test.values.chunks(2)) {
+                let query = normalized(query, 2);
+                // The same image has the same similarity, to the last bit, wherever it stands.
+                let mut all: Vec<_> = (0..251)
+                    .map(|angle| {
+                        let at = (angle as f32 * 0.02).sin_cos();
+                        (angle, f64::from(query[0] * at.1 + query[1] * at.0))
+                    })
+                    .collect();
+                all.sort_by(|a, b| b.1.total_cmp(&a.1));
+                let expected =
+                    all.iter().flat_map(|(angle, _)| (0..count).filter(move |i| i * 37 % 251 == *angle));
+                let expected: Vec<usize> = expected.take(k).collect();
+                assert_eq!(found.iter().map(|n| n.index).collect::<Vec<_>>(), expected, "{k}");
+            }
+        }
     }
 }

@@ -42,9 +42,11 @@ impl LabelTally {
         self.loss / (self.images() * self.scores.len() as u64).max(1) as f64
     }
 
-    /// F1 of all labels together (micro), at probability 1/2.
-    pub fn f1(&self) -> f64 {
-        2.0 * self.right as f64 / (self.found + self.existing).max(1) as f64
+    /// F1 of all labels together (micro), at probability 1/2; none where no label exists and none was
+    /// found.
+    pub fn f1(&self) -> Option<f64> {
+        let labels = self.found + self.existing;
+        (labels > 0).then(|| 2.0 * self.right as f64 / labels as f64)
     }
 
     /// Average precision of each class; none of a class that no image shows.
@@ -52,10 +54,10 @@ impl LabelTally {
         self.scores.iter().map(|scores| average_precision(scores.clone())).collect()
     }
 
-    /// Mean of the average precision over the classes that any image shows.
-    pub fn mean_average_precision(&self) -> f64 {
+    /// Mean of the average precision over the classes that any image shows; none where there are none.
+    pub fn mean_average_precision(&self) -> Option<f64> {
         let known: Vec<f64> = self.average_precision().into_iter().flatten().collect();
-        known.iter().sum::<f64>() / known.len().max(1) as f64
+        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }
 }
 
@@ -88,9 +90,9 @@ mod tests {
         assert!((found[0].unwrap() - expected[0]).abs() < 1e-12, "{found:?}");
         assert!((found[1].unwrap() - expected[1]).abs() < 1e-12, "{found:?}");
         assert_eq!(found[2], None);
-        assert!((tally.mean_average_precision() - 5.0 / 6.0).abs() < 1e-12);
+        assert!((tally.mean_average_precision().unwrap() - 5.0 / 6.0).abs() < 1e-12);
         // Found: 3, .5, 1, .5, 2, 1 and 0 (probability 1/2); right among them: 3, .5 and 2.
-        assert_eq!((tally.images(), tally.f1()), (4, 2.0 * 3.0 / (7.0 + 4.0)));
+        assert_eq!((tally.images(), tally.f1()), (4, Some(2.0 * 3.0 / (7.0 + 4.0))));
         assert!(LabelTally::new(2).loss().abs() < 1e-12);
     }
 }

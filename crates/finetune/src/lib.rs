@@ -6,6 +6,7 @@
 #![doc = include_str!("../examples/finetune.rs")]
 #![doc = "```"]
 
+mod class_weights;
 mod classifier;
 mod configuration;
 mod cost;
@@ -13,6 +14,7 @@ mod embedded;
 mod error;
 mod evaluate;
 mod experiment;
+mod feature_file;
 mod features;
 mod heatmap;
 mod initialize;
@@ -30,12 +32,14 @@ mod section;
 mod tally;
 
 pub use crate::section::{FinetuneConfig, Freeze};
+pub use class_weights::{ClassWeights, WeightRule};
 pub use classifier::Classifier;
 pub use configuration::FinetuneExperiment;
 pub use cost::ClassifierCost;
 pub use embedded::Embedded;
 pub use error::FinetuneError;
-pub use evaluate::{evaluate, for_every_batch, logits};
+pub use evaluate::{Tta, evaluate, for_every_batch, logits};
+pub use feature_file::{FeatureFile, FeatureFormat};
 pub use features::FeatureExtractor;
 pub use heatmap::{heatmap, overlay};
 pub use knn::{Features, knn};

@@ -1,7 +1,7 @@
 //! Judging features by the best linear classifier on them.
 
 use burn::module::Module;
-use burn::optim::{GradientsParams, LBFGSConfig, LineSearchFn};
+use burn::optim::{GradientsAccumulator, GradientsParams, LBFGSConfig, LineSearchFn};
 use burn::tensor::{Device, Tensor, TensorData};
 use model::linear::Linear;
 
@@ -9,45 +9,60 @@ use crate::knn::Features;
 use crate::problem::ProblemType;
 use crate::tally::Tally;
 
+/// Images that are worked on at a time.
+const BLOCK: usize = 4096;
 /// Steps of the optimizer, each with a line search; it ends sooner where nothing improves any more.
 const ITERATIONS: usize = 200;
 
 /// Multinomial logistic regression on features that are brought to mean 0 and variance 1 over the
 /// training images, as a batch norm without weights does (arXiv:2111.06377, appendix A.1). The fit
-/// minimises the mean cross-entropy + `l2`/2 · Σ W², which has one minimum, by L-BFGS.
+/// minimises the mean cross-entropy + `l2`/2 · Σ W², which has one minimum, by L-BFGS. Beside the
+/// features, memory is taken for a block of images and for the steps that L-BFGS remembers.
 pub fn linear_probe(training: Features, test: Features, classes: usize, l2: f64, device: &Device) -> Tally {
     let width = training.values.len() / training.labels.len().max(1);
     let scale = Standardize::of(training.values, width);
-    let inner = device.clone().inner();
-    let features = |features: Features, device: &Device| {
-        let shape = [features.labels.len(), width];
-        Tensor::<2>::from_data(TensorData::new(scale.apply(features.values), shape), device)
-    };
-    let linear = fit(features(training, device), training.labels, classes, l2);
-    let logits = linear.valid().forward(features(test, &inner));
+    let linear = fit(training, &scale, classes, l2, device).valid();
     let mut tally = Tally::new(classes);
-    tally.add(&logits.into_data().iter::<f32>().collect::<Vec<_>>(), test.labels);
+    for block in blocks(test, width) {
+        let logits = linear.forward(scale.tensor(block, &device.clone().inner()));
+        tally.add(&logits.into_data().iter::<f32>().collect::<Vec<_>>(), block.labels);
+    }
     tally
 }
 
+/// The images in parts that are worked on at a time.
+fn blocks(features: Features<'_>, width: usize) -> impl Iterator<Item = Features<'_>> {
+    let values = features.values.chunks(BLOCK * width.max(1));
+    values.zip(features.labels.chunks(BLOCK)).map(|(values, labels)| Features { values, labels })
+}
+
 /// The minimum, from zeros.
-fn fit(features: Tensor<2>, labels: &[u32], classes: usize, l2: f64) -> Linear {
-    let device = features.device();
-    let one_hot = labels.iter().flat_map(|label| (0..classes as u32).map(move |c| f32::from(c == *label)));
-    let targets = TensorData::new(one_hot.collect::<Vec<f32>>(), [labels.len(), classes]);
-    let targets = Tensor::<2>::from_data(targets, &device);
+fn fit(training: Features, scale: &Standardize, classes: usize, l2: f64, device: &Device) -> Linear {
+    let width = scale.0.len();
     let loss = |linear: Linear| {
-        let logits = linear.forward(features.clone());
-        let data = ProblemType::SingleLabelClassification.loss(logits, targets.clone());
-        let loss = data + linear.weight.val().square().sum() * (l2 / 2.0);
-        let value = f64::from(loss.clone().into_scalar::<f32>());
-        (value, GradientsParams::from_grads(loss.backward(), &linear))
+        let mut gradients = GradientsAccumulator::new();
+        let penalty = linear.weight.val().square().sum() * (l2 / 2.0);
+        let mut value = f64::from(penalty.clone().into_scalar::<f32>());
+        gradients.accumulate(&linear, GradientsParams::from_grads(penalty.backward(), &linear));
+        for block in blocks(training, width) {
+            let logits = linear.forward(scale.tensor(block, device));
+            let share = block.labels.len() as f64 / training.labels.len() as f64;
+            let targets = one_hot(block.labels, classes, device);
+            let loss = ProblemType::SingleLabelClassification.loss(logits, targets) * share;
+            value += f64::from(loss.clone().into_scalar::<f32>());
+            gradients.accumulate(&linear, GradientsParams::from_grads(loss.backward(), &linear));
+        }
+        (value, gradients.grads())
     };
     let config = LBFGSConfig::new().with_max_iter(ITERATIONS).with_max_eval(Some(4 * ITERATIONS));
     let mut optimizer =
         config.with_tolerance_grad(1e-6).with_line_search_fn(LineSearchFn::StrongWolfe).init();
-    let zeros = Linear::zeros(features.dims()[1], classes, &device);
-    optimizer.step(1.0, zeros, loss).0
+    optimizer.step(1.0, Linear::zeros(width, classes, device), loss).0
+}
+
+fn one_hot(labels: &[u32], classes: usize, device: &Device) -> Tensor<2> {
+    let values = labels.iter().flat_map(|label| (0..classes as u32).map(move |c| f32::from(c == *label)));
+    Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), [labels.len(), classes]), device)
 }
 
 /// Mean and factor of every feature.
@@ -56,18 +71,26 @@ struct Standardize(Vec<(f64, f64)>);
 impl Standardize {
     fn of(values: &[f32], width: usize) -> Self {
         let rows = (values.len() / width.max(1)) as f64;
-        let column = |c: usize| values.iter().skip(c).step_by(width).map(|v| f64::from(*v));
-        let moments = |c: usize| {
-            let mean = column(c).sum::<f64>() / rows;
-            let variance = column(c).map(|v| (v - mean).powi(2)).sum::<f64>() / rows;
-            (mean, 1.0 / (variance + 1e-6).sqrt())
+        // Row by row, as they lie in memory; the mean first, which keeps the variance exact.
+        let mean_of = |term: &dyn Fn(usize, f64) -> f64| {
+            let mut sums = vec![0.0; width];
+            for row in values.chunks_exact(width.max(1)) {
+                for (column, (sum, value)) in sums.iter_mut().zip(row).enumerate() {
+                    *sum += term(column, f64::from(*value));
+                }
+            }
+            sums.into_iter().map(|sum| sum / rows).collect::<Vec<_>>()
         };
-        Self((0..width).map(moments).collect())
+        let means = mean_of(&|_, value| value);
+        let variances = mean_of(&|column, value| (value - means[column]).powi(2));
+        Self(means.into_iter().zip(variances).map(|(mean, v)| (mean, 1.0 / (v + 1e-6).sqrt())).collect())
     }
 
-    fn apply(&self, values: &[f32]) -> Vec<f32> {
+    /// Standardised features, `[images, width]`.
+    fn tensor(&self, Features { values, labels }: Features, device: &Device) -> Tensor<2> {
         let scaled = |(v, (mean, factor)): (&f32, &(f64, f64))| ((f64::from(*v) - mean) * factor) as f32;
-        values.iter().zip(self.0.iter().cycle()).map(scaled).collect()
+        let values: Vec<f32> = values.iter().zip(self.0.iter().cycle()).map(scaled).collect();
+        Tensor::from_data(TensorData::new(values, [labels.len(), self.0.len()]), device)
     }
 }
 
@@ -101,11 +124,13 @@ mod tests {
 
     #[test]
     fn the_fit_is_a_minimum() {
-        let (values, labels) = clouds(60, 0.0);
+        // More images than a block takes.
+        let (values, labels) = clouds(BLOCK + 60, 0.0);
         let device = Device::flex().autodiff();
-        let scaled = Standardize::of(&values, 3).apply(&values);
-        let features = Tensor::<2>::from_data(TensorData::new(scaled.clone(), [60, 3]), &device);
-        let linear = fit(features, &labels, 3, 0.01);
+        let scale = Standardize::of(&values, 3);
+        let training = Features { values: &values, labels: &labels };
+        let scaled: Vec<f32> = scale.tensor(training, &device).into_data().iter().collect();
+        let linear = fit(training, &scale, 3, 0.01, &device);
         let weight: Vec<f32> = linear.weight.val().into_data().iter().collect();
         let bias: Vec<f32> = linear.bias.val().into_data().iter().collect();
         // Its gradient by hand: (p − y)ᵀ x / n + l2 · W.
@@ -115,7 +140,7 @@ mod tests {
             let e: Vec<f64> = (0..3).map(|c| f64::from(logit(c)).exp()).collect();
             for (c, row) in gradient.chunks_mut(3).enumerate() {
                 let error = e[c] / e.iter().sum::<f64>() - f64::from(u8::from(*label == c as u32));
-                row.iter_mut().zip(x).for_each(|(g, x)| *g += error * f64::from(*x) / 60.0);
+                row.iter_mut().zip(x).for_each(|(g, x)| *g += error * f64::from(*x) / labels.len() as f64);
             }
         }
         assert!(gradient.iter().all(|g| g.abs() < 1e-4), "{gradient:?}");

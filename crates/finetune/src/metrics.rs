@@ -43,28 +43,51 @@ impl Metrics {
         Ok(())
     }
 
-    /// What networks are compared by, at most 1: accuracy, mean average precision or R².
+    /// What networks are compared by, at most 1: accuracy, mean average precision or R²; where these are
+    /// not defined on the images, the loss with its sign turned.
     pub fn score(&self) -> f64 {
         match self {
             Self::Classes(tally) => tally.top1_accuracy(),
-            Self::Labels(tally) => tally.mean_average_precision(),
-            Self::Numbers(tally) => tally.r2(),
+            Self::Labels(tally) => tally.mean_average_precision().unwrap_or(-tally.loss()),
+            Self::Numbers(tally) => tally.r2().unwrap_or(-tally.mse()),
         }
     }
 
-    /// Names and values, for logs.
-    pub fn named(&self) -> Vec<(&'static str, f64)> {
+    /// Names and values, for logs; no value of what is not defined on the images.
+    pub fn named(&self) -> Vec<(&'static str, Option<f64>)> {
         match self {
             Self::Classes(tally) => {
                 let (top1, top5) = (tally.top1_accuracy(), tally.top5_accuracy());
-                vec![("loss", tally.loss()), ("acc1", top1), ("acc5", top5)]
+                vec![("loss", Some(tally.loss())), ("acc1", Some(top1)), ("acc5", Some(top5))]
             }
             Self::Labels(tally) => {
-                vec![("loss", tally.loss()), ("map", tally.mean_average_precision()), ("f1", tally.f1())]
+                let map = tally.mean_average_precision();
+                vec![("loss", Some(tally.loss())), ("map", map), ("f1", tally.f1())]
             }
             Self::Numbers(tally) => {
-                vec![("loss", tally.mse()), ("mae", tally.mae()), ("r2", tally.r2())]
+                vec![("loss", Some(tally.mse())), ("mae", Some(tally.mae())), ("r2", tally.r2())]
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_defined_is_no_score() {
+        let add = |problem, outputs: &[f32], targets: &[f32]| {
+            let mut metrics = Metrics::new(problem, 1);
+            metrics.add(outputs, &Targets::Numbers(targets.to_vec())).unwrap();
+            metrics
+        };
+        // Targets that are all alike say nothing of R², images that show nothing nothing of precision.
+        let constant = |by: f32| add(ProblemType::Regression, &[by, by], &[2.0, 2.0]);
+        assert_eq!(constant(1.0).named()[2], ("r2", None));
+        assert!(constant(1.5).score() > constant(1.0).score());
+        let unseen = |logit: f32| add(ProblemType::MultiLabelClassification, &[logit], &[0.0]);
+        assert_eq!(unseen(-1.0).named()[1..], [("map", None), ("f1", None)]);
+        assert!(unseen(-2.0).score() > unseen(-1.0).score());
     }
 }

@@ -17,6 +17,13 @@ struct Sums {
     squared_error: f64,
 }
 
+impl Sums {
+    /// Σ (value − mean)² of the true values.
+    fn spread(&self) -> f64 {
+        self.squares - self.sum.powi(2) / self.images.max(1) as f64
+    }
+}
+
 impl NumberTally {
     /// Starts with nothing counted.
     pub fn new(numbers: usize) -> Self {
@@ -59,14 +66,15 @@ impl NumberTally {
         self.mean(|sums| sums.absolute_error / sums.images.max(1) as f64)
     }
 
-    /// 1 − squared error / variance, averaged over numbers, as scikit-learn's `r2_score`.
-    pub fn r2(&self) -> f64 {
-        self.mean(|sums| {
-            let spread = sums.squares - sums.sum.powi(2) / sums.images.max(1) as f64;
-            match (spread > 0.0, sums.squared_error > 0.0) {
-                (true, _) => 1.0 - sums.squared_error / spread,
+    /// 1 − squared error / variance, averaged over numbers, as scikit-learn's `r2_score`: a number whose
+    /// true values are all alike counts as 1 where it was met exactly, and else as 0. None where no number
+    /// varies.
+    pub fn r2(&self) -> Option<f64> {
+        self.numbers.iter().any(|sums| sums.spread() > 0.0).then(|| {
+            self.mean(|sums| match (sums.spread() > 0.0, sums.squared_error > 0.0) {
+                (true, _) => 1.0 - sums.squared_error / sums.spread(),
                 (false, wrong) => f64::from(u8::from(!wrong)),
-            }
+            })
         })
     }
 }
@@ -81,10 +89,10 @@ mod tests {
         // r2_score([3, −0.5, 2, 7], [2.5, 0, 2, 8]) = 0.9486081370449679; the second is constant.
         tally.add(&[2.5, 4.0, 0.0, 4.0], &[3.0, 4.0, -0.5, 4.0]);
         tally.add(&[2.0, 4.0, 8.0, 4.0], &[2.0, 4.0, 7.0, 4.0]);
-        assert!((tally.r2() - (0.9486081370449679 + 1.0) / 2.0).abs() < 1e-12, "{}", tally.r2());
+        assert!((tally.r2().unwrap() - (0.9486081370449679 + 1.0) / 2.0).abs() < 1e-12, "{:?}", tally.r2());
         assert!((tally.mse() - 0.375 / 2.0).abs() < 1e-12 && (tally.mae() - 0.25).abs() < 1e-12);
         assert_eq!(tally.images(), 4);
         tally.add(&[0.0, 5.0], &[0.0, 4.0]);
-        assert!(tally.r2() < 0.5);
+        assert!(tally.r2().unwrap() < 0.5);
     }
 }

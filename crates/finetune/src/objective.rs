@@ -12,9 +12,10 @@ use model::drop_path::DropPath;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 use trainer::{BoxError, Context, Data, Evaluation, Objective};
 
+use crate::class_weights::weighted;
 use crate::configuration::FinetuneExperiment;
 use crate::error::FinetuneError;
-use crate::evaluate::evaluate;
+use crate::evaluate::{Tta, evaluate};
 use crate::metrics::Metrics;
 use crate::problem::ProblemType;
 
@@ -25,6 +26,8 @@ pub struct ClassificationObjective {
     /// Classes, or numbers to predict.
     outputs: usize,
     smoothing: f64,
+    /// What the loss of each class is multiplied by, in training; nothing where it counts as it is.
+    class_weights: Option<Vec<f32>>,
     mixup: Mixup,
     normalize: Normalize,
     drop_path_rates: Vec<f64>,
@@ -40,7 +43,7 @@ impl ClassificationObjective {
     /// The objective of an experiment whose network `model` describes.
     ///
     /// # Errors
-    /// Images that cannot be normalised.
+    /// Images that cannot be normalised, weights for other classes.
     pub fn new(
         experiment: &FinetuneExperiment,
         model: &ConvNextV2Config,
@@ -49,11 +52,13 @@ impl ClassificationObjective {
     ) -> Result<Self, FinetuneError> {
         let (channels, batch) = (model.num_channels, experiment.train.batch_size);
         let loader = |source| evaluation_loader(source, &experiment.data, channels, batch, context.shard());
+        let weights = experiment.finetune.class_weights.as_ref();
         Ok(Self {
             seed: experiment.seed,
             problem: experiment.finetune.problem_type.unwrap_or_default(),
             outputs: model.num_labels,
             smoothing: experiment.finetune.label_smoothing,
+            class_weights: weights.map(|weights| weights.of(&*data.training)).transpose()?,
             mixup: experiment.augment.mixup(),
             normalize: experiment.data.normalize(channels)?,
             drop_path_rates: model.drop_path_rates(),
@@ -63,10 +68,16 @@ impl ClassificationObjective {
         })
     }
 
-    /// Targets `[N, outputs]` of a batch that was mixed by λ, smoothed.
+    /// Targets `[N, outputs]` of a batch that was mixed by λ, smoothed and then weighted.
     fn targets(&self, targets: &Targets, lambda: f64) -> Vec<f32> {
         match (targets, self.problem) {
-            (Targets::Classes(classes), _) => soft_targets(classes, self.outputs, lambda, self.smoothing),
+            (Targets::Classes(classes), _) => {
+                let targets = soft_targets(classes, self.outputs, lambda, self.smoothing);
+                match &self.class_weights {
+                    Some(weights) => weighted(targets, weights),
+                    None => targets,
+                }
+            }
             (Targets::Numbers(numbers), ProblemType::MultiLabelClassification) => {
                 let smooth = |v: f32| (f64::from(v) * (1.0 - self.smoothing) + self.smoothing / 2.0) as f32;
                 mixed_values(numbers, self.outputs, lambda).into_iter().map(smooth).collect()
@@ -88,12 +99,12 @@ impl Objective for ClassificationObjective {
     fn loss(&self, model: &Self::Model, mut batch: Batch) -> Result<Tensor<1>, BoxError> {
         let shape @ [samples, _, height, width] = batch.shape;
         // A batch is known by its first image, which no other one of the epoch has.
-        let mut draws = rng(self.seed, Stream::Mixup, batch.epoch, batch.indices[0]);
+        let mut draws = rng(self.seed, Stream::Mixup, batch.epoch, batch.draws[0]);
         let mix = self.mixup.draw([height, width], &mut draws);
         mix.apply(batch.normalized_mut().ok_or(FinetuneError::NotNormalized)?, shape);
         let targets = self.targets(&batch.targets, mix.lambda([height, width]));
         let targets = host::floats(targets, [samples, self.outputs], &self.device);
-        let streams = batch.indices.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
+        let streams = batch.draws.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
         let drop_path = DropPath::for_training(&self.drop_path_rates, streams, &self.device);
         let images = trainer::to_device(batch.pixels, batch.shape, &self.normalize, &self.device);
         Ok(self.problem.loss(model.forward(images, drop_path.as_ref()), targets))
@@ -103,7 +114,8 @@ impl Objective for ClassificationObjective {
         let Some(validation) = &self.validation else { return Ok(None) };
         let metrics = Metrics::new(self.problem, self.outputs);
         let device = self.device.clone().inner();
-        let metrics = evaluate(model, validation, metrics, &device, self.communicator.as_ref())?;
-        Ok(Some(Evaluation { score: metrics.score(), metrics: metrics.named() }))
+        let metrics = evaluate(model, validation, Tta::None, metrics, &device, self.communicator.as_ref())?;
+        let named = metrics.named().into_iter().filter_map(|(name, value)| Some((name, value?)));
+        Ok(Some(Evaluation { score: metrics.score(), metrics: named.collect() }))
     }
 }

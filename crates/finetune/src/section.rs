@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use config::section;
+use config::{SettingError, section};
 use serde::{Deserialize, Serialize};
 
+use crate::class_weights::ClassWeights;
 use crate::layer_decay::LayerIds;
 use crate::problem::ProblemType;
 
@@ -21,7 +22,7 @@ pub enum Freeze {
 
 section! {
     /// The recipe of fine-tuning; the defaults change nothing that the official code does not.
-    pub struct FinetuneConfig: "finetune" {
+    pub struct FinetuneConfig: "finetune", together = together {
         /// Factor on the learning rate from one layer to the one below it.
         layer_decay: f64 = 1.0, "in (0, 1]" => |rate| *rate > 0.0 && *rate <= 1.0;
         /// What counts as a layer: every block, or twelve groups made for Base and larger.
@@ -31,9 +32,16 @@ section! {
         /// Share of the target that is spread over all classes; with several labels an image, over
         /// showing a class and not showing it.
         label_smoothing: f64 = 0.1, "in [0, 1)" => |share| (0.0..1.0).contains(share);
+        /// What the training loss of each class is multiplied by, where classes differ in size:
+        /// `balanced` for images / (classes × images of the class), or a number for each class, in order.
+        class_weights: Option<ClassWeights> = None, "`\"balanced\"`, or numbers, 0 or more and one of them above 0"
+            => |weights| weights.as_ref().is_none_or(ClassWeights::is_sound);
         /// Decay of the moving average of the weights, which is evaluated as well; none without one.
         ema_decay: Option<f64> = None, "in [0, 1) (leave it out for no moving average)"
             => |decay| decay.is_none_or(|decay| (0.0..1.0).contains(&decay));
+        /// Whether the decay rises to `ema_decay` from 0, by 1 − n^(−2/3) at update n (timm's
+        /// `ModelEmaV3`), so that the first weights do not stay in the average of a short run.
+        ema_warmup: bool = false;
         /// Epochs between evaluations.
         eval_every_epochs: u64 = 1, "at least 1" => |epochs| *epochs > 0;
         /// Evaluations without a better score after which the run stops; none to go on to the end.
@@ -47,4 +55,14 @@ section! {
         /// Class names, in the order of the head's outputs; filled in from the data.
         classes: Vec<String> = Vec::new();
     }
+}
+
+fn together(finetune: &FinetuneConfig) -> Result<(), SettingError> {
+    if finetune.ema_warmup && finetune.ema_decay.is_none() {
+        return Err(SettingError::Together(
+            "finetune.ema_warmup warms up a moving average, and there is none; set finetune.ema_decay as well"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }

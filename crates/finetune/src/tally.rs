@@ -25,8 +25,8 @@ impl Tally {
         Self { classes, images: 0, top1: 0, top5: 0, loss: 0.0, confusion: vec![0; classes * classes] }
     }
 
-    /// Counts images by their logits `[N, classes]`. Of equal scores the lower class wins; a score
-    /// that is no number never does.
+    /// Counts images by their logits `[N, classes]`. Of equal scores the lower class wins; a score that is
+    /// no number never does, nor does −∞, a class that is impossible.
     pub fn add(&mut self, logits: &[f32], labels: &[u32]) {
         for (logits, label) in logits.chunks_exact(self.classes).zip(labels) {
             let label = *label as usize;
@@ -38,7 +38,7 @@ impl Tally {
                     v > own || (v == own && *class < label)
                 })
                 .count();
-            let wrong = logits[label].is_nan();
+            let wrong = own == f32::NEG_INFINITY;
             let predicted = (0..self.classes)
                 .fold(0, |best, class| if order(logits[class]) > order(logits[best]) { class } else { best });
             self.images += 1;
@@ -104,6 +104,15 @@ mod tests {
         let first = (1f64.exp() + 2f64.exp() + 3f64.exp()).ln() - 2.0;
         assert!((sound.loss() - (first + 3f64.ln()) / 2.0).abs() < 1e-12);
         assert_eq!(sound.class_accuracy(), [Some(1.0), None, Some(0.0)]);
+    }
+
+    #[test]
+    fn an_impossible_class_is_never_right() {
+        let mut tally = Tally::new(3);
+        tally.add(&[0.0, f32::NEG_INFINITY, f32::NEG_INFINITY], &[1]);
+        assert_eq!((tally.top1, tally.top5, tally.loss()), (0, 0, f64::INFINITY));
+        tally.add(&[f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY], &[1]);
+        assert_eq!((tally.top1, tally.top5), (1, 1));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{ConfigError, ConvNextV2Config};
 use crate::drop_path::DropPath;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Features, Observe};
 use crate::engine::Compute;
 use crate::epsilon;
 use crate::grn_stats::GrnStats;
@@ -81,14 +81,18 @@ impl ConvNextV2Model {
         let hidden_states =
             output_hidden_states.then(|| stages.iter().map(|features| features.map()).collect());
         let last = stages.swap_remove(stages.len() - 1);
-        let channels = last.tokens.dims()[2];
-        let pooled = last.tokens.clone().mean_dim(1).reshape([batch, channels]);
         ConvNextV2Output {
             last_hidden_state: last.map(),
-            pooler_output: self.norm.forward(pooled),
+            pooler_output: self.norm.forward(pooled(&last)),
             hidden_states,
         }
     }
+}
+
+/// The mean over all sites, `[N, C]`.
+fn pooled(features: &Features) -> Tensor<2> {
+    let [batch, _, channels] = features.tokens.dims();
+    features.tokens.clone().mean_dim(1).reshape([batch, channels])
 }
 
 /// [`ConvNextV2Model`] with a linear classifier on the pooled features.
@@ -145,6 +149,20 @@ impl ConvNextV2ForImageClassification {
         match &self.head {
             Some(head) => head.forward(features),
             None => features,
+        }
+    }
+
+    /// Computes the same layer by layer, for `observe` to see where something goes wrong.
+    pub fn observe(&self, pixel_values: Tensor<4>, observe: &mut Observe) {
+        let [batch, _, height, width] = pixel_values.dims();
+        let ConvNextV2Model { encoder, norm } = &self.convnextv2;
+        let sites = Sites::all(batch, [height, width]);
+        let stages = encoder.forward_observed(pixel_values, &sites, None, observe);
+        let Some(last) = stages.last() else { return };
+        let features = norm.forward(pooled(last));
+        observe(format_args!("norm"), &features.clone().unsqueeze_dim(1));
+        if let Some(head) = &self.head {
+            observe(format_args!("head"), &head.forward(features).unsqueeze_dim(1));
         }
     }
 }

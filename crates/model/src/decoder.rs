@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 use crate::block::Block;
 use crate::config::ConvNextV2Config;
 use crate::conv::StridedConv;
+use crate::encoder::Observe;
 use crate::engine::Compute;
 use crate::grn_stats::GrnStats;
 use crate::patch_mask::PatchMask;
@@ -62,31 +63,47 @@ impl Decoder {
     /// returns `[N, K, P·P·channels]` for the K patches of `predict`, ascending, pixels in the
     /// order row, column, channel.
     pub fn forward(&self, visible: Tensor<3>, mask: &PatchMask, predict: Predict) -> Tensor<3> {
+        self.forward_observed(visible, mask, predict, &mut |_, _| {})
+    }
+
+    /// The same, layer by layer before the eyes of `observe`.
+    pub fn forward_observed(
+        &self,
+        visible: Tensor<3>,
+        mask: &PatchMask,
+        predict: Predict,
+        observe: &mut Observe,
+    ) -> Tensor<3> {
         let device = visible.device();
         let (batch, shown) = (mask.batch(), mask.patches() - mask.hidden()[0].len());
         let side = (visible.dims()[1] / shown).isqrt();
         let sites = Sites::all_patches(batch, mask.grid(), [side, side]);
         let hidden = Rows::new(mask.hidden(), mask.patches(), &device);
         let x = Rows::new(mask.visible(), mask.patches(), &device).spread(self.proj.pointwise(visible));
+        observe(format_args!("proj"), &x);
 
         let dim = self.mask_token.dims()[1];
         let tokens = (mask.patches() - shown) * side * side;
         let is_hidden = hidden.spread(Tensor::ones([batch, tokens, 1], &device));
         let mut x = x + self.mask_token.val().reshape([1, 1, dim]) * is_hidden;
 
+        observe(format_args!("mask_token"), &x);
         let whole = match predict {
             Predict::All => self.blocks.len(),
             Predict::Hidden => self.blocks.len().saturating_sub(1),
         };
-        for block in &self.blocks[..whole] {
+        for (j, block) in self.blocks[..whole].iter().enumerate() {
             x = block.forward(x, &sites, None);
+            observe(format_args!("decoder.{j}"), &x);
         }
         x = match (predict, self.blocks.last()) {
             (Predict::All, _) => x,
             (Predict::Hidden, Some(block)) => block.forward_selected(x, &sites, &hidden),
             (Predict::Hidden, None) => hidden.select(x),
         };
-        self.assemble_patches(self.pred.pointwise(x), side)
+        let x = self.pred.pointwise(x);
+        observe(format_args!("pred"), &x);
+        self.assemble_patches(x, side)
     }
 
     /// `[N, K·s², p·p·c]`, the pixels of sites, → `[N, K, P·P·c]`, those of patches (P = s·p).

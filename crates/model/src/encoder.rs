@@ -1,5 +1,7 @@
 //! Stem, four stages, and the downsampling between them.
 
+use std::fmt;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
@@ -21,6 +23,9 @@ pub struct Stem {
     /// LayerNorm over channels.
     pub norm: LayerNorm,
 }
+
+/// Is shown the official name of every layer, as its weights begin, and its output `[N, T, C]`.
+pub type Observe<'a> = dyn FnMut(fmt::Arguments, &Tensor<3>) + 'a;
 
 /// LayerNorm, then 2×2 convolution of stride 2.
 #[derive(Module, Debug)]
@@ -93,8 +98,20 @@ impl Encoder {
     /// `images`: `[N, C, H, W]`. `sites`: the pixels to look at, see [`Sites::all`] and
     /// [`Sites::masked`]; what else the images hold cannot influence the result.
     pub fn forward(&self, images: Tensor<4>, sites: &Sites, drop_path: Option<&DropPath>) -> Vec<Features> {
+        self.forward_observed(images, sites, drop_path, &mut |_, _| {})
+    }
+
+    /// The same, layer by layer before the eyes of `observe`.
+    pub fn forward_observed(
+        &self,
+        images: Tensor<4>,
+        sites: &Sites,
+        drop_path: Option<&DropPath>,
+        observe: &mut Observe,
+    ) -> Vec<Features> {
         let (x, mut sites) = self.stem.conv.forward_map(images, sites);
         let mut x = sites.hide(self.stem.norm.forward(x));
+        observe(format_args!("downsample_layers.0"), &x);
         let mut outputs = vec![Features { tokens: x.clone(), sites: sites.clone() }];
         let mut number = 0;
         for (i, stage) in self.stages.iter().enumerate() {
@@ -102,9 +119,11 @@ impl Encoder {
                 let Downsample { norm, conv } = &self.downsample[i - 1];
                 (x, sites) = conv.forward(norm.forward(x), &sites);
                 x = sites.hide(x);
+                observe(format_args!("downsample_layers.{i}"), &x);
             }
-            for block in stage {
+            for (j, block) in stage.iter().enumerate() {
                 x = block.forward(x, &sites, drop_path.map(|d| d.scale(number)));
+                observe(format_args!("stages.{i}.{j}"), &x);
                 number += 1;
             }
             outputs.push(Features { tokens: x.clone(), sites: sites.clone() });

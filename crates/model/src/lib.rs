@@ -40,7 +40,7 @@ pub use convnextv2::{
     ConvNextV2Backbone, ConvNextV2ForImageClassification, ConvNextV2Model, ConvNextV2Output,
 };
 pub use decoder::{Decoder, Predict};
-pub use encoder::{Encoder, Features};
+pub use encoder::{Encoder, Features, Observe};
 pub use engine::{Compute, ComputeError, Engine, Kernels};
 pub use grn_stats::GrnStats;
 pub use names::{is_decoder, is_encoder, official_name};

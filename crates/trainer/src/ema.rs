@@ -8,17 +8,37 @@ use rayon::prelude::*;
 /// Elements that a thread updates at a time.
 const CHUNK: usize = 1 << 14;
 
+/// How much of a moving average stays at an update.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EmaDecay {
+    /// The share that stays, in [0, 1); the most of it, with a warm-up.
+    pub decay: f64,
+    /// Whether less stays at first, as in timm's `ModelEmaV3` with `use_warmup`: 1 − n^(−2/3) at update n,
+    /// so that nothing of the initial weights remains.
+    pub warmup: bool,
+}
+
+impl EmaDecay {
+    /// The share that stays at update number `update`, counted from 1.
+    pub fn at(&self, update: u64) -> f64 {
+        match self.warmup {
+            true => (1.0 - (update as f64).powf(-2.0 / 3.0)).min(self.decay),
+            false => self.decay,
+        }
+    }
+}
+
 /// A network whose weights follow those of another: e ← decay · e + (1 − decay) · w after every
-/// update (timm's `ModelEmaV2`, which the official fine-tuning uses).
+/// update (timm's `ModelEmaV2`, which the official fine-tuning uses; with a warm-up, `ModelEmaV3`).
 #[derive(Debug, Clone)]
 pub struct Ema<M> {
-    decay: f64,
+    decay: EmaDecay,
     model: M,
 }
 
 impl<M: Module> Ema<M> {
     /// Starts at `model`, which is without autodiff.
-    pub fn new(decay: f64, model: M) -> Self {
+    pub fn new(decay: EmaDecay, model: M) -> Self {
         Self { decay, model }
     }
 
@@ -27,11 +47,11 @@ impl<M: Module> Ema<M> {
         &self.model
     }
 
-    /// One step towards `model`, which is without autodiff.
-    pub fn update(self, model: &M) -> Self {
+    /// One step towards `model`, which is without autodiff, after update number `update`, counted from 1.
+    pub fn update(self, model: &M, update: u64) -> Self {
         let mut weights = Weights(Vec::new());
         model.visit(&mut weights);
-        let mut follow = Follow { decay: self.decay, weights: weights.0.into_iter() };
+        let mut follow = Follow { decay: self.decay.at(update), weights: weights.0.into_iter() };
         Self { model: self.model.map(&mut follow), ..self }
     }
 }
@@ -80,16 +100,46 @@ mod tests {
     use burn::tensor::Device;
     use checkpoint::StateDict;
 
+    /// `ModelEmaV3(model, decay, use_warmup=True)` of timm 1.0.31, in double precision: decays, and the
+    /// average of a weight that is 1 at first and n² mod 17 after update n.
+    #[test]
+    fn the_warm_up_is_that_of_timm() {
+        for (decay, goldens) in [
+            (0.9, [(1, 0.0, 1.0), (5, 0.6580048106646605, 9.226751803917415), (40, 0.9, 7.057786558953268)]),
+            (
+                0.999,
+                [
+                    (2, 0.3700394750525634, 2.8898815748423097),
+                    (20, 0.8642791191702547, 6.117061604353222),
+                    (60, 0.9347522059805189, 8.443986777806176),
+                ],
+            ),
+        ] {
+            let warm = EmaDecay { decay, warmup: true };
+            for (update, at, average) in goldens {
+                assert!((warm.at(update) - at).abs() < 1e-15, "{update}");
+                let follow = |e: f64, n: u64| warm.at(n) * e + (1.0 - warm.at(n)) * (n * n % 17) as f64;
+                assert!(((1..=update).fold(1.0, follow) - average).abs() < 1e-12, "{update}");
+            }
+        }
+        // Nothing is left of the first weights, of which 0.999 alone would keep almost a half.
+        let left = |warmup| (1..=780).map(|n| EmaDecay { decay: 0.999, warmup }.at(n)).product::<f64>();
+        assert_eq!(left(true), 0.0);
+        assert!((left(false) - 0.458).abs() < 1e-3);
+    }
+
     #[test]
     fn five_updates_equal_the_recurrence() {
         let device = Device::flex();
-        for decay in [0.9, 0.9999] {
+        for (decay, warmup) in [(0.9, false), (0.9999, false), (0.9, true)] {
+            let share = EmaDecay { decay, warmup };
             let start = Toy::new(0.0, &device);
             let mut expected = StateDict::of_module(&start, &name);
-            let mut ema = Ema::new(decay, start);
+            let mut ema = Ema::new(share, start);
             for step in 1..=5 {
                 let model = Toy::new(step as f32, &device);
-                ema = ema.update(&model);
+                ema = ema.update(&model, step);
+                let decay = share.at(step);
                 let now = StateDict::of_module(&model, &name);
                 expected = expected
                     .iter()

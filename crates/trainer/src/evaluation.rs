@@ -20,7 +20,7 @@ pub struct EvaluationPlan {
 pub(crate) struct Judgement<M> {
     /// Names and values of both, for the logs.
     pub(crate) metrics: Vec<(String, f64)>,
-    /// The better score of the two.
+    /// The better score of the two; one that is no number is worse than any other.
     pub(crate) score: f64,
     /// Whether it is the moving average's.
     pub(crate) ema: bool,
@@ -42,8 +42,8 @@ pub(crate) fn judge<O: Objective>(
     };
     let mut metrics = named("val_", &plain);
     metrics.extend(averaged.iter().flat_map(|evaluation| named("ema_val_", evaluation)));
-    let ema = averaged.as_ref().is_some_and(|averaged| averaged.score > plain.score);
-    let score = averaged.map_or(plain.score, |averaged| averaged.score.max(plain.score));
+    let ema = averaged.as_ref().is_some_and(|averaged| is_better(averaged.score, plain.score));
+    let score = averaged.filter(|_| ema).map_or(plain.score, |averaged| averaged.score);
     let winner = state.ema.as_ref().filter(|_| ema).map_or(model, |ema| Ema::model(ema).clone());
     Ok(Some(Judgement { metrics, score, ema, winner }))
 }
@@ -52,13 +52,19 @@ fn named(prefix: &str, evaluation: &Evaluation) -> Vec<(String, f64)> {
     evaluation.metrics.iter().map(|(name, value)| (format!("{prefix}{name}"), *value)).collect()
 }
 
+/// Whether a score is more than another; what is no number never is, and always less.
+fn is_better(score: f64, than: f64) -> bool {
+    score > than || than.is_nan() && !score.is_nan()
+}
+
 /// Takes note of an evaluation after `step` updates. Whether it is the best so far.
 pub(crate) fn is_best<M>(best: &mut Option<Best>, judgement: &Judgement<M>, step: u64) -> bool {
     match best {
-        Some(best) if judgement.score <= best.score => {
+        Some(best) if !is_better(judgement.score, best.score) => {
             best.since += 1;
             false
         }
+        None if judgement.score.is_nan() => false,
         best => {
             *best = Some(Best { score: judgement.score, step, ema: judgement.ema, since: 0 });
             true
@@ -74,7 +80,8 @@ mod tests {
     fn only_a_better_score_is_the_best_and_others_are_counted() {
         let mut best = None;
         let judged = |score| Judgement { metrics: Vec::new(), score, ema: false, winner: () };
-        let found: Vec<_> = [0.5, 0.5, 0.4, 0.6]
+        assert!(!is_best(&mut best, &judged(f64::NAN), 0) && best.is_none());
+        let found: Vec<_> = [0.5, 0.5, f64::NAN, 0.6]
             .iter()
             .zip(1..)
             .map(|(s, step)| is_best(&mut best, &judged(*s), step))

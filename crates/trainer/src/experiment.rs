@@ -11,6 +11,7 @@ use data::{AugmentConfig, Batch, DataConfig, ImageList, ImageSource, Labels, Sha
 use distributed::Communicator;
 use serde::Serialize;
 
+use crate::ema::EmaDecay;
 use crate::evaluation::EvaluationPlan;
 use crate::groups::{ParameterRule, decays};
 use crate::objective::{BoxError, Objective};
@@ -100,8 +101,8 @@ pub trait Experiment: Config {
     /// Data or settings that it cannot use.
     fn objective(&self, data: &Data, context: &Context) -> Result<Self::Objective, BoxError>;
 
-    /// Decay of the moving average of the weights; none without one.
-    fn ema_decay(&self) -> Option<f64> {
+    /// How the moving average of the weights follows them; none without one.
+    fn ema(&self) -> Option<EmaDecay> {
         None
     }
 

@@ -95,8 +95,7 @@ pub fn first_non_finite<M: Module>(
     name: &dyn Fn(&str) -> String,
 ) -> Option<String> {
     let dict = StateDict::of_gradients(module, gradients, name);
-    let mut entries = dict.iter();
-    entries.find(|(_, entry)| entry.values.iter().any(|v| !v.is_finite())).map(|(name, _)| name.to_owned())
+    dict.first_non_finite(|_| true).map(|(name, _)| name.to_owned())
 }
 
 #[cfg(test)]

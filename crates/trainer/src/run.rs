@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::train::Interrupter;
 use checkpoint::{Allow, Best, Checkpoint, RunDir};
-use data::{ImageList, Loader, TrainingBatches};
+use data::{ImageList, Loader, Sampling, TrainingBatches};
 
 use crate::error::TrainError;
 use crate::experiment::{Context, Data, Experiment, Network, Settings, Weights};
@@ -105,6 +105,10 @@ impl<E: Experiment> Run<E> {
                 changed = true;
             }
         }
+        if experiment.settings().data.sampling == Sampling::Balanced {
+            let shown = "balanced: every class is shown equally often in an epoch";
+            data.remarks.push(("sampling", shown.to_owned()));
+        }
         let input = experiment.input(&context.device).map_err(TrainError::Experiment)?;
         let settings = experiment.settings();
         let loader = TrainingBatches {
@@ -163,8 +167,8 @@ impl<E: Experiment> Run<E> {
             resumed.as_deref(),
             communicator,
         )?;
-        let (optim, ema_decay) = (self.experiment.settings().optim, self.experiment.ema_decay());
-        let parts = StateParts { groups: &self.groups, optim, ema_decay };
+        let (optim, ema) = (self.experiment.settings().optim, self.experiment.ema());
+        let parts = StateParts { groups: &self.groups, optim, ema };
         let (state, best) = match &resumed {
             None => (parts.fresh(network), None),
             Some(checkpoint) => {

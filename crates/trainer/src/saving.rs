@@ -13,7 +13,7 @@ use data::IMAGES_FILE;
 use distributed::{Communicator, DistributedError};
 
 use crate::broadcast::{broadcast_dict, require_equal};
-use crate::ema::Ema;
+use crate::ema::{Ema, EmaDecay};
 use crate::error::TrainError;
 use crate::groups::{ParameterGroup, build_optimizer};
 use crate::objective::{BoxError, Objective};
@@ -88,12 +88,22 @@ impl Saver<'_> {
 fn fill<O: Objective>(state: &State<O::Model>, run_dir: &RunDir, folder: &Path) -> Result<(), BoxError> {
     copy_images(run_dir, folder)?;
     let name = &O::parameter_name;
-    StateDict::of_module(&state.model, name).save(&folder.join(MODEL_FILE))?;
+    weights_of(&state.model, name)?.save(&folder.join(MODEL_FILE))?;
     if let Some(ema) = &state.ema {
-        StateDict::of_module(ema.model(), name).save(&folder.join(EMA_FILE))?;
+        weights_of(ema.model(), name)?.save(&folder.join(EMA_FILE))?;
     }
     let moments = save_optimizer(&state.optimizer, &state.model, name)?;
     Ok(moments.save(&folder.join(OPTIMIZER_FILE))?)
+}
+
+/// The weights of a network, which have to be finite: a run could not go on from others, and the last
+/// checkpoint that can be used might have to make place for them.
+fn weights_of<M: Module>(model: &M, name: &dyn Fn(&str) -> String) -> Result<StateDict, BoxError> {
+    let weights = StateDict::of_module(model, name);
+    match weights.first_non_finite(|_| true) {
+        Some((name, count)) => Err(format!("{count} of the numbers in {name} are NaN or infinite").into()),
+        None => Ok(weights),
+    }
 }
 
 /// Copies the list of the run's images, by which a checkpoint can be judged on its own.
@@ -107,14 +117,14 @@ fn copy_images(run_dir: &RunDir, folder: &Path) -> Result<(), BoxError> {
 pub(crate) struct StateParts<'a> {
     pub(crate) groups: &'a [ParameterGroup],
     pub(crate) optim: &'a OptimConfig,
-    /// Decay of the moving average of the weights; none without one.
-    pub(crate) ema_decay: Option<f64>,
+    /// How the moving average of the weights follows them; none without one.
+    pub(crate) ema: Option<EmaDecay>,
 }
 
 impl StateParts<'_> {
     /// The state that a run starts from.
     pub(crate) fn fresh<M: Module>(&self, model: M) -> State<M> {
-        let ema = self.ema_decay.map(|decay| Ema::new(decay, model.valid()));
+        let ema = self.ema.map(|decay| Ema::new(decay, model.valid()));
         State { model, optimizer: build_optimizer(self.groups, &self.optim.adamw()), ema, step: 0 }
     }
 
@@ -159,7 +169,7 @@ impl StateParts<'_> {
         report.require_complete()?;
         let optimizer = build_optimizer(self.groups, &self.optim.adamw());
         let optimizer = load_optimizer(optimizer, &model, &load(OPTIMIZER_FILE)?, name)?;
-        let ema = match self.ema_decay {
+        let ema = match self.ema {
             None => None,
             Some(decay) => {
                 let (averaged, report) = load(EMA_FILE)?.apply_to(model.valid(), name);

@@ -82,7 +82,7 @@ impl<O: Objective> Updater<'_, O> {
             clip(&model, &mut gradients, &grad_norm, max_norm);
         }
         let model = optimizer.step(learning_rates(lr, self.groups), model, gradients);
-        let ema = ema.map(|ema| ema.update(&model.valid()));
+        let ema = ema.map(|ema| ema.update(&model.valid(), step + 1));
         let state = State { model, optimizer, ema, step: step + 1 };
         Ok((state, UpdateReport { loss, grad_norm, stop }))
     }

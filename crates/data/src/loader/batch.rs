@@ -15,6 +15,9 @@ pub struct Batch {
     pub targets: Targets,
     /// Index of every image in the source.
     pub indices: Vec<u64>,
+    /// What the random choices for every image depend on, beside seed and epoch: its index, unless the
+    /// epoch has shown the image before. No two images of an epoch have the same.
+    pub draws: Vec<u64>,
     /// The pass over the data that the batch belongs to.
     pub epoch: u64,
 }
@@ -48,7 +51,8 @@ impl Batch {
             false => Pixels::F32(Vec::with_capacity(numbers)),
         };
         let shape = [count, channels, height, width];
-        Self { pixels, shape, targets: Targets::None, indices: Vec::with_capacity(count), epoch }
+        let [indices, draws] = [Vec::with_capacity(count), Vec::with_capacity(count)];
+        Self { pixels, shape, targets: Targets::None, indices, draws, epoch }
     }
 
     /// The normalised images, to be changed in place; none where the device normalises.

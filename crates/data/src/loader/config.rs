@@ -1,6 +1,7 @@
 //! How batches are made.
 
 use crate::error::DataError;
+use crate::loader::order::Sampling;
 use crate::shard::Shard;
 use crate::transform::{Normalize, RandomErasing};
 
@@ -9,6 +10,8 @@ use crate::transform::{Normalize, RandomErasing};
 pub struct LoaderConfig {
     /// Seed of order, crops and flips.
     pub seed: u64,
+    /// How often the images of an epoch are shown, in training.
+    pub sampling: Sampling,
     /// Images of a batch of one process; those left over at the end of an epoch are dropped.
     pub batch_size: usize,
     /// Batches of an update; those left over at the end of an epoch are dropped.

@@ -21,7 +21,7 @@ use samples::{BatchMaker, Passes, Shared};
 
 pub use batch::{Batch, Pixels, Targets};
 pub use config::LoaderConfig;
-pub use order::{ORDER_VERSION, order};
+pub use order::{ORDER_VERSION, Sampling, balanced_order, order};
 pub use workers::Batches;
 
 /// Makes batches of a source.
@@ -32,7 +32,8 @@ impl Loader {
     /// A loader for training: shuffled, endless, whole batches only.
     ///
     /// # Errors
-    /// Fewer images than a batch takes; a batch of 0; means and deviations that fit no image.
+    /// Fewer images than a batch takes; a batch of 0; means and deviations that fit no image; classes to
+    /// be balanced that not every image has.
     pub fn new(
         source: Arc<dyn ImageSource>,
         transform: Arc<dyn Transform>,
@@ -41,6 +42,9 @@ impl Loader {
         let (batch, images) = (config.batch_size * config.shard.world_size, source.len());
         if batch > images {
             return Err(DataError::BatchTooLarge { batch, images });
+        }
+        if config.sampling == Sampling::Balanced && (0..images).any(|index| source.label(index).is_none()) {
+            return Err(DataError::NoClassesToBalance);
         }
         Self::with(source, transform, config, Passes::Shuffled)
     }

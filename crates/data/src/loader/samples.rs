@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::DataError;
 use crate::loader::batch::Batch;
 use crate::loader::config::LoaderConfig;
-use crate::loader::order::order;
+use crate::loader::order::{Sampling, balanced_order, order};
 use crate::rng::{Stream, rng};
 use crate::source::ImageSource;
 use crate::transform::Transform;
@@ -44,7 +44,7 @@ pub(super) struct BatchMaker {
     /// Set when no more batches are wanted.
     pub(super) stop: Arc<AtomicBool>,
     /// The order of the epoch worked on last.
-    order: (u64, Vec<u32>),
+    order: (u64, Vec<u64>),
 }
 
 impl BatchMaker {
@@ -67,11 +67,11 @@ impl BatchMaker {
         let image = [shared.config.normalize.channels(), height, width];
         let mut batch = Batch::empty(shared.config.raw, image, wanted.len(), epoch);
         let mut unreadable = BTreeMap::new();
-        for &index in wanted {
+        for &draw in wanted {
             if self.stop.load(Relaxed) {
                 return None;
             }
-            if let Err(error) = shared.add_sample(index as usize, &mut batch, &mut unreadable) {
+            if let Err(error) = shared.add_sample(draw, &mut batch, &mut unreadable) {
                 return Some(PreparedBatch { batch: Err(error), unreadable });
             }
         }
@@ -99,21 +99,32 @@ impl Shared {
         batches.max(1) as u64
     }
 
-    fn order(&self, epoch: u64) -> Vec<u32> {
-        match self.passes {
-            Passes::Shuffled => order(self.config.seed, epoch, self.source.len()),
-            Passes::Sequential => (0..self.source.len() as u32).collect(),
+    /// The images of an epoch: what their random choices depend on, which is an index plus a multiple of
+    /// the number of images.
+    fn order(&self, epoch: u64) -> Vec<u64> {
+        let (seed, count) = (self.config.seed, self.source.len());
+        match (self.passes, self.config.sampling) {
+            (Passes::Sequential, _) => (0..count as u64).collect(),
+            (Passes::Shuffled, Sampling::Uniform) => {
+                order(seed, epoch, count).into_iter().map(u64::from).collect()
+            }
+            (Passes::Shuffled, Sampling::Balanced) => {
+                // That all have one was checked when the loader was made.
+                let labels: Vec<u32> = (0..count).filter_map(|index| self.source.label(index)).collect();
+                balanced_order(seed, epoch, &labels)
+            }
         }
     }
 
     /// Appends a sample; if it cannot be read, the next one that can.
     fn add_sample(
         &self,
-        wanted: usize,
+        wanted: u64,
         batch: &mut Batch,
         unreadable: &mut BTreeMap<usize, String>,
     ) -> Result<(), DataError> {
         let count = self.source.len();
+        let (wanted, repeat) = ((wanted % count as u64) as usize, wanted / count as u64);
         for index in (0..count).map(|offset| (wanted + offset) % count) {
             // One batch beyond the limit is enough to fail: do not try a million more files.
             if unreadable.len() > self.config.max_corrupt {
@@ -129,7 +140,8 @@ impl Shared {
                     continue;
                 }
             };
-            let mut rng = rng(self.config.seed, Stream::Augment, batch.epoch, index as u64);
+            let draw = index as u64 + repeat * count as u64;
+            let mut rng = rng(self.config.seed, Stream::Augment, batch.epoch, draw);
             let image = self.transform.apply(&sample.image, &mut rng);
             let values = batch.pixels.push(&image, &self.config.normalize);
             if let (Some(values), Some(erase)) = (values, self.config.erase) {
@@ -137,6 +149,7 @@ impl Shared {
             }
             batch.targets.push(sample.target, batch.indices.len())?;
             batch.indices.push(index as u64);
+            batch.draws.push(draw);
             return Ok(());
         }
         Err(DataError::AllCorrupt(unreadable.values().next_back().cloned().unwrap_or_default()))

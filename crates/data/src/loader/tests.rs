@@ -54,6 +54,7 @@ fn loader(broken: &[usize], workers: usize, max_corrupt: usize) -> Loader {
     let crop = RandomResizedCrop { size: [4, 6], scale: [0.2, 1.0], ratio: [0.75, 4.0 / 3.0] };
     let config = LoaderConfig {
         seed: 5,
+        sampling: Sampling::Uniform,
         batch_size: 3,
         accumulate: 2,
         workers,
@@ -247,6 +248,74 @@ fn a_maker_that_was_told_to_stop_makes_nothing() {
     assert!(maker.make(0).is_some());
     maker.stop.store(true, Relaxed);
     assert!(maker.make(0).is_none());
+}
+
+#[test]
+fn an_image_that_is_shown_again_is_cut_and_mirrored_anew() {
+    let Shared { source, transform, config, .. } = &*loader(&[], 2, 0).0;
+    // Image 0 alone is of its class, so that it has half of the places of an epoch.
+    let source: Arc<dyn ImageSource> = Arc::new(OneAgainstAll(Arc::clone(source)));
+    let config = LoaderConfig { sampling: Sampling::Balanced, ..config.clone() };
+    let balanced = Loader::new(Arc::clone(&source), Arc::clone(transform), config.clone()).unwrap();
+    let epoch = take(&balanced, START, 6);
+    let places = |wanted: fn(u64) -> bool| {
+        let rows = epoch.iter().flat_map(|batch| {
+            let images = values(batch).chunks(values(batch).len() / 3);
+            batch.indices.iter().zip(&batch.draws).zip(images)
+        });
+        rows.filter(|((index, _), _)| wanted(**index)).collect::<Vec<_>>()
+    };
+    let repeated = places(|index| index == 0);
+    assert!((7..=11).contains(&repeated.len()), "{}", repeated.len());
+    for (i, a) in repeated.iter().enumerate() {
+        assert!(repeated[..i].iter().all(|b| a.0.1 != b.0.1), "the same random numbers twice");
+    }
+    let mut pictures: Vec<_> = repeated.iter().map(|(_, image)| format!("{image:?}")).collect();
+    pictures.sort();
+    pictures.dedup();
+    assert!(pictures.len() > 5, "{}", pictures.len());
+    // The first time that an image is shown is as it would be in a uniform epoch.
+    assert!(places(|index| index > 0).iter().all(|((index, draw), _)| index == draw));
+    // Slices of processes, and any position, are those of the whole.
+    assert_eq!(take(&balanced, (0, 4), 4), take(&balanced, START, 8)[4..]);
+    let slice = |rank| {
+        let shard = Shard { rank, world_size: 2 };
+        let config = LoaderConfig { shard, accumulate: 1, ..config.clone() };
+        take(&Loader::new(Arc::clone(&source), Arc::clone(transform), config).unwrap(), START, 2)
+    };
+    let found: Vec<_> = slice(0).into_iter().zip(slice(1)).flat_map(|(a, b)| [a, b]).collect();
+    assert_eq!(found, epoch[..4]);
+}
+
+/// Image 0 is of one class and all others of another.
+struct OneAgainstAll(Arc<dyn ImageSource>);
+
+impl Dataset<Sample, DataError> for OneAgainstAll {
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        Ok(Sample { target: Target::Class(u32::from(index > 0)), ..self.0.get(index)? })
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl ImageSource for OneAgainstAll {
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        Some(u32::from(index > 0))
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.0.name(index)
+    }
+
+    fn bytes(&self, index: usize) -> u64 {
+        self.0.bytes(index)
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod cifar;
 mod csv_table;
 mod divide;
+mod files;
 mod folder;
 mod idx;
 mod in_memory;
@@ -22,6 +23,7 @@ use crate::source::split::{divisions, refuse_hidden_divisions};
 
 pub use csv_table::CsvTable;
 pub use divide::divide;
+pub use files::ImageFiles;
 pub use folder::ImageFolder;
 pub use split::Split;
 pub(crate) use split::looks_like_a_split;

@@ -1,9 +1,11 @@
 //! Arguments of the commands that use, convert and move checkpoints.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
 use data::Split;
+use finetune::Tta;
 use serde::Serialize;
 
 use super::run::AllowArgs;
@@ -64,6 +66,10 @@ pub(crate) struct EvalArgs {
     pub(crate) split: Option<SplitName>,
     #[command(flatten)]
     pub(crate) batch: BatchArgs,
+    /// What the network is shown of an image: `flip` takes the mean of its outputs for the image and the
+    /// mirror image.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) tta: TtaName,
     /// Draw how often each class is taken for which; the counts go beside it as JSON.
     #[arg(long, value_name = "FILE.png")]
     pub(crate) confusion: Option<PathBuf>,
@@ -86,8 +92,12 @@ pub(crate) struct PredictArgs {
     pub(crate) top_k: usize,
     #[command(flatten)]
     pub(crate) batch: BatchArgs,
+    /// What the network is shown of an image: `flip` takes the mean of its outputs for the image and the
+    /// mirror image.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) tta: TtaName,
     /// Show where the score of the first class comes from, for a single image.
-    #[arg(long, value_name = "FILE.png")]
+    #[arg(long, value_name = "FILE.png", conflicts_with = "tta")]
     pub(crate) heatmap: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
@@ -112,14 +122,42 @@ pub(crate) struct EmbedArgs {
     /// Which part of a data set that is divided.
     #[arg(long, value_enum, default_value = "train")]
     pub(crate) split: SplitName,
-    /// With `features` (a row an image) and, where there are classes, `labels`; names of images in the
-    /// metadata. Or an NPY file of the features alone.
+    /// With `features` (a row an image) and, where there are classes, `labels`; or an NPY file of the
+    /// features alone. The names of the images go beside it, one a line (FILE.names.txt).
     #[arg(long, value_name = "FILE.safetensors|FILE.npy")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) batch: BatchArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+}
+
+/// Test-time augmentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum TtaName {
+    /// The image alone.
+    #[default]
+    None,
+    /// The image and its mirror image.
+    Flip,
+}
+
+impl TtaName {
+    pub(crate) fn views(self) -> Tta {
+        match self {
+            Self::None => Tta::None,
+            Self::Flip => Tta::Flip,
+        }
+    }
+}
+
+impl fmt::Display for TtaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Flip => "flip",
+        })
+    }
 }
 
 /// A part of a data set.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use data::{Format, Labels};
-use finetune::{Embedded, FeatureExtractor};
+use finetune::{FeatureExtractor, FeatureFile, FeatureFormat};
 
 use crate::args::EmbedArgs;
 use crate::checkpoint::checkpoint;
@@ -14,19 +14,25 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
 }
 
 fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
-    let write = match args.out.extension().and_then(|extension| extension.to_str()) {
-        Some("safetensors") => Embedded::write_safetensors,
-        Some("npy") => Embedded::write_npy,
-        _ => bail!("--out {}: features go into a .safetensors or a .npy file", args.out.display()),
+    let Some(format) = FeatureFormat::of(&args.out) else {
+        bail!("--out {}: features go into a .safetensors or a .npy file", args.out.display());
     };
     let device = world.device(args.device.name)?;
     let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint.path)?, &device)?;
     let source = data::open(&args.data, Format::Auto, args.split.into(), Labels::Ignored)?;
-    let embedded = extractor.embed(&source, args.batch.images, &**world)?;
-    if !world.is_leader() {
-        return Ok(());
+    let width = extractor.width();
+    let create = || FeatureFile::create(&args.out, format, &*source, width);
+    let mut file = world.is_leader().then(create).transpose()?;
+    extractor
+        .for_every_batch(&source, args.batch.images, &**world, |features, _| match &mut file {
+            Some(file) => file.append(features),
+            None => Ok(()),
+        })
+        .with_context(|| format!("for {}", args.checkpoint.path.display()))?;
+    if let Some(file) = file {
+        file.finish()?;
+        out!("features     {} × {width}: {}", source.len(), args.out.display());
+        out!("names        {}", FeatureFile::names(&args.out).display());
     }
-    write(&embedded, &args.out).with_context(|| format!("cannot write {}", args.out.display()))?;
-    out!("features     {} × {}: {}", embedded.names.len(), embedded.width(), args.out.display());
     Ok(())
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use trainer::draw_matrix;
 
-use crate::args::EvalArgs;
+use crate::args::{EvalArgs, TtaName};
 use crate::checkpoint::checkpoint;
 use crate::output::out;
 use crate::world::World;
@@ -55,7 +55,8 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     let loader = evaluation_loader(&source, data, channels, args.batch.images, world.shard())?;
     let start = Instant::now();
     let metrics = Metrics::new(*problem, classes.len());
-    let metrics = evaluate(&classifier.network, &loader, metrics, &device, &**world)?;
+    let metrics = evaluate(&classifier.network, &loader, args.tta.views(), metrics, &device, &**world)
+        .with_context(|| format!("for {}", args.checkpoint.path.display()))?;
     if !world.is_leader() {
         return Ok(());
     }
@@ -65,11 +66,14 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     }
     let folder = classifier.path.display().to_string();
     if args.json {
-        out!("{}", json(&folder, &judged, &metrics, img_per_s));
+        out!("{}", json(&folder, &judged, args.tta, &metrics, img_per_s));
         return Ok(());
     }
     out!("checkpoint   {folder}");
     out!("images       {}, {img_per_s:.0} img/s", source.len());
+    if args.tta == TtaName::Flip {
+        out!("outputs      mean over the image and its mirror image");
+    }
     show(classes, &metrics);
     Ok(())
 }
@@ -79,17 +83,21 @@ fn show(classes: &[String], metrics: &Metrics) {
         Metrics::Classes(tally) => show_classes(classes, tally),
         Metrics::Labels(tally) => show_labels(classes, tally),
         Metrics::Numbers(tally) => {
-            out!("errors       R² {:.4}, mean absolute {:.4}", tally.r2(), tally.mae());
+            let r2 = tally
+                .r2()
+                .map_or("undefined (the targets are all alike)".to_owned(), |r2| format!("{r2:.4}"));
+            out!("errors       R² {r2}, mean absolute {:.4}", tally.mae());
             out!("loss         {:.4}", tally.mse());
         }
     }
 }
 
-/// One object: `top1` and `top5` (0 to 1), `map` and `f1`, or `mae` and `r2`; `loss`, `images`, and how
-/// many of them differ from those that the run knew.
-fn json(checkpoint: &str, judged: &Judged, metrics: &Metrics, img_per_s: f64) -> Value {
+/// One object: `top1` and `top5` (0 to 1), `map` and `f1`, or `mae` and `r2` (null where they are not
+/// defined); `loss`, `images`, what the network was shown of each, and how many of them differ from those that the run knew.
+fn json(checkpoint: &str, judged: &Judged, tta: TtaName, metrics: &Metrics, img_per_s: f64) -> Value {
     let mut report = Map::from_iter([("checkpoint".to_owned(), checkpoint.into())]);
     report.insert("images".to_owned(), judged.images.len().into());
+    report.insert("tta".to_owned(), tta.to_string().into());
     let Changes { new, gone, changed, .. } = &judged.changes;
     let counts = [("new", new), ("gone", gone), ("changed", changed), ("trained_on", &judged.trained_on)];
     report.extend(counts.map(|(name, images)| (name.to_owned(), images.len().into())));
@@ -113,8 +121,12 @@ fn show_classes(classes: &[String], tally: &Tally) {
 }
 
 fn show_labels(classes: &[String], tally: &LabelTally) {
-    let map = tally.mean_average_precision();
-    out!("precision    mean average {:.2}%, F1 {:.2}%", 100.0 * map, 100.0 * tally.f1());
+    let percent = |share: Option<f64>| match share {
+        Some(share) => format!("{:.2}%", 100.0 * share),
+        None => "undefined (no image shows a class)".to_owned(),
+    };
+    let (map, f1) = (tally.mean_average_precision(), tally.f1());
+    out!("precision    mean average {}, F1 {}", percent(map), percent(f1));
     out!("loss         {:.4}", tally.loss());
     table("average precision", classes, &tally.average_precision());
 }

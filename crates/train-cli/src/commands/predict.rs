@@ -2,13 +2,13 @@
 
 use std::io::{IsTerminal, stdin};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
-use data::prepare;
 use data::rng::{Stream, rng};
-use data::source::ImageFolder;
-use data::transform::Transform;
+use data::source::{ImageFiles, ImageFolder};
+use data::{Batch, ImageSource, Pixels, Shard, Transform, evaluation_loader};
 use finetune::{Classifier, ProblemType, heatmap, overlay};
 use image::RgbImage;
 use indicatif::ProgressBar;
@@ -39,67 +39,71 @@ struct Row<'a> {
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     let device = args.device.name.device()?;
     let classifier = Classifier::new(checkpoint(&args.checkpoint.path)?, &device)?;
-    let files = files(&args.inputs)?;
-    if args.heatmap.is_some() && files.len() != 1 {
-        bail!("--heatmap explains one image, found {}", files.len());
+    let images = Arc::new(ImageFiles::new(files(&args.inputs)?));
+    let source: Arc<dyn ImageSource> = Arc::clone(&images) as _;
+    if args.heatmap.is_some() && source.len() != 1 {
+        bail!("--heatmap explains one image, found {}", source.len());
     }
-    let bar = match std::io::stderr().is_terminal() && files.len() > args.batch.images {
-        true => ProgressBar::new(files.len() as u64),
+    let bar = match std::io::stderr().is_terminal() && source.len() > args.batch.images {
+        true => ProgressBar::new(source.len() as u64),
         false => ProgressBar::hidden(),
     };
     if args.csv {
         out!("{}", csv_line(["image", "rank", "label", "score"])?);
     }
+    let (channels, batch) = (classifier.model.num_channels, args.batch.images);
+    let loader = evaluation_loader(&source, &classifier.data, channels, batch, Shard::default())?;
     let mut unreadable = 0;
-    for files in files.chunks(args.batch.images) {
+    for batch in loader.batches(0, 0) {
         if output::is_gone() {
             break;
         }
-        let mut images = Vec::new();
-        for file in files {
-            match data::decode_file(file) {
-                Ok(image) => images.push((file, image)),
-                Err(error) => {
-                    unreadable += 1;
-                    bar.suspend(|| eprintln!("skipped: {error}"));
-                }
-            }
-        }
-        predict(args, &classifier, images, &bar)?;
-        bar.inc(files.len() as u64);
+        let batch = batch?;
+        let count = batch.indices.len();
+        unreadable += predict(args, &classifier, &images, batch, &bar)?;
+        bar.inc(count as u64);
     }
     bar.finish_and_clear();
     match unreadable {
         0 => Ok(()),
-        count if count == files.len() => bail!("none of the {count} images can be read"),
+        count if count == source.len() => bail!("none of the {count} images can be read"),
         count => {
-            eprintln!("{count} of {} images cannot be read", files.len());
+            eprintln!("{count} of {} images cannot be read", source.len());
             Ok(())
         }
     }
 }
 
-/// Classes of one batch of images.
+/// Classes of one batch of images; returns how many of them cannot be read.
 fn predict(
     args: &PredictArgs,
     classifier: &Classifier,
-    images: Vec<(&PathBuf, RgbImage)>,
+    images: &ImageFiles,
+    batch: Batch,
     bar: &ProgressBar,
-) -> Result<()> {
-    if images.is_empty() {
-        return Ok(());
+) -> Result<usize> {
+    let (indices, shape) = (batch.indices, batch.shape);
+    let errors: Vec<_> = indices.iter().map(|index| images.unreadable(*index as usize)).collect();
+    for error in errors.iter().flatten() {
+        bar.suspend(|| eprintln!("skipped: {error}"));
     }
-    let (names, images): (Vec<_>, Vec<_>) = images.into_iter().unzip();
-    let (transform, normalize) = classifier.preprocessing()?;
-    // The part of the image that the network sees; nothing is drawn at random.
-    let seen = args.heatmap.as_ref().map(|_| transform.apply(&images[0], &mut rng(0, Stream::Augment, 0, 0)));
-    let (values, shape) = prepare(images, &transform, &normalize);
-    let all = classifier.logits(values.clone(), shape);
+    let unreadable = errors.iter().flatten().count();
+    if unreadable == errors.len() {
+        return Ok(unreadable);
+    }
+    let Pixels::F32(values) = batch.pixels else { bail!("images to predict on have to be normalised") };
     let Classifier { classes, problem, .. } = classifier;
-    for (name, logits) in names.into_iter().zip(all.chunks_exact(classes.len())) {
+    // Kept for the map that explains the image, if it is wanted.
+    let explained = args.heatmap.as_ref().map(|path| (path, values.clone()));
+    let all = classifier
+        .logits(values, shape, args.tta.views())
+        .with_context(|| format!("for {}", args.checkpoint.path.display()))?;
+    let rows = indices.iter().zip(&errors).zip(all.chunks_exact(classes.len()));
+    for ((index, _), logits) in rows.filter(|((_, error), _)| error.is_none()) {
+        let name = images.path(*index as usize);
         let ranked = classifier.ranked(logits);
-        if let (Some(path), Some(picture)) = (&args.heatmap, &seen) {
-            let picture = explain(args, classifier, (values.clone(), shape), ranked[0].0, picture)?;
+        if let Some((path, values)) = &explained {
+            let picture = explain(args, classifier, (values.clone(), shape), ranked[0].0, name)?;
             picture.save(path).with_context(|| format!("cannot write {}", path.display()))?;
         }
         // All numbers were asked for, not the largest of them.
@@ -118,7 +122,7 @@ fn predict(
         };
         bar.suspend(|| out!("{}", text.trim_end()));
     }
-    Ok(())
+    Ok(unreadable)
 }
 
 fn table(row: &Row, problem: ProblemType) -> String {
@@ -143,20 +147,23 @@ fn csv_line(fields: [&str; 4]) -> Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?.trim_end().to_owned())
 }
 
-/// The image under a map of where the score of a class comes from: red where most.
+/// An image, as the network sees it, under a map of where the score of a class comes from: red where
+/// most.
 fn explain(
     args: &PredictArgs,
     classifier: &Classifier,
     (values, shape): (Vec<f32>, [usize; 4]),
     class: usize,
-    picture: &RgbImage,
+    file: &Path,
 ) -> Result<RgbImage> {
+    let (transform, _) = classifier.preprocessing()?;
+    // The part of the image that the network sees; nothing is drawn at random.
+    let picture = transform.apply(&data::decode_file(file)?, &mut rng(0, Stream::Augment, 0, 0));
     let device = args.device.name.device()?.autodiff();
     let image = host::floats(values, shape, &device);
     let network = classifier.network.clone().train();
-    let found = heatmap(&network, image, class);
-    let ([rows, columns], map) = found.context("the network has no head to explain")?;
-    Ok(overlay(picture, &map, [rows, columns]))
+    let ([rows, columns], map) = heatmap(&network, image, class)?;
+    Ok(overlay(&picture, &map, [rows, columns]))
 }
 
 /// Files named on the command line, in folders, and on standard input.

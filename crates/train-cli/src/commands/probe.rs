@@ -1,6 +1,6 @@
 //! `train-cli probe`: how well the features of an encoder tell classes apart.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use data::{IMAGES_FILE, ImageList, Judged, Split, Task, with_classes};
 use finetune::{FeatureExtractor, knn, linear_probe};
 use serde::Serialize;
@@ -44,9 +44,14 @@ fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
     }
     let test = with_classes(test, training.classes())?;
     let embedded = |source| extractor.embed(source, args.batch.images, &**world);
-    let (known, asked) = (embedded(&training)?, embedded(&test)?);
+    let with_checkpoint = || format!("for {}", args.checkpoint.path.display());
+    let known = embedded(&training).with_context(with_checkpoint)?;
+    let asked = embedded(&test).with_context(with_checkpoint)?;
     if !world.is_leader() {
         return Ok(());
+    }
+    if let Some(k) = args.k.filter(|k| *k > training.len()) {
+        eprintln!("note: --k {k} is more than the {} training images, which all vote", training.len());
     }
     let [known, asked] = [known.labelled(), asked.labelled()];
     let classes = training.classes().len();

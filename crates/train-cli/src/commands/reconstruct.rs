@@ -48,7 +48,8 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
 
     let indices: Vec<u64> = (0..args.images.len() as u64).collect();
     let mask = random_mask(&shape, args.seed, 0, &indices)?;
-    let result = reconstruct(&network, host::floats(values, dims, &device), &mask, &normalize)?;
+    let result = reconstruct(&network, host::floats(values, dims, &device), &mask, &normalize)
+        .with_context(|| format!("for {}", checkpoint.path.display()))?;
 
     let rows = args.images.iter().zip(&result.scores);
     let report = Report {
@@ -67,7 +68,8 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
 
     out!("{} of {} patches visible", shape.visible, shape.patches());
     for row in &report.images {
-        out!("{}: masked MSE {:.4}, PSNR {:.1} dB", row.image, row.score.masked_mse, row.score.psnr_db);
+        let psnr = row.score.psnr_db.map_or("no pixel differs".to_owned(), |db| format!("PSNR {db:.1} dB"));
+        out!("{}: masked MSE {:.4}, {psnr}", row.image, row.score.masked_mse);
     }
     if report.used_target_statistics {
         out!(

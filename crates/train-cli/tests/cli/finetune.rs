@@ -223,6 +223,11 @@ fn features_are_written_and_judged() {
         |out: &str| bench.succeed(&["embed", "--checkpoint", "pretrained", "--data", "halves", "--out", out]);
     assert!(embed("f.safetensors").contains("21 × 16"));
     let file = fs::read(bench.path("f.safetensors")).unwrap();
+    // Names lie beside, in the order of the rows, and nothing else is left behind.
+    let names = fs::read_to_string(bench.path("f.names.txt")).unwrap();
+    assert_eq!((names.lines().count(), names.lines().next()), (21, Some("halves/train/class0/00.png")));
+    assert!(SafeTensors::read_metadata(&file).unwrap().1.metadata().is_none());
+    assert!(!bench.path("f.safetensors.partial").exists());
     let tensors = SafeTensors::deserialize(&file).unwrap();
     let (features, labels) = (tensors.tensor("features").unwrap(), tensors.tensor("labels").unwrap());
     assert_eq!((features.shape(), labels.shape()), (&[21, 16][..], &[21][..]));
@@ -242,6 +247,11 @@ fn features_are_written_and_judged() {
     assert_eq!((&linear["probe"], &linear["l2"]), (&"linear".into(), &1e-3.into()));
     assert!((0.0..=1.0).contains(&linear["top1"].as_f64().unwrap()));
     assert!(bench.fail(&probe(&["knn", "--l2", "1"])).contains("--l2 is for the linear probe"));
+    // One neighbour tells one class; more neighbours than there are all vote.
+    let nearest = json(&bench.succeed(&probe(&["knn", "--k", "1"])));
+    assert_eq!(nearest["top1"], nearest["top5"]);
+    let all = bench.run(&probe(&["knn", "--k", "50"]));
+    assert!(String::from_utf8_lossy(&all.stderr).contains("--k 50 is more than the 21 training images"));
     let undivided = ["probe", "knn", "--checkpoint", "pretrained", "--data", "data"];
     assert!(bench.fail(&undivided).contains("not divided"));
     let error = bench.fail(&["embed", "--checkpoint", "pretrained", "--data", "data", "--out", "f.csv"]);
@@ -251,9 +261,11 @@ fn features_are_written_and_judged() {
 #[test]
 fn a_resumed_run_equals_one_without_interruption() {
     let bench = bench();
-    bench.succeed(&finetune("straight", &[]));
-    bench.succeed(&finetune("parts", &["--set", "train.max_steps=10"]));
-    bench.succeed(&finetune("parts", &["--resume", "auto", "--set", "data.workers=0"]));
+    let set = ["--set", "finetune.ema_warmup=true", "--set", "data.sampling=balanced"];
+    bench.succeed(&finetune("straight", &set));
+    bench.succeed(&finetune("parts", &[&set[..], &["--set", "train.max_steps=10"]].concat()));
+    let resume = ["--resume", "auto", "--set", "data.workers=0"];
+    bench.succeed(&finetune("parts", &[&set[..], &resume].concat()));
     let last = |run: &str| checkpoints(&bench.path(run)).pop().unwrap();
     assert_eq!(last("straight").file_name(), last("parts").file_name());
     for (folder, files) in [
@@ -533,4 +545,146 @@ fn the_test_images_are_looked_at_when_asked_for_alone() {
     assert_eq!((train + val, test), (21, 5));
     let message = bench.fail(&["eval", "--checkpoint", "run", "--data", "data", "--split", "test"]);
     assert!(message.contains("data is not divided into train and val"), "{message}");
+}
+
+/// Sets one number of a tensor in a weight file to NaN.
+fn break_weight(bench: &Bench, file: &str, tensor: &str) {
+    let mut bytes = fs::read(bench.path(file)).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let at = tensors.tensor(tensor).unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(bench.path(file), bytes).unwrap();
+}
+
+#[test]
+fn weights_that_are_not_finite_give_an_error_and_no_number() {
+    let bench = bench();
+    assert!(bench.pretrain("pretrained", &["--set", "train.max_steps=1"]).status.success());
+    bench.succeed(&finetune("run", &["--set", "train.max_steps=5"]));
+    for folder in ["pretrained/checkpoints/step-00000001", "run/checkpoints/best"] {
+        break_weight(&bench, &format!("{folder}/model.safetensors"), "stages.1.0.grn.gamma");
+    }
+    fs::create_dir_all(bench.path("halves/val")).unwrap();
+    fs::create_dir_all(bench.path("halves/train")).unwrap();
+    for (folder, class) in [("train", "class0"), ("train", "class1"), ("val", "class0")] {
+        let to = bench.path(&format!("halves/{folder}/{class}"));
+        fs::create_dir_all(&to).unwrap();
+        fs::copy(bench.path("data/class0/00.png"), to.join("0.png")).unwrap();
+    }
+    let image = "data/class0/00.png";
+    for args in [
+        &["eval", "--checkpoint", "run"][..],
+        &["predict", "--checkpoint", "run", image],
+        &["predict", "--checkpoint", "run", image, "--tta", "flip"],
+        &["predict", "--checkpoint", "run", image, "--heatmap", "why.png"],
+        &["embed", "--checkpoint", "run", "--data", "data", "--out", "f.npy"],
+        &["probe", "knn", "--checkpoint", "pretrained", "--data", "halves"],
+        &["probe", "linear", "--checkpoint", "run", "--data", "halves"],
+        &["reconstruct", "--checkpoint", "pretrained", "--out", "grid.png", image],
+    ] {
+        let error = bench.fail(args);
+        assert!(error.contains("the output of layer stages.1.0 is not finite"), "{args:?}: {error}");
+        assert!(error.contains("1 of the numbers in its stages.1.0.grn.gamma"), "{args:?}: {error}");
+    }
+    for file in ["why.png", "f.npy", "f.npy.partial", "grid.png", "grid.json"] {
+        assert!(!bench.path(file).exists(), "{file}");
+    }
+    // The same in the evaluation of a run, after an update that was too large; it leaves no checkpoint.
+    let set = ["--set", "optim.lr=1e39", "--set", "optim.warmup_epochs=0", "--set", "train.max_steps=1"];
+    let error = bench.fail(&finetune("other", &set));
+    assert!(error.contains("are NaN or infinite"), "{error}");
+    assert_eq!(checkpoints(&bench.path("other")), [] as [std::path::PathBuf; 0]);
+}
+
+/// The mean of the outputs for an image and for its mirror image, which is what they are told to be.
+#[test]
+fn the_mirror_image_is_looked_at_as_well() {
+    let bench = bench();
+    bench.succeed(&finetune("run", &["--set", "train.max_steps=5"]));
+    // A size of which the crop of the mirror image is the mirror image of the crop.
+    let image = image::RgbImage::from_fn(27, 16, |x, y| image::Rgb([9 * x as u8, 15 * y as u8, 90]));
+    image.save(bench.path("a.png")).unwrap();
+    image::imageops::flip_horizontal(&image).save(bench.path("b.png")).unwrap();
+    let logits = |file: &str, more: &[&str]| -> Vec<f64> {
+        let args = [&["predict", "--checkpoint", "run", file, "--json", "--logits"], more].concat();
+        let row = json(&bench.succeed(&args));
+        row["logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    };
+    let (a, b) = (logits("a.png", &[]), logits("b.png", &[]));
+    let both = logits("a.png", &["--tta", "flip"]);
+    for ((a, b), both) in a.iter().zip(&b).zip(&both) {
+        assert!(((a + b) / 2.0 - both).abs() < 1e-6, "{a} {b} {both}");
+    }
+    assert!(a.iter().zip(&b).any(|(a, b)| (a - b).abs() > 1e-4), "{a:?} {b:?}");
+    let report = json(&bench.succeed(&["eval", "--checkpoint", "run", "--json", "--tta", "flip"]));
+    assert_eq!(report["tta"], "flip");
+    assert!(bench.succeed(&["eval", "--checkpoint", "run", "--tta", "flip"]).contains("mirror image"));
+}
+
+#[test]
+fn classes_of_different_size_can_be_balanced() {
+    let bench = bench();
+    // 13 images of one class, 6 of the other.
+    (0..7).for_each(|i| fs::remove_file(bench.path(&format!("data/class1/{:02}.png", 2 * i + 1))).unwrap());
+    let set =
+        |run: &'static str, key: &'static str| finetune(run, &["--set", "train.max_steps=4", "--set", key]);
+    let told = bench.succeed(&set("sampled", "data.sampling=balanced"));
+    assert!(told.contains("sampling     balanced: every class is shown equally often"), "{told}");
+    bench.succeed(&set("weighted", "finetune.class_weights=balanced"));
+    let config = fs::read_to_string(bench.path("weighted/config.toml")).unwrap();
+    assert!(config.contains("class_weights = \"balanced\""), "{config}");
+    // Weights of 1 are none; others are others.
+    bench.succeed(&set("plain", "train.epochs=6"));
+    bench.succeed(&set("ones", "finetune.class_weights=[1, 1]"));
+    let weights = |run: &str| {
+        let checkpoint = checkpoints(&bench.path(run)).pop().unwrap();
+        fs::read(checkpoint.join("model.safetensors")).unwrap()
+    };
+    assert_eq!(weights("plain"), weights("ones"));
+    assert_ne!(weights("plain"), weights("weighted"));
+    assert_ne!(weights("plain"), weights("sampled"));
+
+    // A run goes on as it began.
+    for (run, key) in [("plain", "data.sampling=balanced"), ("plain", "finetune.class_weights=[1, 2]")] {
+        let error = bench.fail(&[&set(run, key)[..], &["--resume", "auto"]].concat());
+        assert!(error.contains(key.split('=').next().unwrap()), "{error}");
+    }
+    for (key, expected) in [
+        ("finetune.class_weights=[1, 2, 3]", "has 3 numbers for 2 classes"),
+        ("finetune.class_weights=fair", "\"balanced\" or a number for each class"),
+        ("finetune.class_weights=[0, 0]", "one of them above 0"),
+        ("data.sampling=fair", "balanced"),
+    ] {
+        let error = bench.fail(&set("other", key));
+        assert!(error.contains(expected), "{key}: {error}");
+    }
+    let both = ["--set", "data.sampling=balanced", "--set", "finetune.class_weights=balanced"];
+    assert!(bench.fail(&finetune("other", &both)).contains("both balance the classes"));
+    fs::write(bench.path("classes.toml"), CONFIG.replace("ema_decay = 0.9", "ema_warmup = true")).unwrap();
+    assert!(bench.fail(&finetune("other", &[])).contains("set finetune.ema_decay as well"));
+    assert!(!bench.path("other").exists(), "a refused run leaves a directory");
+
+    // Pretraining has no use for labels but this one.
+    assert!(
+        bench.pretrain("pretrained", &["--set", "data.sampling=balanced", "--epochs", "1"]).status.success()
+    );
+    fs::create_dir(bench.path("flat")).unwrap();
+    (0..13).for_each(|i| {
+        fs::copy(bench.path(&format!("data/class0/{:02}.png", 2 * i)), bench.path(&format!("flat/{i}.png")))
+            .unwrap();
+    });
+    let flat = ["pretrain", "--config", "tiny.toml", "--data", "flat", "--set", "data.sampling=balanced"];
+    assert!(bench.fail(&flat).contains("takes one class an image"));
+}
+
+#[test]
+fn weights_of_classes_are_for_one_class_an_image() {
+    let bench = bench();
+    divided(&bench);
+    table(&bench, "labels", |i| ["bright", "bright;even"][i % 2].to_owned());
+    let weigh = ["--set", "finetune.class_weights=balanced"];
+    let error = bench.fail(&finetune("run", &[&TABLE[..], &weigh].concat()));
+    assert!(error.contains("finetune.class_weights is for images of one class each"), "{error}");
+    let error = bench.fail(&finetune("run", &[&TABLE[..], &["--set", "data.sampling=balanced"]].concat()));
+    assert!(error.contains("these images have none, or several"), "{error}");
 }
