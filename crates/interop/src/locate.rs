@@ -28,20 +28,20 @@ pub fn locate(path: &Path) -> Result<PathBuf, InteropError> {
     if let Some(file) = WEIGHT_FILES.iter().map(|name| path.join(name)).find(|file| file.is_file()) {
         return Ok(file);
     }
-    match &variants(path)[..] {
-        [] => {}
-        [file] => return Ok(file.clone()),
-        [first, second, ..] => {
-            let name = |file: &PathBuf| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let reason = format!("has its weights in {} and {}; name one of them", name(first), name(second));
-            return Err(none(&reason));
-        }
+    if let Some(file) = only_one(variants(path)).map_err(|reason| none(&reason))? {
+        return Ok(file);
     }
     let Ok(run) = RunDir::open(path) else {
-        return Err(none(
-            "is not the directory of a run or a checkpoint: it has neither checkpoints nor model.safetensors \
-             nor pytorch_model.bin",
-        ));
+        // As repositories have it that hold what an official code wrote.
+        return only_one(files(path, "", &[".pth", ".pt", ".bin", ".safetensors"]))
+            .and_then(|file| {
+                file.ok_or_else(|| {
+                    "is not the directory of a run or a checkpoint: it has neither checkpoints nor \
+                     model.safetensors nor pytorch_model.bin"
+                        .to_owned()
+                })
+            })
+            .map_err(|reason| none(&reason));
     };
     let best = run.best().join(MODEL_FILE);
     if best.is_file() {
@@ -52,19 +52,34 @@ pub fn locate(path: &Path) -> Result<PathBuf, InteropError> {
     Ok(latest.join(MODEL_FILE))
 }
 
+/// The file, if there is one.
+fn only_one(files: Vec<PathBuf>) -> Result<Option<PathBuf>, String> {
+    match &files[..] {
+        [first, second, ..] => {
+            let name = |file: &Path| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Err(format!("has its weights in {} and {}; name one of them", name(first), name(second)))
+        }
+        files => Ok(files.first().cloned()),
+    }
+}
+
 /// Weights in a variant, `model.fp16.safetensors` or `pytorch_model.fp16.bin`, those of the preferred
 /// format.
 fn variants(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
-    files.sort();
-    let of = |start: &str, end: &str| -> Vec<PathBuf> {
-        let name = |file: &Path| file.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-        let is_one = |name: String| name.starts_with(start) && name.ends_with(end);
-        files.iter().filter(|file| name(file).is_some_and(is_one)).cloned().collect()
+    let safetensors = files(folder, "model.", &[".safetensors"]);
+    if safetensors.is_empty() { files(folder, "pytorch_model.", &[".bin"]) } else { safetensors }
+}
+
+/// Files of a folder whose names begin and end so, sorted.
+fn files(folder: &Path, start: &str, ends: &[&str]) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with(start) && ends.iter().any(|end| name.ends_with(end)) && path.is_file()
     };
-    let safetensors = of("model.", ".safetensors");
-    if safetensors.is_empty() { of("pytorch_model.", ".bin") } else { safetensors }
+    let mut files: Vec<PathBuf> = entries.filter(is_one).collect();
+    files.sort();
+    files
 }
 
 /// The folder whose configurations are about a weight file: by convention of transformers and timm,

@@ -105,6 +105,9 @@ fn decimals(values: &[f32]) -> toml::Value {
 fn classifier_section(network: &Network) -> toml::Table {
     let mut section = toml::Table::new();
     section.insert("classes".to_owned(), network.labels().into());
+    if network.labels.is_none() {
+        section.insert("unnamed".to_owned(), true.into());
+    }
     if let Some(problem) = &network.problem_type {
         section.insert("problem_type".to_owned(), problem.clone().into());
     }
@@ -134,6 +137,8 @@ fn complete(
         #[serde(default)]
         classes: Vec<String>,
         problem_type: Option<String>,
+        #[serde(default)]
+        unnamed: bool,
     }
     let section: ModelConfig = recipe.section("model")?.unwrap_or_default();
     let preprocessing = preprocessing(recipe, conventions)?;
@@ -153,7 +158,7 @@ fn complete(
     model.num_labels = shapes.num_labels;
     let named: Option<Classes> = recipe.section("finetune")?;
     if named.is_some() || model.num_labels > 0 {
-        let Classes { classes, problem_type } = named.unwrap_or_default();
+        let Classes { classes, problem_type, unnamed } = named.unwrap_or_default();
         if classes.len() != model.num_labels {
             return Ok(Err(format!(
                 "does not fit: it names {} classes, the head has {}",
@@ -161,7 +166,7 @@ fn complete(
                 model.num_labels
             )));
         }
-        network.labels = Some(classes);
+        network.labels = Some(classes).filter(|_| !unnamed);
         network.problem_type = problem_type;
     }
     network.config = model;

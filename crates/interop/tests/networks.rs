@@ -162,6 +162,9 @@ fn pytorch_files_of_a_directory_are_read_whole_and_in_parts() {
         assert_eq!(network.weights.get("head.bias").unwrap().values, [0.25, 0.25], "{name}");
     }
     let dir = tempfile::tempdir().unwrap();
+    fs::copy(golden("finetuned.pth"), dir.path().join("convnextv2_tiny.pth")).unwrap();
+    assert_eq!(strict(dir.path(), None).unwrap().network.config.num_labels, 10);
+    let dir = tempfile::tempdir().unwrap();
     for name in ["pytorch_model.fp16.bin", "pytorch_model.ema.bin"] {
         fs::copy(golden("pickles/averaged.pth"), dir.path().join(name)).unwrap();
     }

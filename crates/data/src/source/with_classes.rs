@@ -38,7 +38,16 @@ pub fn with_classes(
     {
         return Err(DataError::MissingNumber(missing.clone()));
     }
-    Ok(Arc::new(WithClasses { source, classes: classes.to_vec(), index }))
+    Ok(renumbered(source, classes, index))
+}
+
+/// The source with other classes; `index`: which of them each of its own is.
+pub(super) fn renumbered(
+    source: Arc<dyn ImageSource>,
+    classes: &[String],
+    index: Vec<usize>,
+) -> Arc<dyn ImageSource> {
+    Arc::new(WithClasses { source, classes: classes.to_vec(), index })
 }
 
 impl WithClasses {

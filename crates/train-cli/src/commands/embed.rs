@@ -20,7 +20,7 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
         _ => bail!("--out {}: features go into a .safetensors or a .npy file", args.out.display()),
     };
     let device = world.device(args.device.name)?;
-    let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint.path)?, &device)?;
+    let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint)?, &device)?;
     let source = data::open(&args.data, Format::Auto, args.split.into(), Labels::Ignored)?;
     let embedded = extractor.embed(&source, args.batch.images, &**world)?;
     if !world.is_leader() {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
-use data::prepare;
 use data::rng::{Stream, rng};
 use data::source::ImageFolder;
 use data::transform::Transform;
+use data::{ClassMap, Naming, prepare};
 use finetune::{Classifier, ProblemType, heatmap, overlay};
 use image::RgbImage;
 use indicatif::ProgressBar;
@@ -38,7 +38,15 @@ struct Row<'a> {
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     let device = args.device.name.device()?;
-    let classifier = Classifier::new(checkpoint(&args.checkpoint.path)?, &device)?;
+    let mut classifier = Classifier::new(checkpoint(&args.checkpoint)?, &device)?;
+    match &args.class_map {
+        Some(file) => classifier.classes = ClassMap::load(file)?.names(&classifier.classes)?,
+        None if classifier.naming == Naming::ImageNet => eprintln!(
+            "note: {} names no classes; its 1000 are taken for ImageNet's",
+            args.checkpoint.path.display()
+        ),
+        None => {}
+    }
     let files = files(&args.inputs)?;
     if args.heatmap.is_some() && files.len() != 1 {
         bail!("--heatmap explains one image, found {}", files.len());
