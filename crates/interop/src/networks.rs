@@ -15,6 +15,9 @@ const AVERAGES: [&str; 6] = ["ema", "swa", "avg", "average", "averaged", "polyak
 /// What PyTorch puts into names, anywhere, when it compiles, shards or checkpoints a module.
 const WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."];
 
+/// Keys that a message lists.
+const LISTED: usize = 12;
+
 /// The counter that `torch.optim.swa_utils.AveragedModel` keeps beside the network.
 const AVERAGE_COUNTER: &str = "n_averaged";
 
@@ -103,8 +106,8 @@ pub(crate) struct Candidate {
 /// Why no network was chosen.
 #[derive(Debug, PartialEq)]
 pub(crate) enum NoChoice {
-    /// There is none.
-    NoNetwork,
+    /// There is none, but dictionaries of other tensors, of which this would be taken.
+    NoNetwork(usize, Origin),
     /// None under this key, but under these.
     NoSuchKey(Vec<String>),
     /// Several, none of which is the usual one.
@@ -159,15 +162,23 @@ pub(crate) fn choose(
     groups: &[Names],
     key: Option<&str>,
 ) -> Result<(usize, Origin), NoChoice> {
-    let paths = |of: &[usize]| of.iter().map(|index| quoted(&candidates[*index].path)).collect();
+    if candidates.is_empty() && !groups.is_empty() {
+        let dictionary = |(group, names): (usize, &Names)| Candidate {
+            group,
+            prefix: String::new(),
+            prefix_there: String::new(),
+            path: names.key.to_owned(),
+        };
+        let dictionaries: Vec<_> = groups.iter().enumerate().map(dictionary).collect();
+        let (chosen, origin) = choose(&dictionaries, groups, key)?;
+        return Err(NoChoice::NoNetwork(chosen, origin));
+    }
+    let paths = |of: &[usize]| of.iter().take(LISTED).map(|index| quoted(&candidates[*index].path)).collect();
     let all: Vec<usize> = (0..candidates.len()).collect();
     let meant: Vec<usize> = match key {
         None => all.clone(),
         Some(key) => asked_for(candidates, key),
     };
-    if candidates.is_empty() {
-        return Err(NoChoice::NoNetwork);
-    }
     if meant.is_empty() {
         return Err(NoChoice::NoSuchKey(paths(&all)));
     }
@@ -201,7 +212,7 @@ fn asked_for(candidates: &[Candidate], key: &str) -> Vec<usize> {
 }
 
 /// The place of a key among the usual ones, by its first part.
-pub(crate) fn rank(key: &str) -> usize {
+fn rank(key: &str) -> usize {
     let first = key.split('.').next().unwrap_or_default();
     USUAL_KEYS.iter().position(|usual| *usual == first).unwrap_or(USUAL_KEYS.len())
 }
@@ -259,7 +270,7 @@ mod tests {
             assert_eq!(origin.prefix, prefix, "{name}");
         }
         for name in ["xstem.0.weight", "stem.0.conv.weight", "head.weight"] {
-            assert_eq!(chosen(&[("", &[name])], None), Err(NoChoice::NoNetwork), "{name}");
+            assert!(matches!(chosen(&[("", &[name])], None), Err(NoChoice::NoNetwork(0, _))), "{name}");
         }
     }
 
@@ -285,6 +296,15 @@ mod tests {
         assert_eq!(path(&[("", twins)], Some("teacher")), Ok("teacher".into()));
         let none = NoChoice::NoSuchKey(vec!["`state_dict_ema`".into(), "`state_dict`".into()]);
         assert_eq!(path(&timm, Some("ema")), Err(none));
+    }
+
+    #[test]
+    fn of_other_tensors_the_usual_ones_are_named() {
+        let none = chosen(&[("state_dict_ema", &["weight"]), ("state_dict", &["weight"])], None);
+        let Err(NoChoice::NoNetwork(1, origin)) = none else { panic!("{none:?}") };
+        assert_eq!(origin.others, ["state_dict_ema"]);
+        let none = chosen(&[("state_dict", &["weight"])], Some("model"));
+        assert_eq!(none, Err(NoChoice::NoSuchKey(vec!["`state_dict`".into()])));
     }
 
     #[test]

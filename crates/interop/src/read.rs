@@ -13,7 +13,7 @@ use crate::infer::infer;
 use crate::layout::Layout;
 use crate::locate::{folder_of, locate};
 use crate::network::{Kind, Network};
-use crate::networks::{NoChoice, Origin, candidates, choose, rank};
+use crate::networks::{NoChoice, Origin, candidates, choose};
 use crate::{timm_config, transformers_config};
 use checkpoint::Allow;
 
@@ -80,10 +80,9 @@ fn find(file: &Path, key: Option<&str>) -> Result<Found, InteropError> {
     let groups = tensors.groups();
     let candidates = candidates(&groups);
     let (chosen, origin) = choose(&candidates, &groups, key).map_err(|none| match none {
-        NoChoice::NoNetwork => {
-            let usual = groups.iter().min_by_key(|group| rank(group.key));
-            let names = usual.map(|group| group.names.clone()).unwrap_or_default();
-            InteropError::NotConvNextV2 { path: path.clone(), reason: strangers(names.into_iter()) }
+        NoChoice::NoNetwork(group, origin) => {
+            let reason = format!("{}{}", strangers(groups[group].names.iter().copied()), elsewhere(&origin));
+            InteropError::NotConvNextV2 { path: path.clone(), reason }
         }
         NoChoice::NoSuchKey(keys) => {
             InteropError::NoKey { path: path.clone(), key: key.unwrap_or_default().to_owned(), keys }
@@ -109,6 +108,15 @@ fn find(file: &Path, key: Option<&str>) -> Result<Found, InteropError> {
 fn strangers<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.take(3).map(|name| format!("`{name}`")).collect();
     format!("no ConvNeXt V2; its tensors are {} …", names.join(", "))
+}
+
+/// Where those were, if there are others.
+fn elsewhere(origin: &Origin) -> String {
+    let others: Vec<_> = origin.others.iter().take(3).map(|other| format!("`{other}`")).collect();
+    match origin.others.is_empty() {
+        true => origin.to_string(),
+        false => format!("{origin}; --key takes others: {}", others.join(", ")),
+    }
 }
 
 /// Tensors by name; two of the same name are refused.

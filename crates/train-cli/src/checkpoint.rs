@@ -12,7 +12,7 @@ use fcmae::PretrainExperiment;
 use finetune::FinetuneExperiment;
 use interop::{Conventions, Kind, Network, Opened};
 use model::{ConvNextV2ForImageClassification, is_decoder, is_encoder, official_name};
-use trainer::BoxError;
+use trainer::{BoxError, ReadCheckpoint};
 
 use crate::args::{CheckpointArgs, KeyArgs};
 
@@ -37,7 +37,7 @@ pub(crate) fn checkpoint(args: &CheckpointArgs) -> Result<Checkpoint> {
 }
 
 /// What opens the checkpoints that runs start from.
-pub(crate) fn reader(key: KeyArgs) -> Box<dyn Fn(&Path, &Allow) -> Result<Checkpoint, BoxError>> {
+pub(crate) fn reader(key: KeyArgs) -> Box<ReadCheckpoint> {
     Box::new(move |path, allow| Ok(open(path, &key, allow)?.into_checkpoint()))
 }
 

@@ -48,6 +48,9 @@ pub struct Run<E: Experiment> {
     groups: Vec<ParameterGroup>,
 }
 
+/// What opens the checkpoint that a run starts from.
+pub type ReadCheckpoint = dyn Fn(&Path, &Allow) -> Result<Checkpoint, BoxError>;
+
 /// How a run begins.
 pub struct Start {
     /// The run directory.
@@ -61,7 +64,7 @@ pub struct Start {
     /// Which differences between that checkpoint and the network are no errors.
     pub allow: Allow,
     /// Reads it; by default [`Checkpoint::open`], which knows this project's own.
-    pub read: Box<dyn Fn(&Path, &Allow) -> Result<Checkpoint, BoxError>>,
+    pub read: Box<ReadCheckpoint>,
 }
 
 impl Start {

@@ -207,6 +207,12 @@ fn one_of_several_networks_is_named() {
         error.contains("no network under `model_ema`; there is `state_dict.module`, `state_dict_ema`"),
         "{error}"
     );
+    let error = bench.fail(&["info", &golden("pickles/timm_ema.pth")]);
+    assert!(
+        error
+            .contains("its tensors are `weight` …, under `state_dict`; --key takes others: `state_dict_ema`"),
+        "{error}"
+    );
     let args = ["pretrain", "--config", "tiny.toml", "--run-dir", "p", "--key", "model_ema"];
     assert!(bench.fail(&args).contains("--key is about the checkpoint of --init"));
     assert!(bench.fail(&["info", "tiny.toml", "--key", "model"]).contains("--key is for checkpoints"));
