@@ -38,6 +38,28 @@ fn what_is_beside_the_tensors_is_passed_over() {
 }
 
 #[test]
+fn an_archive_may_be_compressed() {
+    use std::io::{Read, Write};
+    use zip::write::SimpleFileOptions;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.pth");
+    let mut source = zip::ZipArchive::new(fs::File::open(golden("torch_version.pth")).unwrap()).unwrap();
+    let mut target = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+    for index in 0..source.len() {
+        let mut entry = source.by_index(index).unwrap();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        let deflated = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+        target.start_file(entry.name().unwrap().to_string(), deflated).unwrap();
+        target.write_all(&bytes).unwrap();
+    }
+    target.finish().unwrap();
+    let mut file = PickleFile::open(&path).unwrap();
+    let weight = file.read(0, &|_| true).unwrap();
+    assert_eq!(weight.get("weight").unwrap().values, WEIGHT);
+}
+
+#[test]
 fn views_and_half_precision_have_their_values() {
     let weight = tensor("strided.pth", "model", "weight").unwrap();
     assert_eq!(weight, (vec![2, 3], vec![0.0, 4.0, 8.0, 2.0, 6.0, 10.0]));
