@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::DataError;
+use crate::image_list::normal;
 use crate::imagenet::imagenet_positions;
-use crate::source::ImageSource;
 use crate::source::class_match::{ClassMatch, Matched, Naming};
 use crate::source::with_classes::renumbered;
+use crate::source::{ImageSource, Task};
 
 /// Classes and outputs: a CSV file with the columns `folder,class`, where the class is a name or a
 /// number; or, as timm's `class_map.txt`, a name a line in the order of the outputs, or a name and a
@@ -58,21 +59,28 @@ impl ClassMap {
     /// Numbers the classes of a source as the outputs of a network.
     ///
     /// # Errors
-    /// A class that the file does not list, an output that the network does not have.
+    /// A class that the file does not list, an output that the network does not have, images with
+    /// other targets than classes.
     pub fn apply(
         &self,
         source: Arc<dyn ImageSource>,
         names: &[String],
         naming: Naming,
     ) -> Result<Matched, DataError> {
-        let outputs: HashMap<String, usize> = self.outputs(names)?.into_iter().collect();
+        if source.task() != Task::Class {
+            let reason = "is for images of one class each; others are matched by the names of their columns";
+            return Err(self.refuse(reason.to_owned()));
+        }
+        let outputs = self.outputs(names)?.into_iter();
+        let outputs: HashMap<String, usize> =
+            outputs.map(|(class, output)| (normal(&class), output)).collect();
         let missing: Vec<&String> =
-            source.classes().iter().filter(|class| !outputs.contains_key(*class)).collect();
+            source.classes().iter().filter(|class| !outputs.contains_key(&normal(class))).collect();
         if let [first, ..] = missing[..] {
             let count = missing.len();
             return Err(self.refuse(format!("does not list {count} classes of the data, such as `{first}`")));
         }
-        let index: Vec<usize> = source.classes().iter().map(|class| outputs[class]).collect();
+        let index: Vec<usize> = source.classes().iter().map(|class| outputs[&normal(class)]).collect();
         let mut classes = names.to_vec();
         if naming == Naming::Numbers {
             index.iter().zip(source.classes()).for_each(|(index, class)| classes[*index].clone_from(class));
@@ -127,7 +135,8 @@ impl ClassMap {
 
 /// The output of a name or number; none if there is none, or several of the name.
 fn output(class: &str, names: &[String]) -> Option<usize> {
-    let mut called = names.iter().enumerate().filter(|(_, name)| *name == class).map(|(index, _)| index);
+    let mut called =
+        names.iter().enumerate().filter(|(_, name)| normal(name) == normal(class)).map(|(index, _)| index);
     match (called.next(), called.next()) {
         (Some(index), None) => Some(index),
         (Some(_), Some(_)) => None,

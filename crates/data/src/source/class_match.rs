@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::error::DataError;
+use crate::image_list::normal;
 use crate::imagenet::{imagenet_positions, is_imagenet_id};
 use crate::source::with_classes::{renumbered, with_classes};
 use crate::source::{ImageSource, Task};
@@ -108,8 +109,9 @@ pub fn match_classes(
 /// A class whose name two outputs have could be either.
 fn refuse_twins(folders: &[String], names: &[String]) -> Result<(), DataError> {
     let mut seen = HashSet::new();
-    let twins: HashSet<&String> = names.iter().filter(|name| !seen.insert(*name)).collect();
-    match folders.iter().find(|folder| twins.contains(folder)) {
+    let twins: HashSet<String> =
+        names.iter().map(|name| normal(name)).filter(|name| !seen.insert(name.clone())).collect();
+    match folders.iter().find(|folder| twins.contains(&normal(folder))) {
         Some(folder) => Err(DataError::TwinClass(folder.clone())),
         None => Ok(()),
     }
@@ -119,7 +121,7 @@ fn refuse_twins(folders: &[String], names: &[String]) -> Result<(), DataError> {
 /// that is not there, or could be several.
 fn spelt(folders: &[String], names: &[String]) -> Vec<Option<usize>> {
     let plain = |name: &String| -> String {
-        let letters: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
+        let letters: String = normal(name).chars().filter(|c| c.is_alphanumeric()).collect();
         letters.to_lowercase()
     };
     let mut at: HashMap<String, Option<usize>> = HashMap::new();
@@ -196,6 +198,7 @@ mod tests {
             own(&["Apple", "red_fox"], &["red fox", "apple"]).unwrap(),
             (ClassMatch::Spelling, vec![1, 0])
         );
+        assert_eq!(own(&["cafe\u{301}"], &["b", "caf\u{e9}"]).unwrap(), (ClassMatch::Name, vec![1]));
         for (folders, names, said) in [
             (&["a", "b", "x"][..], &["a", "b", "c"][..], "1 of the 3 classes of the data are not among"),
             (&["x", "Apple"], &["apple", "zebra"], "1 of the 2 classes"),

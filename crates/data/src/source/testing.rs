@@ -27,6 +27,10 @@ impl ImageSource for Named {
         Some(index as u32)
     }
 
+    fn bytes(&self, _: usize) -> u64 {
+        0
+    }
+
     fn name(&self, index: usize) -> String {
         self.0[index].clone()
     }

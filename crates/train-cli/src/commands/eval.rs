@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use data::{
-    Changes, ClassMap, ClassMatch, DataError, IMAGES_FILE, ImageList, ImageSource, Judged, Matched, Naming, Split,
-    evaluation_loader, match_classes, sorted_otherwise_by_timm,
+    Changes, ClassMap, ClassMatch, DataError, IMAGES_FILE, ImageList, ImageSource, Judged, Matched, Naming,
+    Split, evaluation_loader, match_classes, sorted_otherwise_by_timm,
 };
 use finetune::{Classifier, LabelTally, Metrics, ProblemType, Tally, evaluate};
 use serde::Serialize;
@@ -166,14 +166,22 @@ fn show_labels(classes: &[String], tally: &LabelTally) {
     table("average precision", classes, &tally.average_precision());
 }
 
+/// Classes without an image that are listed one by one; a few of ImageNet's leave hundreds.
+const LISTED_WITHOUT_IMAGE: usize = 20;
+
 /// A share of every class that has images.
 fn table(what: &str, classes: &[String], shares: &[Option<f64>]) {
     out!("\n{:<20}  {what}", "class");
+    let without = shares.iter().filter(|share| share.is_none()).count();
     for (class, share) in classes.iter().zip(shares) {
         match share {
+            None if without > LISTED_WITHOUT_IMAGE => {}
             Some(share) => out!("{class:<20}  {:>7.2}%", 100.0 * share),
             None => out!("{class:<20}  no image"),
         }
+    }
+    if without > LISTED_WITHOUT_IMAGE {
+        out!("{without} other classes have no image");
     }
 }
 
