@@ -1,5 +1,7 @@
 """transformers, timm and ONNX Runtime against this project, both ways."""
 
+import argparse
+import datetime
 import json
 import math
 import sys
@@ -242,6 +244,114 @@ def pretraining(checks, work):
     checks.check("a pretraining checkpoint comes back as the official code wrote it", equal)
 
 
+def wrapped(checks, work):
+    """What wrappers and trainers make of a timm model, and several files of a transformers one."""
+    folder = work / "wrapped"
+    folder.mkdir()
+    sizes = dict(depths=CASES["tiny"]["depths"], dims=CASES["tiny"]["hidden_sizes"])
+    plain, average = (
+        randomise(timm.create_model("convnextv2_tiny", num_classes=10, **sizes), seed) for seed in (5, 6)
+    )
+    holder = torch.nn.Module()
+    holder.model, holder.model_ema = plain, torch.optim.swa_utils.AveragedModel(average)
+    options = {"lr": 0.1, "when": datetime.datetime(2026, 1, 2), "where": Path("a"), "torch": torch.__version__}
+    # As the official code, timm's CheckpointSaver and lightning's trainer name what they save.
+    optimizer = torch.optim.AdamW(plain.parameters())
+    plain(pixels("tiny")).square().sum().backward()
+    optimizer.step(lambda: None)
+    randomise(plain, 5)
+    training = {"optimizer": optimizer.state_dict(), "epoch": 3, "args": argparse.Namespace(**options)}
+    files = {
+        "DataParallel": torch.nn.DataParallel(plain).state_dict(),
+        "torch.compile": torch.compile(plain).state_dict(),
+        "compiled in parallel": torch.nn.DataParallel(torch.compile(plain)).state_dict(),
+        "backbone of a model": {f"model.backbone.{name}": value for name, value in plain.state_dict().items()},
+        "official": {"model": plain.state_dict(), "model_ema": average.state_dict(), **training},
+        "timm's saver": {"state_dict": plain.state_dict(), "state_dict_ema": average.state_dict(), **training},
+        "lightning": {"state_dict": {k: v for k, v in holder.state_dict().items() if "n_averaged" not in k}, **training},
+        "averaged": torch.optim.swa_utils.AveragedModel(plain).state_dict(),
+        "whole module": plain,
+    }
+    for name, content in files.items():
+        file = folder / f"{name.replace(' ', '_')}.pth"
+        torch.save(content, file)
+        checks.check(f"wrapped: {name}", lambda: same(forward(file, pixels("tiny"), work), plain, "tiny"))
+    for name, key in [("official", "model_ema"), ("timm's_saver", "state_dict_ema"), ("lightning", "model_ema")]:
+        target = folder / f"{name}_average"
+        train_cli("import", folder / f"{name}.pth", "--key", key, "--out", target)
+        checks.check(
+            f"wrapped: --key {key} of {name}", lambda: same(forward(target, pixels("tiny"), work), average, "tiny")
+        )
+    early = folder / "early.pth"
+    torch.save(plain.state_dict(), early, _use_new_zipfile_serialization=False)
+    checks.check("wrapped: before PyTorch 1.6", lambda: same(forward(early, pixels("tiny"), work), plain, "tiny"))
+
+    model = randomise(ConvNextV2ForImageClassification(config("tiny")), 7)
+    sharded = folder / "sharded"
+    model.save_pretrained(sharded, max_shard_size="60KB")
+    assert len(list(sharded.glob("model-*.safetensors"))) > 2, list(sharded.iterdir())
+    checks.check("shards of safetensors", lambda: same(forward(sharded, pixels("tiny"), work), model, "tiny"))
+    pickled = folder / "pickled"
+    model.config.save_pretrained(pickled)
+    names = list(model.state_dict())
+    parts = {f"pytorch_model-0000{i + 1}-of-00002.bin": names[i::2] for i in range(2)}
+    for name, part in parts.items():
+        torch.save({key: model.state_dict()[key] for key in part}, pickled / name)
+    index = {"weight_map": {key: name for name, part in parts.items() for key in part}}
+    (pickled / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    checks.check("shards of pytorch_model.bin", lambda: same(forward(pickled, pixels("tiny"), work), model, "tiny"))
+    for dtype in (torch.float16, torch.bfloat16):
+        half = folder / str(dtype)
+        model.to(dtype).save_pretrained(half)
+        rounded = ConvNextV2ForImageClassification.from_pretrained(half, dtype=torch.float32).eval()
+        checks.check(f"{dtype}", lambda: same(forward(half, pixels("tiny"), work), rounded, "tiny"))
+        model = randomise(ConvNextV2ForImageClassification(config("tiny")), 7)
+
+
+def imagenet(checks, work):
+    """A transformers directory with ImageNet's words, evaluated on folders by WordNet id; and the same
+    weights without any names."""
+    info = timm.data.ImageNetInfo()
+    words = [info.index_to_description(i, detailed=False) for i in range(1000)]
+    labels = {"id2label": dict(enumerate(words)), "label2id": {name: i for i, name in enumerate(words)}}
+    model = randomise(ConvNextV2ForImageClassification(ConvNextV2Config(**CASES["tiny"], **labels)), 8)
+    folder, data = work / "imagenet", work / "imagenet_data"
+    model.save_pretrained(folder)
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    processor = ConvNextImageProcessor(
+        size={"shortest_edge": 224}, crop_pct=0.875, image_mean=mean, image_std=std
+    )
+    processor.save_pretrained(folder)
+    unnamed = work / "unnamed.pth"
+    torch.save({"model": {k: v for k, v in model.state_dict().items()}}, unnamed)
+    classify = pipeline("image-classification", model=model, image_processor=processor)
+    generator = torch.Generator().manual_seed(9)
+    right = []
+    for index in range(48):
+        noise = torch.rand(3, 2, 2, generator=generator) * 255
+        image = Image.fromarray(noise.byte().permute(1, 2, 0).numpy()).resize((256, 256), Image.NEAREST)
+        best = classify(image, top_k=2)
+        found = words.index(best[0]["label"])
+        # Where the two differ by less than the arithmetic of resizing, the image tells nothing.
+        if best[0]["score"] < 1.3 * best[1]["score"]:
+            continue
+        right.append(index % 3 != 0)
+        target = data / info.index_to_label_name(found if right[-1] else (found + 1) % 1000)
+        target.mkdir(parents=True, exist_ok=True)
+        image.save(target / f"{index}.png")
+    assert len(right) > 5 and len(list(data.iterdir())) > 2, (len(right), list(data.iterdir()))
+    accuracy = sum(right) / len(right)
+    for name, checkpoint in [("transformers' words", folder), ("no names", unnamed)]:
+
+        def evaluated():
+            report = json.loads(train_cli("eval", "--checkpoint", checkpoint, "--data", data, "--json"))
+            assert report["class_match"] == "imagenet", report
+            assert abs(report["top1"] - accuracy) < 1e-9, (report["top1"], accuracy)
+            return f"{len(right)} images in {len(list(data.iterdir()))} of 1000 classes, top-1 {accuracy:.3f}"
+
+        checks.check(f"ImageNet's folders: {name}", evaluated)
+
+
 def main():
     work = Path(sys.argv[1])
     torch.set_num_threads(2)
@@ -251,6 +361,8 @@ def main():
         checks.check(f"{case}: reading", lambda: theirs_come_in(checks, case, work))
         checks.check(f"{case}: writing", lambda: ours_go_out(checks, case, work))
     checks.check("pretraining", lambda: pretraining(checks, work))
+    checks.check("wrapped", lambda: wrapped(checks, work))
+    checks.check("ImageNet", lambda: imagenet(checks, work))
     sys.exit(1 if checks.failed else 0)
 
 

@@ -85,6 +85,32 @@ pub enum DataError {
         /// Classes of the network.
         known: usize,
     },
+    /// Classes of which a network knows none, or only some.
+    #[error(
+        "{}; say which is which with --class-map FILE",
+        other_classes(strangers, *classes, *outputs, known)
+    )]
+    OtherClasses {
+        /// Classes that it does not know.
+        strangers: Vec<String>,
+        /// Classes of the data.
+        classes: usize,
+        /// Outputs of the network.
+        outputs: usize,
+        /// First names of the outputs; none if they have no names.
+        known: Vec<String>,
+    },
+    /// A name that two outputs have.
+    #[error("two outputs of the network are called `{0}`; say which is meant with --class-map FILE")]
+    TwinClass(String),
+    /// A file of classes and outputs that cannot be used.
+    #[error("{} {reason}", path.display())]
+    ClassMap {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, as a predicate.
+        reason: String,
+    },
     /// A number that the network predicts is not given.
     #[error("column target.{0} is missing, which the network predicts")]
     MissingNumber(String),
@@ -254,6 +280,24 @@ fn names_of(split: Split) -> String {
 
 fn kept_for_the_end(found: &[Split]) -> &'static str {
     if found.contains(&Split::Test) { " (test is kept for the end: train-cli eval --split test)" } else { "" }
+}
+
+fn other_classes(strangers: &[String], classes: usize, outputs: usize, known: &[String]) -> String {
+    let listed = |names: &[String]| names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+    let more = if strangers.len() > 3 { ", …" } else { "" };
+    let (count, strangers) = (strangers.len(), listed(strangers) + more);
+    match known {
+        [] => {
+            let classes = if classes == 1 { "1 class".to_owned() } else { format!("{classes} classes") };
+            format!(
+                "the network has no names for its {outputs} outputs, the data have {classes}: {strangers}"
+            )
+        }
+        known => format!(
+            "{count} of the {classes} classes of the data are not among the {outputs} of the network ({} …): {strangers}",
+            listed(known)
+        ),
+    }
 }
 
 fn few(found: &[(String, String)]) -> String {

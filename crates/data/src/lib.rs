@@ -40,6 +40,7 @@ mod data_config;
 mod decode;
 mod error;
 mod image_list;
+mod imagenet;
 mod judged;
 mod loader;
 mod loaders;
@@ -54,6 +55,7 @@ pub use data_config::{DataConfig, Divided, ImageSize};
 pub use decode::{decode, decode_file};
 pub use error::DataError;
 pub use image_list::{Changes, IMAGES_FILE, ImageList};
+pub use imagenet::{are_same_imagenet_classes, imagenet_ids, imagenet_names};
 pub use judged::Judged;
 pub use loader::{
     Batch, Batches, Loader, LoaderConfig, ORDER_VERSION, Pixels, Sampling, Targets, balanced_order, order,
@@ -61,6 +63,7 @@ pub use loader::{
 pub use loaders::{TrainingBatches, evaluation_loader, prepare};
 pub use shard::Shard;
 pub use source::{
-    Format, ImageSource, Labels, Sample, Split, Subset, Target, Task, divide, open, splits, with_classes,
+    ClassMap, ClassMatch, Format, ImageSource, Labels, Matched, Naming, Sample, Split, Subset, Target, Task,
+    divide, match_classes, open, sorted_otherwise_by_timm, splits, with_classes,
 };
 pub use transform::Transform;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use checkpoint::Checkpoint;
-use data::DataConfig;
 use data::transform::{EvalTransform, Normalize};
+use data::{DataConfig, Naming};
 use image::RgbImage;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 
@@ -25,6 +25,8 @@ pub struct Classifier {
     pub model: ConvNextV2Config,
     /// Names of the classes, or of the numbers that it predicts.
     pub classes: Vec<String>,
+    /// Where the names come from.
+    pub naming: Naming,
     /// What its outputs are.
     pub problem: ProblemType,
     /// Seed of the run, by which its images were divided.
@@ -45,7 +47,8 @@ impl Classifier {
             return Err(FinetuneError::NoClasses(path));
         };
         let (section, data) = (model_section(&recipe)?, data_section(&recipe)?);
-        let model = network_config(&section, &data, finetune.classes.len())?;
+        let (classes, naming) = finetune.names();
+        let model = network_config(&section, &data, classes.len())?;
         let fresh = ConvNextV2ForImageClassification::zeros(&model, device)?;
         let (network, report) = weights.apply_to(fresh.with_compute(section.kernels.into()), &official_name);
         if let Err(reason) = report.require_complete() {
@@ -56,7 +59,8 @@ impl Classifier {
             data,
             model,
             problem: finetune.problem_type.unwrap_or_default(),
-            classes: finetune.classes,
+            classes,
+            naming,
             seed: recipe.section("seed")?.unwrap_or_default(),
             network,
             device: device.clone(),

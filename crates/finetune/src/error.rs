@@ -17,6 +17,9 @@ pub enum FinetuneError {
         "finetune.classes differs from the {0} classes of the data; leave it out, it is filled in from them"
     )]
     OtherClasses(usize),
+    /// The configuration says that the classes have no names.
+    #[error("finetune.unnamed is for imported checkpoints; here the data name the classes, so leave it out")]
+    Unnamed,
     /// The configuration states another kind of target than the data have.
     #[error(
         "finetune.problem_type is {stated}, but the data are for {found}; a CSV file says which by its \

@@ -44,6 +44,9 @@ impl Experiment for FinetuneExperiment {
         if !stated.is_empty() && *stated != classes {
             return Err(FinetuneError::OtherClasses(classes.len()).into());
         }
+        if self.finetune.unnamed {
+            return Err(FinetuneError::Unnamed.into());
+        }
         let found = ProblemType::of(training.task());
         if let Some(stated) = self.finetune.problem_type.filter(|stated| *stated != found) {
             let (stated, found) = (stated.to_string(), found.to_string());
@@ -88,7 +91,7 @@ impl Experiment for FinetuneExperiment {
     }
 
     /// A decoder is left out; a norm that the checkpoint lacks stays fresh, and so does the head unless
-    /// the checkpoint's tells the same classes.
+    /// the checkpoint's tells the same classes, those of ImageNet by id or by word.
     fn initialize(
         &self,
         fresh: ConvNextV2ForImageClassification,
@@ -96,9 +99,7 @@ impl Experiment for FinetuneExperiment {
         allow: &Allow,
     ) -> Result<(ConvNextV2ForImageClassification, Vec<String>), BoxError> {
         let theirs: Option<FinetuneConfig> = source.recipe.section("finetune")?;
-        let keeps_head = theirs.is_some_and(|theirs| {
-            theirs.problem_type == self.finetune.problem_type && theirs.classes == self.finetune.classes
-        });
+        let keeps_head = theirs.is_some_and(|theirs| theirs.tells_the_same_as(&self.finetune));
         Ok(initialize(fresh, source.weights, keeps_head, allow)?)
     }
 

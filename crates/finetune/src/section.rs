@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use config::{SettingError, section};
+use data::{Naming, are_same_imagenet_classes, imagenet_names};
 use serde::{Deserialize, Serialize};
 
 use crate::class_weights::ClassWeights;
@@ -54,6 +55,59 @@ section! {
         problem_type: Option<ProblemType> = None;
         /// Class names, in the order of the head's outputs; filled in from the data.
         classes: Vec<String> = Vec::new();
+        /// Whether those names are made up, for a checkpoint of another program that has none; only
+        /// `import` says so.
+        unnamed: bool = false;
+    }
+}
+
+/// Classes of ImageNet, and so of the heads that are taken for its.
+const IMAGENET_CLASSES: usize = 1000;
+
+impl FinetuneConfig {
+    /// What to call the outputs, and where that comes from. A thousand without names are ImageNet's.
+    pub fn names(&self) -> (Vec<String>, Naming) {
+        let tells_classes = self.problem_type.unwrap_or_default() == ProblemType::SingleLabelClassification;
+        match self.unnamed {
+            false => (self.classes.clone(), Naming::Own),
+            true if tells_classes && self.classes.len() == IMAGENET_CLASSES => {
+                (imagenet_names(), Naming::ImageNet)
+            }
+            true => (self.classes.clone(), Naming::Numbers),
+        }
+    }
+
+    /// Whether a head of these classes is one of others: in the same order, by the same names, or by
+    /// ids and words of ImageNet. Names that are made up are those of no class.
+    pub(crate) fn tells_the_same_as(&self, other: &Self) -> bool {
+        let (names, naming) = self.names();
+        let is_equal = naming == Naming::Own && names == other.classes;
+        self.problem_type.unwrap_or_default() == other.problem_type.unwrap_or_default()
+            && (is_equal || are_same_imagenet_classes(&other.classes, &names))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data::imagenet_ids;
+
+    #[test]
+    fn a_head_is_kept_for_the_same_classes_alone() {
+        let of =
+            |classes: Vec<String>, unnamed| FinetuneConfig { classes, unnamed, ..FinetuneConfig::default() };
+        let numbered = |count| (0..count).map(|index| format!("LABEL_{index}")).collect::<Vec<_>>();
+        let ours = of(numbered(3), false);
+        assert!(of(numbered(3), false).tells_the_same_as(&ours));
+        assert!(!of(numbered(3), true).tells_the_same_as(&ours));
+        assert!(!of(numbered(3).into_iter().rev().collect(), false).tells_the_same_as(&ours));
+        let ids = of(imagenet_ids(), false);
+        assert!(of(imagenet_names(), false).tells_the_same_as(&ids));
+        assert!(of(numbered(1000), true).tells_the_same_as(&ids));
+        assert!(!of(numbered(1000), false).tells_the_same_as(&ids));
+        assert!(!of(numbered(1000), true).tells_the_same_as(&of(imagenet_ids()[1..].to_vec(), false)));
+        let labels = Some(ProblemType::MultiLabelClassification);
+        assert!(!FinetuneConfig { problem_type: labels, ..ids.clone() }.tells_the_same_as(&ids));
     }
 }
 

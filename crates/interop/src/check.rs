@@ -46,15 +46,18 @@ impl fmt::Display for Mismatch {
 }
 
 /// Holds tensors against names and shapes, and leaves out those that are allowed to be unused.
+/// `outside`: names of tensors that are of no network.
 ///
 /// # Errors
 /// Everything that differs and is not allowed to.
 pub(crate) fn check(
     weights: StateDict,
+    mut outside: Vec<String>,
     expected: Vec<(String, Vec<usize>)>,
     allow: &Allow,
 ) -> Result<StateDict, Mismatch> {
-    let mut mismatch = Mismatch::default();
+    outside.retain(|name| !allow.unused(name));
+    let mut mismatch = Mismatch { unused: outside, ..Mismatch::default() };
     let mut expected: BTreeMap<_, _> = expected.into_iter().collect();
     let mut kept = StateDict::default();
     for (name, entry) in weights {

@@ -35,10 +35,10 @@ pub enum InteropError {
         /// The reason that the reader gives.
         reason: String,
     },
-    /// A pickle that would run code when Python loads it.
+    /// A pickle that would run something when Python loads it.
     #[error(
-        "{}: the pickle calls `{global}`, which no checkpoint needs; nothing was executed. Do not load \
-         this file with Python",
+        "{}: the pickle names `{global}`, which no checkpoint needs and which can run programs; nothing was \
+         executed. Do not load this file with Python",
         path.display()
     )]
     ForeignGlobal {
@@ -47,16 +47,30 @@ pub enum InteropError {
         /// Module and name.
         global: String,
     },
-    /// A PyTorch file without weights where they are looked for.
-    #[error(
-        "{} has no weights under `model` or `state_dict` and is no state dict itself; its keys are {}",
-        path.display(),
-        keys.join(", ")
-    )]
+    /// A PyTorch file without tensors.
+    #[error("{} has no dictionary of tensors; its keys are {}", path.display(), keys.join(", "))]
     NoWeights {
         /// The file.
         path: PathBuf,
         /// Keys at the top of the file.
+        keys: Vec<String>,
+    },
+    /// A key under which there is no network.
+    #[error("{} has no network under `{key}`; there is {}", path.display(), keys.join(", "))]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+        /// The key that was asked for.
+        key: String,
+        /// Those of the networks there are.
+        keys: Vec<String>,
+    },
+    /// Several networks, none of which is the usual one.
+    #[error("{} holds several networks: {}; choose one of them with --key", path.display(), keys.join(", "))]
+    SeveralNetworks {
+        /// The file.
+        path: PathBuf,
+        /// Their keys.
         keys: Vec<String>,
     },
     /// Nothing that could be a checkpoint.

@@ -7,9 +7,11 @@ use checkpoint::{Allow, BoxError, CONFIG_FILE, Checkpoint, MODEL_FILE, Recipe};
 use model::{ConvNextV2Config, ModelConfig};
 
 use crate::error::InteropError;
+use crate::file::INDEX_ENDING;
 use crate::layout::Layout;
 use crate::network::{Kind, Network, Preprocessing};
-use crate::read::{Imported, read};
+use crate::networks::Origin;
+use crate::read::{Imported, read_key};
 
 /// Side of a patch in the paper.
 const USUAL_PATCH: usize = 32;
@@ -30,6 +32,8 @@ pub struct Opened {
     pub path: PathBuf,
     /// Where the names of the tensors came from.
     pub layout: Layout,
+    /// Where in its file the network was.
+    pub origin: Origin,
     /// The sections `model`, `data`, and `fcmae` or `finetune`.
     pub recipe: Recipe,
     /// Whether the recipe was found, not made up.
@@ -40,12 +44,17 @@ pub struct Opened {
 
 /// Opens a run (its best network, or its newest checkpoint if none was evaluated), a checkpoint
 /// folder, a directory of transformers or timm, or a weight file of any of them or of the official
-/// code.
+/// code; of a file with several networks that under `key`, or the usual one.
 ///
 /// # Errors
-/// As [`read`]; a configuration beside the weights that is about another network.
-pub fn open(path: &Path, allow: &Allow, conventions: &Conventions) -> Result<Opened, InteropError> {
-    let Imported { mut network, layout, file } = read(path, allow)?;
+/// As [`read_key`]; a configuration beside the weights that is about another network.
+pub fn open(
+    path: &Path,
+    key: Option<&str>,
+    allow: &Allow,
+    conventions: &Conventions,
+) -> Result<Opened, InteropError> {
+    let Imported { mut network, layout, origin, file } = read_key(path, key, allow)?;
     let config_file = file.with_file_name(CONFIG_FILE);
     let is_safetensors = file.extension().is_some_and(|extension| extension == "safetensors");
     let is_ours = layout == Layout::Official && is_safetensors && config_file.is_file();
@@ -58,8 +67,9 @@ pub fn open(path: &Path, allow: &Allow, conventions: &Conventions) -> Result<Ope
         complete(&mut network, &recipe, conventions)?.map_err(misfit)?;
     }
     let has_folder = file.file_name().is_some_and(|name| name == MODEL_FILE);
-    let folder = file.parent().filter(|_| has_folder).map(Path::to_owned);
-    Ok(Opened { path: folder.unwrap_or(file), layout, recipe, is_ours, network })
+    let is_list = file.to_str().is_some_and(|name| name.ends_with(INDEX_ENDING));
+    let folder = file.parent().filter(|_| has_folder || is_list).map(Path::to_owned);
+    Ok(Opened { path: folder.unwrap_or(file), layout, origin, recipe, is_ours, network })
 }
 
 impl Opened {
@@ -95,6 +105,9 @@ fn decimals(values: &[f32]) -> toml::Value {
 fn classifier_section(network: &Network) -> toml::Table {
     let mut section = toml::Table::new();
     section.insert("classes".to_owned(), network.labels().into());
+    if network.labels.is_none() {
+        section.insert("unnamed".to_owned(), true.into());
+    }
     if let Some(problem) = &network.problem_type {
         section.insert("problem_type".to_owned(), problem.clone().into());
     }
@@ -124,6 +137,8 @@ fn complete(
         #[serde(default)]
         classes: Vec<String>,
         problem_type: Option<String>,
+        #[serde(default)]
+        unnamed: bool,
     }
     let section: ModelConfig = recipe.section("model")?.unwrap_or_default();
     let preprocessing = preprocessing(recipe, conventions)?;
@@ -143,7 +158,7 @@ fn complete(
     model.num_labels = shapes.num_labels;
     let named: Option<Classes> = recipe.section("finetune")?;
     if named.is_some() || model.num_labels > 0 {
-        let Classes { classes, problem_type } = named.unwrap_or_default();
+        let Classes { classes, problem_type, unnamed } = named.unwrap_or_default();
         if classes.len() != model.num_labels {
             return Ok(Err(format!(
                 "does not fit: it names {} classes, the head has {}",
@@ -151,7 +166,7 @@ fn complete(
                 model.num_labels
             )));
         }
-        network.labels = Some(classes);
+        network.labels = Some(classes).filter(|_| !unnamed);
         network.problem_type = problem_type;
     }
     network.config = model;

@@ -149,8 +149,8 @@ pub(crate) fn config(network: &Network) -> Result<Value, InteropError> {
     if args != json!({}) {
         config["model_args"] = args;
     }
-    if classifier {
-        config["label_names"] = json!(network.labels());
+    if let Some(labels) = network.labels.as_ref().filter(|_| classifier) {
+        config["label_names"] = json!(labels);
     }
     Ok(config)
 }

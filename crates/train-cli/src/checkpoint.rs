@@ -7,29 +7,38 @@ use anyhow::Result;
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint, Recipe, StateDict};
 use data::transform::EvalTransform;
+use distributed::Environment;
 use fcmae::PretrainExperiment;
 use finetune::FinetuneExperiment;
 use interop::{Conventions, Kind, Network, Opened};
 use model::{ConvNextV2ForImageClassification, is_decoder, is_encoder, official_name};
-use trainer::BoxError;
+use trainer::{BoxError, ReadCheckpoint};
+
+use crate::args::{CheckpointArgs, KeyArgs};
 
 /// Opens a run (its best network, or its newest checkpoint if none was evaluated), a checkpoint
 /// folder, a directory of transformers or timm, or a weight file of any of them or of the official
-/// code; `hf:user/name` is downloaded. Every command reads checkpoints by this.
-pub(crate) fn open(path: &Path, allow: &Allow) -> Result<Opened> {
+/// code; `hf:user/name` is downloaded. Every command reads checkpoints by this. Says on standard error
+/// what was chosen, where there was a choice.
+pub(crate) fn open(path: &Path, key: &KeyArgs, allow: &Allow) -> Result<Opened> {
     const CONVENTIONS: Conventions =
         Conventions { crop_pct: |size| EvalTransform { size }.crop_pct(), recipe: stored_recipe };
-    Ok(interop::open(&crate::hub::local(path)?, allow, &CONVENTIONS)?)
+    let opened = interop::open(&crate::hub::local(path)?, key.key.as_deref(), allow, &CONVENTIONS)?;
+    let is_leader = Environment::read().is_ok_and(|environment| environment.rank == 0);
+    if let Some(note) = opened.origin.note().filter(|_| is_leader) {
+        eprintln!("note: {} {note}", path.display());
+    }
+    Ok(opened)
 }
 
 /// The same as what training and evaluation work with.
-pub(crate) fn checkpoint(path: &Path) -> Result<Checkpoint> {
-    Ok(open(path, &Allow::default())?.into_checkpoint())
+pub(crate) fn checkpoint(args: &CheckpointArgs) -> Result<Checkpoint> {
+    Ok(open(&args.path, &args.key, &Allow::default())?.into_checkpoint())
 }
 
-/// The same for runs that start from one.
-pub(crate) fn read(path: &Path, allow: &Allow) -> Result<Checkpoint, BoxError> {
-    Ok(open(path, allow)?.into_checkpoint())
+/// What opens the checkpoints that runs start from.
+pub(crate) fn reader(key: KeyArgs) -> Box<ReadCheckpoint> {
+    Box::new(move |path, allow| Ok(open(path, &key, allow)?.into_checkpoint()))
 }
 
 /// Fills in what a checkpoint was allowed to lack, with the values that training starts from.

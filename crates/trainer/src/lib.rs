@@ -55,7 +55,7 @@ pub use optimizer_state::{OptimizerStateError, load_optimizer, save_optimizer};
 pub use plan::Plan;
 pub use plot::{draw_curves, draw_matrix};
 pub use progress::{Progress, ProgressKind, StepReport, progress};
-pub use run::{Run, Start, Trained, Training};
+pub use run::{ReadCheckpoint, Run, Start, Trained, Training};
 pub use run_directory::Resume;
 pub use schedule::CosineSchedule;
 pub use summary::Summary;

@@ -48,6 +48,9 @@ pub struct Run<E: Experiment> {
     groups: Vec<ParameterGroup>,
 }
 
+/// What opens the checkpoint that a run starts from.
+pub type ReadCheckpoint = dyn Fn(&Path, &Allow) -> Result<Checkpoint, BoxError>;
+
 /// How a run begins.
 pub struct Start {
     /// The run directory.
@@ -61,13 +64,13 @@ pub struct Start {
     /// Which differences between that checkpoint and the network are no errors.
     pub allow: Allow,
     /// Reads it; by default [`Checkpoint::open`], which knows this project's own.
-    pub read: fn(&Path, &Allow) -> Result<Checkpoint, BoxError>,
+    pub read: Box<ReadCheckpoint>,
 }
 
 impl Start {
     /// A new run with fresh weights, in a directory that is new or empty.
     pub fn new(run_dir: impl Into<PathBuf>) -> Self {
-        let read = |path: &Path, _: &Allow| Ok(Checkpoint::open(path)?);
+        let read = Box::new(|path: &Path, _: &Allow| Ok(Checkpoint::open(path)?));
         Self {
             run_dir: run_dir.into(),
             resume: None,

@@ -1,6 +1,8 @@
 //! Where images come from.
 
 mod cifar;
+mod class_map;
+mod class_match;
 mod csv_table;
 mod divide;
 mod files;
@@ -9,6 +11,8 @@ mod idx;
 mod in_memory;
 mod split;
 mod subset;
+#[cfg(test)]
+mod testing;
 mod with_classes;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +25,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 use crate::source::split::{divisions, refuse_hidden_divisions};
 
+pub use class_map::ClassMap;
+pub use class_match::{ClassMatch, Matched, Naming, match_classes, sorted_otherwise_by_timm};
 pub use csv_table::CsvTable;
 pub use divide::divide;
 pub use files::ImageFiles;

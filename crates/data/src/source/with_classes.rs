@@ -1,5 +1,6 @@
 //! A source whose classes are numbered as another's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn_dataset::Dataset;
@@ -28,9 +29,12 @@ pub fn with_classes(
     if source.classes() == classes {
         return Ok(source);
     }
+    // Of two of the same name the first.
+    let known: HashMap<String, usize> =
+        classes.iter().enumerate().rev().map(|(at, class)| (normal(class), at)).collect();
     let find = |class: &String| {
         let unknown = || DataError::UnknownClass { class: class.clone(), known: classes.len() };
-        classes.iter().position(|known| normal(known) == normal(class)).ok_or_else(unknown)
+        known.get(&normal(class)).copied().ok_or_else(unknown)
     };
     let index = source.classes().iter().map(find).collect::<Result<Vec<_>, _>>()?;
     if source.task() == Task::Numbers
@@ -38,7 +42,16 @@ pub fn with_classes(
     {
         return Err(DataError::MissingNumber(missing.clone()));
     }
-    Ok(Arc::new(WithClasses { source, classes: classes.to_vec(), index }))
+    Ok(renumbered(source, classes, index))
+}
+
+/// The source with other classes; `index`: which of them each of its own is.
+pub(super) fn renumbered(
+    source: Arc<dyn ImageSource>,
+    classes: &[String],
+    index: Vec<usize>,
+) -> Arc<dyn ImageSource> {
+    Arc::new(WithClasses { source, classes: classes.to_vec(), index })
 }
 
 impl WithClasses {

@@ -64,10 +64,13 @@ fn needed(snapshot: &Snapshot) -> Option<Vec<&Remote>> {
         ends(file, endings) && file.name != "optimizer.safetensors"
     };
     let formats: [&[&str]; 2] = [&[".safetensors"], &[".bin", ".pth", ".pt"]];
-    let format = formats.into_iter().find(|format| files().any(|file| is_weights(&file, format)))?;
-    // Where there is one of the usual name, others are copies for other uses.
+    // Where there is one of the usual name, others are copies for other uses, or something else.
     let usual = |file: &Remote| file.name.starts_with("model") || file.name.starts_with("pytorch_model");
-    let only_usual = files().any(|file| is_weights(&file, format) && usual(file));
+    let has = |format: &[&str], only_usual: bool| {
+        files().any(|file| is_weights(&file, format) && (!only_usual || usual(file)))
+    };
+    let choices = [true, false].into_iter().flat_map(|only| formats.map(|format| (format, only)));
+    let (format, only_usual) = choices.into_iter().find(|(format, only)| has(format, *only))?;
     let wanted = |file: &&Remote| match is_weights(file, format) {
         true => !only_usual || usual(file),
         false => ends(file, &[".json", ".toml"]),

@@ -9,7 +9,7 @@ use finetune::Tta;
 use serde::Serialize;
 
 use super::run::AllowArgs;
-use super::shared::{BatchArgs, CheckpointArgs, DeviceArgs, amount, positive};
+use super::shared::{BatchArgs, CheckpointArgs, DeviceArgs, KeyArgs, amount, positive};
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
@@ -19,6 +19,8 @@ pub(crate) struct ImportArgs {
     /// A new directory, for model.safetensors and config.toml.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
 }
@@ -70,6 +72,10 @@ pub(crate) struct EvalArgs {
     /// mirror image.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) tta: TtaName,
+    /// Which class is which output, where their names do not tell: a CSV file with the columns
+    /// folder,class (a name or a number), or a name a line in the order of the outputs.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) class_map: Option<PathBuf>,
     /// Draw how often each class is taken for which; the counts go beside it as JSON.
     #[arg(long, value_name = "FILE.png")]
     pub(crate) confusion: Option<PathBuf>,
@@ -96,6 +102,9 @@ pub(crate) struct PredictArgs {
     /// mirror image.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) tta: TtaName,
+    /// Names of the outputs, in a file as `eval` takes it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) class_map: Option<PathBuf>,
     /// Show where the score of the first class comes from, for a single image.
     #[arg(long, value_name = "FILE.png", conflicts_with = "tta")]
     pub(crate) heatmap: Option<PathBuf>,

@@ -6,13 +6,15 @@ use clap::Args;
 use model::Execution;
 use serde::Serialize;
 
-use super::shared::{DeviceArgs, execution, positive};
+use super::shared::{DeviceArgs, KeyArgs, execution, positive};
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
     /// A configuration, a run directory or a checkpoint.
     #[arg(value_name = "CONFIG|CHECKPOINT")]
     pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

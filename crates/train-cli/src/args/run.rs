@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use checkpoint::Allow;
 use clap::Args;
 
-use super::shared::{DeviceArgs, positive};
+use super::shared::{DeviceArgs, KeyArgs, positive};
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -30,6 +30,8 @@ pub(crate) struct RunArgs {
     /// fresh weights.
     #[arg(long, value_name = "CHECKPOINT|none")]
     pub(crate) init: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
     /// Override a setting, as in the configuration file.

@@ -29,6 +29,17 @@ pub(crate) struct CheckpointArgs {
     /// official code, timm or transformers; hf:USER/NAME for one on the Hub.
     #[arg(long = "checkpoint", value_name = "CHECKPOINT")]
     pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+}
+
+/// Which network of a file, of every command that takes weights of other programs.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct KeyArgs {
+    /// The network of a file that holds several, by the key that it is under: model_ema,
+    /// state_dict_ema … [default: the trained weights, not their average].
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
 }
 
 pub(super) fn positive(text: &str) -> Result<usize, String> {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use data::{Changes, IMAGES_FILE, ImageList, Judged, Split, evaluation_loader, with_classes};
+use data::{
+    Changes, ClassMap, ClassMatch, DataError, IMAGES_FILE, ImageList, ImageSource, Judged, Matched, Naming,
+    Split, evaluation_loader, match_classes, sorted_otherwise_by_timm,
+};
 use finetune::{Classifier, LabelTally, Metrics, ProblemType, Tally, evaluate};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -32,8 +35,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
 
 fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     let device = world.device(args.device.name)?;
-    let classifier = Classifier::new(checkpoint(&args.checkpoint.path)?, &device)?;
-    let Classifier { classes, problem, data, .. } = &classifier;
+    let classifier = Classifier::new(checkpoint(&args.checkpoint)?, &device)?;
+    let Classifier { problem, data, .. } = &classifier;
     let list = ImageList::read(&classifier.path.join(IMAGES_FILE))?;
     let judged = Judged::open(data, args.data.as_deref(), args.split.map(Split::from), list.as_ref())?;
     if world.is_leader() {
@@ -49,8 +52,8 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     if args.confusion.is_some() && *problem != ProblemType::SingleLabelClassification {
         bail!("--confusion is for networks that tell one class an image");
     }
-    let source =
-        with_classes(source, classes).with_context(|| format!("for {}", args.checkpoint.path.display()))?;
+    let Matched { source, classes, how } = match_outputs(args, &classifier, source)
+        .with_context(|| format!("for {}", args.checkpoint.path.display()))?;
     let channels = classifier.model.num_channels;
     let loader = evaluation_loader(&source, data, channels, args.batch.images, world.shard())?;
     let start = Instant::now();
@@ -62,20 +65,63 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     }
     let img_per_s = source.len() as f64 / start.elapsed().as_secs_f64();
     if let (Some(path), Metrics::Classes(tally)) = (&args.confusion, &metrics) {
-        confusion(path, classes, tally)?;
+        confusion(path, &classes, tally)?;
     }
     let folder = classifier.path.display().to_string();
     if args.json {
-        out!("{}", json(&folder, &judged, args.tta, &metrics, img_per_s));
+        out!("{}", json(&folder, &judged, (how, args.tta), &metrics, img_per_s));
         return Ok(());
     }
     out!("checkpoint   {folder}");
+    tell_match(&classifier, how, &classes);
     out!("images       {}, {img_per_s:.0} img/s", source.len());
     if args.tta == TtaName::Flip {
         out!("outputs      mean over the image and its mirror image");
     }
-    show(classes, &metrics);
+    show(&classes, &metrics);
     Ok(())
+}
+
+/// The images, numbered as the network's outputs.
+fn match_outputs(
+    args: &EvalArgs,
+    classifier: &Classifier,
+    source: Arc<dyn ImageSource>,
+) -> Result<Matched, DataError> {
+    let Classifier { classes, naming, .. } = classifier;
+    match &args.class_map {
+        Some(file) => ClassMap::load(file)?.apply(source, classes, *naming),
+        None => match_classes(source, classes, *naming),
+    }
+}
+
+/// How classes and outputs were matched, unless they simply have the same names.
+fn tell_match(classifier: &Classifier, how: ClassMatch, classes: &[String]) {
+    let assumed = match classifier.naming {
+        Naming::ImageNet => "; the checkpoint names no classes, and its 1000 are taken for ImageNet's",
+        Naming::Own | Naming::Numbers => "",
+    };
+    match how {
+        ClassMatch::Name => {}
+        ClassMatch::Spelling => out!("classes      by name, but for capitals, spaces and signs"),
+        ClassMatch::ImageNet => out!("classes      those of ImageNet, by id and by word{assumed}"),
+        ClassMatch::Map => out!("classes      as --class-map says"),
+        ClassMatch::Order => {
+            let why = match classifier.naming {
+                Naming::Own => format!("other names ({}, …)", classifier.classes[0]),
+                Naming::ImageNet | Naming::Numbers => "no names".to_owned(),
+            };
+            out!(
+                "classes      in their order, {} first: the checkpoint has {why} for as many; --class-map says otherwise",
+                classes[0]
+            );
+            if let Some(name) = sorted_otherwise_by_timm(classes) {
+                out!(
+                    "note: timm sorts numbers as numbers and capitals as small letters, so that `{name}` stands elsewhere"
+                );
+            }
+        }
+    }
 }
 
 fn show(classes: &[String], metrics: &Metrics) {
@@ -93,13 +139,21 @@ fn show(classes: &[String], metrics: &Metrics) {
 }
 
 /// One object: `top1` and `top5` (0 to 1), `map` and `f1`, or `mae` and `r2` (null where they are not
-/// defined); `loss`, `images`, what the network was shown of each, and how many of them differ from those that the run knew.
-fn json(checkpoint: &str, judged: &Judged, tta: TtaName, metrics: &Metrics, img_per_s: f64) -> Value {
+/// defined); `loss`, `images`, what the network was shown of each, how many of them differ from those that
+/// the run knew, and `class_match`, how classes and outputs were matched.
+fn json(
+    checkpoint: &str,
+    judged: &Judged,
+    (how, tta): (ClassMatch, TtaName),
+    metrics: &Metrics,
+    img_per_s: f64,
+) -> Value {
     let mut report = Map::from_iter([("checkpoint".to_owned(), checkpoint.into())]);
     report.insert("images".to_owned(), judged.images.len().into());
     report.insert("tta".to_owned(), tta.to_string().into());
     let Changes { new, gone, changed, .. } = &judged.changes;
     let counts = [("new", new), ("gone", gone), ("changed", changed), ("trained_on", &judged.trained_on)];
+    report.insert("class_match".to_owned(), serde_json::json!(how));
     report.extend(counts.map(|(name, images)| (name.to_owned(), images.len().into())));
     for (name, value) in metrics.named() {
         let name = match name {
@@ -131,14 +185,22 @@ fn show_labels(classes: &[String], tally: &LabelTally) {
     table("average precision", classes, &tally.average_precision());
 }
 
+/// Classes without an image that are listed one by one; a few of ImageNet's leave hundreds.
+const LISTED_WITHOUT_IMAGE: usize = 20;
+
 /// A share of every class that has images.
 fn table(what: &str, classes: &[String], shares: &[Option<f64>]) {
     out!("\n{:<20}  {what}", "class");
+    let without = shares.iter().filter(|share| share.is_none()).count();
     for (class, share) in classes.iter().zip(shares) {
         match share {
+            None if without > LISTED_WITHOUT_IMAGE => {}
             Some(share) => out!("{class:<20}  {:>7.2}%", 100.0 * share),
             None => out!("{class:<20}  no image"),
         }
+    }
+    if without > LISTED_WITHOUT_IMAGE {
+        out!("{without} other classes have no image");
     }
 }
 

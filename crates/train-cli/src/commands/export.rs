@@ -16,7 +16,7 @@ use crate::checkpoint::{fill_in, open};
 use crate::output::out;
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
-    let mut checkpoint = open(&args.checkpoint.path, &args.allow.patterns())?;
+    let mut checkpoint = open(&args.checkpoint.path, &args.checkpoint.key, &args.allow.patterns())?;
     if !args.allow.allow_missing.is_empty() {
         fill_in(&mut checkpoint.network)?;
     }

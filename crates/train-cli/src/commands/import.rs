@@ -11,7 +11,7 @@ use crate::checkpoint::{fill_in, open};
 use crate::output::out;
 
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
-    let mut checkpoint = open(&args.source, &args.allow.patterns())?;
+    let mut checkpoint = open(&args.source, &args.key, &args.allow.patterns())?;
     if !args.allow.allow_missing.is_empty() {
         fill_in(&mut checkpoint.network)?;
     }
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
 
 fn show(checkpoint: &Opened) {
     let network = &checkpoint.network;
-    out!("source       {} ({})", checkpoint.path.display(), checkpoint.layout);
+    out!("source       {} ({}{})", checkpoint.path.display(), checkpoint.layout, checkpoint.origin);
     out!("model        depths {:?}, channels {:?}", network.config.depths, network.config.hidden_sizes);
     match network.kind {
         Kind::Pretraining { decoder_dim, decoder_depth } => {

@@ -1,12 +1,10 @@
 //! `train-cli info`: what a network is and costs.
 
-use std::path::Path;
-
-use anyhow::Result;
+use anyhow::{Result, bail};
 use checkpoint::Allow;
 use fcmae::PretrainCost;
 use finetune::ClassifierCost;
-use interop::{Kind, Network};
+use interop::{Kind, Network, Origin};
 use model::ConvNextV2Config;
 use model::cost::{EncoderCost, in_giga, in_millions};
 use serde::Serialize;
@@ -30,6 +28,14 @@ struct Info {
     /// Who named the tensors of a checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     layout: Option<String>,
+    /// The key that it is under in its file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// Other networks of the file, by their keys.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_keys: Vec<String>,
+    #[serde(skip)]
+    origin: Origin,
     /// The cost of a network without decoder.
     #[serde(flatten)]
     plain: Option<PlainCost>,
@@ -48,7 +54,7 @@ struct PlainCost {
 }
 
 pub(crate) fn run(args: &InfoArgs) -> Result<()> {
-    let info = describe(&args.path)?;
+    let info = describe(args)?;
     if args.json {
         out!("{}", serde_json::to_string_pretty(&info)?);
         return Ok(());
@@ -56,7 +62,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
     let [height, width] = info.image_size;
     out!("images       {height}×{width}, {} channels, stem {}×{1}", info.num_channels, info.patch_size);
     if let Some(layout) = &info.layout {
-        out!("layout       {layout}");
+        out!("layout       {layout}{}", info.origin);
     }
     show(&info);
     if let Some(tensors) = &info.tensors {
@@ -93,8 +99,12 @@ fn show(info: &Info) {
     }
 }
 
-fn describe(path: &Path) -> Result<Info> {
+fn describe(args: &InfoArgs) -> Result<Info> {
+    let path = &args.path;
     if path.extension().is_some_and(|e| e == "toml") {
+        if args.key.key.is_some() {
+            bail!("--key is for checkpoints; {} is a configuration", path.display());
+        }
         return Ok(match load_any(path, &[])? {
             AnyExperiment::Pretrain(experiment) => {
                 let model = experiment.resolve()?;
@@ -110,7 +120,7 @@ fn describe(path: &Path) -> Result<Info> {
             }
         });
     }
-    let checkpoint = open(path, &Allow::default())?;
+    let checkpoint = open(path, &args.key, &Allow::default())?;
     let network = &checkpoint.network;
     let image_size = network.preprocessing().image_size;
     let tensors = network.weights.iter().map(|(name, entry)| (name.to_owned(), entry.shape.clone()));
@@ -124,6 +134,9 @@ fn describe(path: &Path) -> Result<Info> {
         cost,
         plain,
         layout: Some(checkpoint.layout.to_string()),
+        key: Some(checkpoint.origin.path()).filter(|key| !key.is_empty()),
+        other_keys: checkpoint.origin.others.clone(),
+        origin: checkpoint.origin.clone(),
         tensors: Some(tensors.collect()),
         ..info(network.config.clone(), image_size)
     })
@@ -139,6 +152,9 @@ fn info(model: ConvNextV2Config, image_size: [usize; 2]) -> Info {
         hidden_sizes: model.hidden_sizes,
         cost: None,
         layout: None,
+        key: None,
+        other_keys: Vec::new(),
+        origin: Origin::default(),
         plain: None,
         tensors: None,
     }

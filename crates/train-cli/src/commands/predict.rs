@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use data::rng::{Stream, rng};
 use data::source::{ImageFiles, ImageFolder};
-use data::{Batch, ImageSource, Pixels, Shard, Transform, evaluation_loader};
+use data::{Batch, ClassMap, ImageSource, Naming, Pixels, Shard, Transform, evaluation_loader};
 use finetune::{Classifier, ProblemType, heatmap, overlay};
 use image::RgbImage;
 use indicatif::ProgressBar;
@@ -38,7 +38,15 @@ struct Row<'a> {
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     let device = args.device.name.device()?;
-    let classifier = Classifier::new(checkpoint(&args.checkpoint.path)?, &device)?;
+    let mut classifier = Classifier::new(checkpoint(&args.checkpoint)?, &device)?;
+    match &args.class_map {
+        Some(file) => classifier.classes = ClassMap::load(file)?.names(&classifier.classes)?,
+        None if classifier.naming == Naming::ImageNet => eprintln!(
+            "note: {} names no classes; its 1000 are taken for ImageNet's",
+            args.checkpoint.path.display()
+        ),
+        None => {}
+    }
     let images = Arc::new(ImageFiles::new(files(&args.inputs)?));
     let source: Arc<dyn ImageSource> = Arc::clone(&images) as _;
     if args.heatmap.is_some() && source.len() != 1 {

@@ -36,7 +36,7 @@ struct Row {
 
 pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
     let device = args.device.name.device()?;
-    let checkpoint = checkpoint(&args.checkpoint.path)?;
+    let checkpoint = checkpoint(&args.checkpoint)?;
     let (experiment, model, network) = pretrained(&checkpoint, &device)?;
     let ratio = args.mask_ratio.unwrap_or(experiment.fcmae.mask_ratio);
     let masked = FcmaeConfig { mask_ratio: ratio, ..experiment.fcmae.clone() };

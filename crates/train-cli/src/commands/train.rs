@@ -86,6 +86,9 @@ fn start(args: &RunArgs, configured: Option<PathBuf>, world: &World) -> Result<S
     if let Some(path) = init.as_deref().filter(|path| world.is_leader() && !is_here(path)) {
         bail!("{} does not exist, which the run is to start from", path.display());
     }
+    if args.key.key.is_some() && init.is_none() {
+        bail!("--key is about the checkpoint of --init, and there is none");
+    }
     let run_dir = match &args.run_dir {
         Some(path) => path.clone(),
         None => {
@@ -97,7 +100,7 @@ fn start(args: &RunArgs, configured: Option<PathBuf>, world: &World) -> Result<S
         resume,
         init,
         allow: args.allow.patterns(),
-        read: checkpoint::read,
+        read: checkpoint::reader(args.key.clone()),
         allow_changed_data: args.allow_changed_data,
     })
 }

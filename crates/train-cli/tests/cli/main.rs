@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod bad_input;
+mod classes;
 mod commands;
 mod common;
 #[cfg(feature = "tch")]

@@ -69,6 +69,10 @@ fn one_format_of_the_weights_is_enough() {
     let parts = ["model-1-of-2.safetensors", "model-2-of-2.safetensors", "model.safetensors.index.json"];
     assert_eq!(resolve(&parts).unwrap(), set(&parts));
     assert_eq!(resolve(&["config.json", "pytorch_model.bin"]).unwrap().len(), 2);
+    let adapted = ["adapter.safetensors", "config.json", "pytorch_model.bin"];
+    assert_eq!(resolve(&adapted).unwrap(), set(&adapted[1..]));
+    let shards = ["pytorch_model-1-of-2.bin", "pytorch_model-2-of-2.bin", "pytorch_model.bin.index.json"];
+    assert_eq!(resolve(&shards).unwrap(), set(&shards));
     assert_eq!(resolve(&["atto.pth", "onnx/model.safetensors"]).unwrap(), set(&["atto.pth"]));
     let error = resolve(&["README.md", "config.json"]).unwrap_err();
     assert!(matches!(error, HubError::NoWeights(_)), "{error}");
