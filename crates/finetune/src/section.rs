@@ -47,4 +47,9 @@ section! {
         /// Class names, in the order of the head's outputs; filled in from the data.
         classes: Vec<String> = Vec::new();
     }
+    on resume {
+        fixed: layer_decay, layer_decay_type, head_init_scale, label_smoothing, ema_decay, freeze,
+            problem_type, classes;
+        free: eval_every_epochs, patience, init;
+    }
 }
