@@ -33,11 +33,7 @@ fn shown(value: &Option<toml::Value>) -> String {
 ///
 /// # Errors
 /// The first key that may not change and has, with both values.
-pub fn changes<C: Config>(
-    before: &C,
-    now: &C,
-    sections: &[SectionDoc],
-) -> Result<Vec<Change>, SettingError> {
+pub fn changes<C: Config>(before: &C, now: &C, sections: &[SectionDoc]) -> Result<Vec<Change>, SettingError> {
     let table = |config: &C| {
         toml::Table::try_from(config).map_err(|error| SettingError::text(&error.to_string(), ""))
     };

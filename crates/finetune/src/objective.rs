@@ -10,11 +10,11 @@ use data::{Batch, Loader, Targets, evaluation_loader};
 use distributed::Communicator;
 use model::drop_path::DropPath;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
-use trainer::{BoxError, Context, Data, Evaluation, Objective};
+use trainer::{BoxError, Context, Data, Evaluation, Objective, StopSignal};
 
 use crate::configuration::FinetuneExperiment;
 use crate::error::FinetuneError;
-use crate::evaluate::evaluate;
+use crate::evaluate::for_every_batch;
 use crate::metrics::Metrics;
 use crate::problem::ProblemType;
 
@@ -99,11 +99,22 @@ impl Objective for ClassificationObjective {
         Ok(self.problem.loss(model.forward(images, drop_path.as_ref()), targets))
     }
 
-    fn evaluate(&self, model: &Self::Model) -> Result<Option<Evaluation>, BoxError> {
+    fn evaluate(&self, model: &Self::Model, stop: &StopSignal<'_>) -> Result<Option<Evaluation>, BoxError> {
         let Some(validation) = &self.validation else { return Ok(None) };
-        let metrics = Metrics::new(self.problem, self.outputs);
+        let mut metrics = Metrics::new(self.problem, self.outputs);
         let device = self.device.clone().inner();
-        let metrics = evaluate(model, validation, metrics, &device, self.communicator.as_ref())?;
-        Ok(Some(Evaluation { score: metrics.score(), metrics: metrics.named() }))
+        // All processes see the batches of all, so they ask at the same points.
+        let judged =
+            for_every_batch(model, validation, &device, self.communicator.as_ref(), |logits, targets| {
+                metrics.add(logits, targets)?;
+                if stop.is_given()? { Err(FinetuneError::Stopped) } else { Ok(()) }
+            });
+        match judged {
+            Err(FinetuneError::Stopped) => Ok(None),
+            judged => {
+                judged?;
+                Ok(Some(Evaluation { score: metrics.score(), metrics: metrics.named() }))
+            }
+        }
     }
 }

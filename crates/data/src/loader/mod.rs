@@ -91,6 +91,13 @@ impl Loader {
         workers * (self.0.pieces_ahead() + 1) * batch_size.div_ceil(self.0.pieces())
     }
 
+    /// Bytes of an image in a batch.
+    pub fn image_bytes(&self) -> usize {
+        let [height, width] = self.0.transform.size();
+        let of_a_number = if self.0.config.raw { 1 } else { size_of::<f32>() };
+        self.0.config.normalize.channels() * height * width * of_a_number
+    }
+
     /// The same images in batches of another size, for a trial: unreadable ones are counted apart.
     pub fn apart(&self, batch_size: usize) -> Self {
         let Shared { source, transform, config, passes, .. } = &*self.0;

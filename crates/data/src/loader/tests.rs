@@ -270,13 +270,18 @@ fn what_is_made_ahead_is_bounded_in_images() {
         fn name(&self, index: usize) -> String {
             self.0.name(index)
         }
+
+        fn bytes(&self, index: usize) -> u64 {
+            self.0.bytes(index)
+        }
     }
 
     let Shared { transform, config, .. } = &*loader(&[], 0, 2).0;
     let mut expected: Option<Vec<Batch>> = None;
     for (workers, ahead) in [(0, 0), (1, 56), (2, 84), (3, 84)] {
         let source = Arc::new(Counted(Numbered { count: 250, broken: vec![3, 40] }, Mutex::default()));
-        let config = LoaderConfig { batch_size: 40, accumulate: 6, workers, max_corrupt: 2, ..config.clone() };
+        let config =
+            LoaderConfig { batch_size: 40, accumulate: 6, workers, max_corrupt: 2, ..config.clone() };
         let loader = Loader::new(source.clone(), Arc::clone(transform), config).unwrap();
         assert_eq!(loader.images_ahead(), ahead, "{workers} workers");
         let mut batches = loader.batches(0, 0);
