@@ -42,6 +42,9 @@ pub struct RunState {
     /// The best network so far, if any was evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
+    /// Updates after which the network was evaluated last, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluated: Option<u64>,
     /// Version of the order of samples that it was trained in.
     #[serde(default = "first_order")]
     pub order: u32,
@@ -86,6 +89,21 @@ pub fn write_best(
     fill: impl FnOnce(&Path) -> Result<(), BoxError>,
 ) -> Result<PathBuf, CheckpointError> {
     write_folder(run, state, fill, run.best())
+}
+
+/// Brings the best network of another run, which this one goes on from.
+///
+/// # Errors
+/// It cannot be read or written.
+pub fn copy_best(from: &Path, run: &RunDir) -> Result<(), CheckpointError> {
+    let temporary = run.checkpoints_folder().join(format!("{TEMPORARY}best"));
+    fs::create_dir_all(&temporary).map_err(CheckpointError::io("create", &temporary))?;
+    for entry in fs::read_dir(from).map_err(CheckpointError::io("read", from))?.flatten() {
+        let copy = temporary.join(entry.file_name());
+        fs::copy(entry.path(), &copy).map_err(CheckpointError::io("copy", entry.path()))?;
+        sync(&copy)?;
+    }
+    replace(&run.best(), &temporary, &run.checkpoints_folder())
 }
 
 fn write_folder(
@@ -173,8 +191,13 @@ pub fn read_state(checkpoint: &Path) -> Result<RunState, CheckpointError> {
 mod tests {
     use super::*;
 
-    const STATE: RunState =
-        RunState { position: Position { step: 7, epoch: 1, batch: 2 }, best: None, order: 2, processes: 1 };
+    const STATE: RunState = RunState {
+        position: Position { step: 7, epoch: 1, batch: 2 },
+        best: None,
+        evaluated: None,
+        order: 2,
+        processes: 1,
+    };
 
     fn at(step: u64) -> RunState {
         RunState { position: Position { step, ..STATE.position }, ..STATE }

@@ -26,7 +26,7 @@ pub use checkpoint::Checkpoint;
 pub use entry::Entry;
 pub use error::{BoxError, CheckpointError};
 pub use files::{CONFIG_FILE, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE};
-pub use folder::{Best, Position, RunState, read_state, write_best, write_checkpoint};
+pub use folder::{Best, Position, RunState, copy_best, read_state, write_best, write_checkpoint};
 pub use load_report::LoadReport;
 pub use parameter_names::ParameterNames;
 pub use recipe::Recipe;

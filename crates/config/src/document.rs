@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::section::{Field, Section};
+use crate::section::{Field, OnResume, Section};
 
 /// A section for the documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,21 +38,30 @@ pub fn document(experiments: &[(&str, Vec<SectionDoc>)]) -> String {
             .collect();
         let names: Vec<_> = owners.iter().map(|(name, _)| *name).collect();
         let _ = writeln!(text, "\n## `[{}]`\n\n{} ({})\n", section.name, section.doc, names.join(", "));
-        text += "| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n";
+        text += "| key | type | default | allowed | on resume | meaning |\n|---|---|---|---|---|---|\n";
         for (i, field) in section.fields.iter().enumerate() {
             let defaults: Vec<_> = owners.iter().map(|(name, owner)| (*name, &owner.fields[i])).collect();
             let _ = writeln!(
                 text,
-                "| `{}` | {} | {} | {} | {} |",
+                "| `{}` | {} | {} | {} | {} | {} |",
                 field.key,
                 field.kind,
                 default_cell(&defaults),
                 field.allowed.unwrap_or(""),
+                on_resume(field.on_resume),
                 field.doc
             );
         }
     }
     text
+}
+
+fn on_resume(key: OnResume) -> &'static str {
+    match key {
+        OnResume::Fixed => "fixed",
+        OnResume::Said => "may change, said",
+        OnResume::Free => "may change",
+    }
 }
 
 /// One default, or that of each experiment where they differ.

@@ -1,7 +1,7 @@
 //! Configuration: one TOML file is one experiment.
 //!
-//! A [`section!`] says of each key its type, its default, which values are allowed and what it means,
-//! in one place. From that come the type itself, its checks, and the page that documents it
+//! A [`section!`] says of each key its type, its default, which values are allowed, what it means, and
+//! whether it may differ when a run goes on, in one place. From that come the type itself, its checks, and the page that documents it
 //! ([`document`]). An experiment is a struct of sections that implements [`Config`]; its `Default`
 //! holds what differs from the defaults of the sections. [`parse`] lays a file over these defaults.
 //!
@@ -16,6 +16,7 @@
 //!         /// Norm that gradients are clipped to.
 //!         clip: Option<f64> = None;
 //!     }
+//!     on resume { fixed: clip; said: lr; }
 //! }
 //!
 //! #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
@@ -47,8 +48,8 @@ mod kind;
 mod parse;
 mod section;
 
-pub use difference::require_same;
+pub use difference::{Change, changes};
 pub use document::{SectionDoc, document};
 pub use error::SettingError;
 pub use parse::{Config, load, load_stored, parse, to_toml};
-pub use section::{Field, Section, check_field};
+pub use section::{Field, OnResume, Section, check_field};

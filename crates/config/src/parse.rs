@@ -175,7 +175,10 @@ mod tests {
                 size: usize = 4, "at least 1" => |size| *size > 0;
                 /// Speed.
                 speed: Option<f64> = None;
+                /// Rest.
+                rest: bool = false;
             }
+            on resume { fixed: size; said: speed; free: rest; }
         }
     }
     use steps::Steps;
@@ -212,7 +215,7 @@ mod tests {
     #[test]
     fn a_file_lies_over_the_defaults_of_the_experiment() {
         let walk: Walk = parse("[steps]\nsize = 7\n", &["steps.speed=3".to_owned()]).unwrap();
-        assert_eq!(walk.steps, Steps { size: 7, speed: Some(3.0) });
+        assert_eq!(walk.steps, Steps { size: 7, speed: Some(3.0), rest: false });
         assert_eq!(parse::<Walk>("[steps]\nsize = 7\n", &[]).unwrap().steps.speed, Some(2.0));
     }
 
@@ -241,12 +244,16 @@ mod tests {
     }
 
     #[test]
-    fn a_run_goes_on_as_it_began() {
-        let [before, now] =
-            ["size = 4", "size = 5"].map(|line| parse::<Walk>(&format!("[steps]\n{line}\n"), &[]).unwrap());
-        let error = crate::require_same(&before, &now, &[]).unwrap_err().to_string();
+    fn a_run_goes_on_as_it_began_but_for_what_may_change() {
+        let walk = |lines: &str| parse::<Walk>(&format!("[steps]\n{lines}\n"), &[]).unwrap();
+        let changes = |now: &str| crate::changes(&walk("size = 4"), &walk(now), &walk("").sections());
+        let error = changes("size = 5\nrest = true").unwrap_err().to_string();
         assert!(error.contains("steps.size was 4 in this run and is 5 now"), "{error}");
-        crate::require_same(&before, &now, &["steps.size"]).unwrap();
+        assert_eq!(changes("size = 4\nrest = true").unwrap(), []);
+        let [change] = &changes("size = 4\nspeed = 3.0").unwrap()[..] else { panic!("one change") };
+        assert_eq!(change.to_string(), "steps.speed 2.0 → 3.0");
+        // What no section says anything of is fixed.
+        assert!(crate::changes(&walk("rest = true"), &walk("rest = false"), &[]).is_err());
     }
 
     #[test]
@@ -255,7 +262,10 @@ mod tests {
             ("a", Walk::default().sections()),
             ("b", vec![SectionDoc::of(&Steps::default())]),
         ]);
-        assert!(page.contains("| `size` | whole number | `4` | at least 1 | Size. |"), "{page}");
-        assert!(page.contains("| `speed` | number | a: `2.0`, b: left out |"), "{page}");
+        assert!(page.contains("| `size` | whole number | `4` | at least 1 | fixed | Size. |"), "{page}");
+        assert!(
+            page.contains("| `speed` | number | a: `2.0`, b: left out |  | may change, said | Speed. |"),
+            "{page}"
+        );
     }
 }

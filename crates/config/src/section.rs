@@ -6,6 +6,17 @@ use serde::de::DeserializeOwned;
 use crate::error::SettingError;
 use crate::kind::kind;
 
+/// Whether a key may differ between a run and its continuation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnResume {
+    /// What an update's result depends on stays as it was.
+    Fixed,
+    /// It may change, and the run says so: its updates are other ones from there on.
+    Said,
+    /// It may change without a word: no update depends on it.
+    Free,
+}
+
 /// A section of a configuration; [`section!`](crate::section!) implements it.
 pub trait Section: Default + Serialize {
     /// The section's name in a file.
@@ -34,6 +45,8 @@ pub struct Field {
     pub default: Option<String>,
     /// Which values are allowed beyond the type.
     pub allowed: Option<&'static str>,
+    /// Whether it may differ when a run goes on.
+    pub on_resume: OnResume,
     /// The meaning of the key, in a sentence.
     pub doc: &'static str,
 }
@@ -44,9 +57,10 @@ impl Field {
         key: &'static str,
         default: &T,
         allowed: Option<&'static str>,
+        on_resume: OnResume,
         doc: &'static str,
     ) -> Self {
-        Self { key, kind: kind::<T>(), default: in_toml(default), allowed, doc: doc.trim() }
+        Self { key, kind: kind::<T>(), default: in_toml(default), allowed, on_resume, doc: doc.trim() }
     }
 }
 
@@ -81,6 +95,10 @@ pub fn check_field<T: Serialize>(
 /// Each key reads `name: Type = default;` or `name: Type = default, "allowed" => |value| check;`
 /// under a documentation comment, which `docs/configuration.md` shows. `together = function` names a
 /// check of keys that depend on each other.
+///
+/// A block behind the keys sorts them by what happens when a run goes on with another value
+/// ([`OnResume`]): `on resume { fixed: a, b; said: c; free: d; }`, each part left out where it is empty.
+/// A key that stands in no part, or in two, does not compile.
 #[macro_export]
 macro_rules! section {
     (
@@ -90,6 +108,11 @@ macro_rules! section {
                 $(#[doc = $doc:literal])+
                 $field:ident: $Type:ty = $default:expr $(, $allowed:literal => $holds:expr)?;
             )*
+        }
+        on resume {
+            $(fixed: $($fixed:ident),+;)?
+            $(said: $($said:ident),+;)?
+            $(free: $($free:ident),+;)?
         }
     ) => {
         $(#[doc = $about])+
@@ -118,10 +141,18 @@ macro_rules! section {
             }
 
             fn fields(&self) -> Vec<$crate::Field> {
+                // Without `..`: a key that nobody has sorted is an error here.
+                let Self { $($($fixed: _,)+)? $($($said: _,)+)? $($($free: _,)+)? } = self;
+                let on_resume = |key: &str| match key {
+                    $($(stringify!($said) => $crate::OnResume::Said,)+)?
+                    $($(stringify!($free) => $crate::OnResume::Free,)+)?
+                    _ => $crate::OnResume::Fixed,
+                };
                 vec![$( $crate::Field::of(
                     stringify!($field),
                     &self.$field,
                     { let allowed: &[&'static str] = &[$($allowed)?]; allowed.first().copied() },
+                    on_resume(stringify!($field)),
                     concat!($($doc),+),
                 ), )*]
             }

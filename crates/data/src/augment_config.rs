@@ -42,6 +42,10 @@ section! {
         /// Share of CutMix among the mixed batches, where both are on.
         mixup_switch_prob: f64 = 0.5, "in [0, 1]" => is_share;
     }
+    on resume {
+        fixed: crop_scale, crop_ratio, hflip, color_jitter, rand_augment, random_erasing, mixup, cutmix,
+            mixup_prob, mixup_switch_prob;
+    }
 }
 
 /// Keys that were in another section once: old and new name.

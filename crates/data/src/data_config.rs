@@ -44,6 +44,10 @@ section! {
         /// Unreadable files that are skipped before the run stops.
         max_corrupt: usize = 10;
     }
+    on resume {
+        fixed: val_csv, format, image_size, mean, std, val_fraction, sampling;
+        free: path, workers, max_corrupt;
+    }
 }
 
 fn together(data: &DataConfig) -> Result<(), SettingError> {

@@ -6,12 +6,10 @@ use model::ConvNextV2Config;
 use model::cost::EncoderCost;
 use model::{Execution, cost::in_giga, cost::in_millions};
 use serde::Serialize;
-use trainer::Cost;
+use trainer::{Cost, Memory};
 
 use crate::configuration::PretrainExperiment;
 use crate::section::FcmaeError;
-
-const MIB: u64 = 1 << 20;
 
 /// Size and cost of a pretraining network.
 #[derive(Debug, Clone, Serialize)]
@@ -30,13 +28,14 @@ pub struct PretrainCost {
     pub patches: usize,
     /// Visible patches of an image.
     pub visible_patches: usize,
-    /// Memory for weights, gradients, moments and activations of one batch.
-    pub memory_mib: u64,
     /// The encoder stage by stage.
     pub stages: Vec<StageRow>,
     /// How the encoder runs.
     #[serde(skip)]
     execution: Execution,
+    /// Weights, gradients and moments, and the activations of an image.
+    #[serde(skip)]
+    memory: Memory,
 }
 
 /// One stage of the encoder.
@@ -75,7 +74,6 @@ impl PretrainCost {
             Execution::Masked => encoder.activations(),
         };
         let of_an_image = encoder_activations + mask.decoder_activations(model);
-        let activations = experiment.train.batch_size as u64 * of_an_image;
         let stages = encoder.stages.iter().map(|stage| {
             let tokens = stage.map[0] * stage.map[1];
             StageRow {
@@ -97,7 +95,7 @@ impl PretrainCost {
             patches: mask.patches,
             visible_patches: mask.visible,
             // Weights, gradients and two moments.
-            memory_mib: 4 * (4 * parameters + activations) / MIB,
+            memory: Memory { parameters: 4 * 4 * parameters, activations: 4 * of_an_image },
             stages: stages.collect(),
             execution,
         })
@@ -110,6 +108,10 @@ impl Cost for PretrainCost {
             Execution::Compact => self.compact_macs,
             Execution::Masked => self.dense_macs,
         }
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        Some(self.memory)
     }
 }
 
@@ -128,7 +130,6 @@ impl fmt::Display for PretrainCost {
             "multiply-adds per image, forward: {} compact, {} dense",
             in_giga(self.compact_macs),
             in_giga(self.dense_macs)
-        )?;
-        writeln!(f, "memory       about {} MiB", self.memory_mib)
+        )
     }
 }

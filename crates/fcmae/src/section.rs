@@ -25,6 +25,9 @@ section! {
         /// pretraining code.
         init: InitName = InitName::TruncNormal;
     }
+    on resume {
+        fixed: mask_ratio, patch_size, decoder_dim, decoder_depth, norm_pix_loss, grn_stats, init;
+    }
 }
 
 /// Initial weights, by name.

@@ -5,12 +5,10 @@ use std::fmt;
 use model::ConvNextV2Config;
 use model::cost::{EncoderCost, in_giga, in_millions};
 use serde::Serialize;
-use trainer::Cost;
+use trainer::{Cost, Memory};
 
 use crate::configuration::FinetuneExperiment;
 use crate::problem::ProblemType;
-
-const MIB: u64 = 1 << 20;
 
 /// Size and cost of a classifier.
 #[derive(Debug, Clone, Serialize)]
@@ -21,8 +19,9 @@ pub struct ClassifierCost {
     pub parameters: u64,
     /// Multiply-adds of a forward pass over one image.
     pub macs: u64,
-    /// Memory for weights, gradients, moments and activations of one batch; the moving average too.
-    pub memory_mib: u64,
+    /// Weights, gradients, moments and the moving average, and the activations of an image.
+    #[serde(skip)]
+    memory: Memory,
     /// What the outputs are.
     pub problem_type: ProblemType,
     /// Classes, or numbers to predict.
@@ -35,14 +34,13 @@ impl ClassifierCost {
         let encoder = EncoderCost::of(model, experiment.data.image_size.pixels());
         let (channels, outputs) = (model.last_hidden_size() as u64, model.num_labels as u64);
         let parameters = encoder.parameters() + 2 * channels + (channels + 1) * outputs;
-        let activations = experiment.train.batch_size as u64 * encoder.activations();
         // Weights, gradients and two moments.
         let copies = 4 + u64::from(experiment.finetune.ema_decay.is_some());
         Self {
             model: experiment.model.describe(model),
             parameters,
             macs: encoder.macs() + channels * outputs,
-            memory_mib: 4 * (copies * parameters + activations) / MIB,
+            memory: Memory { parameters: 4 * copies * parameters, activations: 4 * encoder.activations() },
             problem_type: experiment.finetune.problem_type.unwrap_or_default(),
             outputs: model.num_labels,
         }
@@ -53,13 +51,16 @@ impl Cost for ClassifierCost {
     fn forward_macs(&self) -> u64 {
         self.macs
     }
+
+    fn memory(&self) -> Option<Memory> {
+        Some(self.memory)
+    }
 }
 
 impl fmt::Display for ClassifierCost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "model        {}", self.model)?;
         writeln!(f, "parameters   {}", in_millions(self.parameters))?;
-        writeln!(f, "multiply-adds per image, forward: {}", in_giga(self.macs))?;
-        writeln!(f, "memory       about {} MiB", self.memory_mib)
+        writeln!(f, "multiply-adds per image, forward: {}", in_giga(self.macs))
     }
 }

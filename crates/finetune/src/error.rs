@@ -54,6 +54,9 @@ pub enum FinetuneError {
     /// Targets of another kind than the network was trained for.
     #[error("the images have targets of another kind than the network tells")]
     OtherTargets,
+    /// An evaluation that was told to stop.
+    #[error("the evaluation was stopped")]
+    Stopped,
     /// Images that are not normalised, which cannot be mixed.
     #[error("batches to fine-tune on have to be normalised by the loader")]
     NotNormalized,

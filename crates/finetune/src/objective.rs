@@ -10,12 +10,12 @@ use data::{Batch, Loader, Targets, evaluation_loader};
 use distributed::Communicator;
 use model::drop_path::DropPath;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
-use trainer::{BoxError, Context, Data, Evaluation, Objective};
+use trainer::{BoxError, Context, Data, Evaluation, Objective, StopSignal};
 
 use crate::class_weights::weighted;
 use crate::configuration::FinetuneExperiment;
 use crate::error::FinetuneError;
-use crate::evaluate::{Tta, evaluate};
+use crate::evaluate::{Tta, for_every_batch};
 use crate::metrics::Metrics;
 use crate::problem::ProblemType;
 
@@ -110,12 +110,22 @@ impl Objective for ClassificationObjective {
         Ok(self.problem.loss(model.forward(images, drop_path.as_ref()), targets))
     }
 
-    fn evaluate(&self, model: &Self::Model) -> Result<Option<Evaluation>, BoxError> {
+    fn evaluate(&self, model: &Self::Model, stop: &StopSignal<'_>) -> Result<Option<Evaluation>, BoxError> {
         let Some(validation) = &self.validation else { return Ok(None) };
-        let metrics = Metrics::new(self.problem, self.outputs);
+        let mut metrics = Metrics::new(self.problem, self.outputs);
         let device = self.device.clone().inner();
-        let metrics = evaluate(model, validation, Tta::None, metrics, &device, self.communicator.as_ref())?;
-        let named = metrics.named().into_iter().filter_map(|(name, value)| Some((name, value?)));
-        Ok(Some(Evaluation { score: metrics.score(), metrics: named.collect() }))
+        // All processes see the batches of all, so they ask at the same points.
+        let visit = |logits: &[f32], targets: &Targets| {
+            metrics.add(logits, targets)?;
+            if stop.is_given()? { Err(FinetuneError::Stopped) } else { Ok(()) }
+        };
+        match for_every_batch(model, validation, Tta::None, &device, self.communicator.as_ref(), visit) {
+            Err(FinetuneError::Stopped) => Ok(None),
+            judged => {
+                judged?;
+                let named = metrics.named().into_iter().filter_map(|(name, value)| Some((name, value?)));
+                Ok(Some(Evaluation { score: metrics.score(), metrics: named.collect() }))
+            }
+        }
     }
 }

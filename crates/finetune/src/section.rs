@@ -59,6 +59,11 @@ section! {
         /// `import` says so.
         unnamed: bool = false;
     }
+    on resume {
+        fixed: layer_decay, layer_decay_type, head_init_scale, label_smoothing, ema_decay, freeze,
+            problem_type, classes, class_weights, ema_warmup, unnamed;
+        free: eval_every_epochs, patience, init;
+    }
 }
 
 /// Classes of ImageNet, and so of the heads that are taken for its.

@@ -34,6 +34,10 @@ section! {
         /// also on a processor.
         kernels: Kernels = Kernels::default();
     }
+    on resume {
+        fixed: size, depths, hidden_sizes, num_channels, patch_size, hidden_act, drop_path_rate,
+            initializer_range, layer_norm_eps, execution, kernels;
+    }
 }
 
 impl From<&ConvNextV2Config> for ModelConfig {

@@ -60,6 +60,10 @@ Defaults that differ between pretraining and fine-tuning are given for both; the
 examples in `configs/` are all explained here. `seed` stands before the first section: a whole number
 (default 0) that every random choice depends on.
 
+The column *on resume* says which keys may be others when a run goes on (`--resume`): `fixed` ones may
+not, since every update depends on them; those that change the schedule may, and the run says how the
+learning rate changes; no update depends on the rest. `seed` is fixed.
+
 This page is made from the types: `UPDATE=1 cargo test --release -p train-cli configuration` writes it.
 ";
 

@@ -150,19 +150,14 @@ pub enum TrainError {
     /// Moments cannot be saved or restored.
     #[error(transparent)]
     OptimizerState(#[from] OptimizerStateError),
-    /// The loss or a gradient is infinite or not a number. Nothing was updated with it.
+    /// The loss or a gradient is infinite or not a number. No checkpoint has been written since.
     #[error(
-        "step {step}: {}; stopped before the update. {}. Lower the learning rate, set optim.clip_grad, \
-         or check the data",
-        what_is_not_finite(*loss, parameter), last_good(checkpoint)
+        "step {}: {}; {}. {}. Lower the learning rate, set optim.clip_grad, or check the data",
+        found.step, found.what(), found.what_became(), last_good(checkpoint)
     )]
     NotFinite {
-        /// The update that was not made.
-        step: u64,
-        /// The loss of that update.
-        loss: f64,
-        /// The first parameter whose gradient is not finite.
-        parameter: Option<String>,
+        /// What is not finite, and where.
+        found: NotFiniteUpdate,
         /// The last checkpoint.
         checkpoint: Option<PathBuf>,
     },
@@ -197,6 +192,49 @@ pub enum TrainError {
     },
 }
 
+/// An update whose loss or gradients are infinite or not a number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotFiniteUpdate {
+    /// The update.
+    pub step: u64,
+    /// Updates that were made when this was seen: one less than `step` where loss and norm are known at
+    /// once, and more where they are read later, on a GPU.
+    pub done: u64,
+    /// The loss of that update.
+    pub loss: f64,
+    /// The norm of its gradients.
+    pub grad_norm: f64,
+    /// The first parameter whose gradient is not finite, where they were looked at.
+    pub parameter: Option<String>,
+}
+
+impl NotFiniteUpdate {
+    /// The error of a run whose last checkpoint this is.
+    pub(crate) fn since(self, checkpoint: Option<PathBuf>) -> TrainError {
+        TrainError::NotFinite { found: self, checkpoint }
+    }
+
+    fn what(&self) -> String {
+        match &self.parameter {
+            _ if !self.loss.is_finite() => format!("the loss is {}", self.loss),
+            Some(name) => format!("the gradient of `{name}` is not finite"),
+            None if self.done < self.step => "the norm of the gradients overflows".to_owned(),
+            None => format!("the norm of the gradients is {}", self.grad_norm),
+        }
+    }
+
+    fn what_became(&self) -> String {
+        match self.done.checked_sub(self.step) {
+            None => "stopped before the update".to_owned(),
+            Some(0) => "seen only after the update, whose weights are not kept".to_owned(),
+            Some(_) => format!(
+                "seen only after step {}; the weights of steps {} to {0} are spoilt and not kept",
+                self.done, self.step
+            ),
+        }
+    }
+}
+
 impl TrainError {
     /// Turns an error of the operating system into one about a path, for `map_err`.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
@@ -225,10 +263,24 @@ pub(crate) fn times_processes(processes: usize) -> String {
     if processes == 1 { String::new() } else { format!(" × {processes} processes") }
 }
 
-fn what_is_not_finite(loss: f64, parameter: &Option<String>) -> String {
-    match parameter {
-        _ if !loss.is_finite() => format!("the loss is {loss}"),
-        Some(name) => format!("the gradient of `{name}` is not finite"),
-        None => "the norm of the gradients overflows".to_owned(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_whether_the_update_was_made_and_what_is_good() {
+        let found = NotFiniteUpdate { step: 8, done: 7, loss: f64::NAN, grad_norm: 1.0, parameter: None };
+        let message = |found: NotFiniteUpdate| found.since(Some("run/step-4".into())).to_string();
+        let before = message(found.clone());
+        assert!(before.starts_with("step 8: the loss is NaN; stopped before the update. "), "{before}");
+        assert!(before.contains("the last good checkpoint is run/step-4"), "{before}");
+        let at_once = message(NotFiniteUpdate { done: 8, ..found.clone() });
+        assert!(at_once.contains("seen only after the update, whose weights are not kept"), "{at_once}");
+        let later =
+            message(NotFiniteUpdate { done: 12, loss: 0.5, grad_norm: f64::INFINITY, ..found.clone() });
+        let expected = "step 8: the norm of the gradients is inf; seen only after step 12; the weights of steps 8 to \
+                        12 are spoilt and not kept. ";
+        assert!(later.starts_with(expected), "{later}");
+        assert!(found.since(None).to_string().contains("no checkpoint was written yet"));
     }
 }

@@ -5,6 +5,7 @@ use checkpoint::Best;
 
 use crate::ema::Ema;
 use crate::objective::{BoxError, Evaluation, Objective};
+use crate::stop::StopSignal;
 use crate::update::State;
 
 /// When a run is evaluated, and when it has seen enough.
@@ -29,17 +30,21 @@ pub(crate) struct Judgement<M> {
 }
 
 /// Evaluates the network of a state and its moving average; none if the objective has no data to
-/// judge by.
+/// judge by, or was told to stop.
 pub(crate) fn judge<O: Objective>(
     objective: &O,
     state: &State<O::Model>,
+    stop: &StopSignal<'_>,
 ) -> Result<Option<Judgement<O::Model>>, BoxError> {
     let model = state.model.valid();
-    let Some(plain) = objective.evaluate(&model)? else { return Ok(None) };
+    let Some(plain) = objective.evaluate(&model, stop)? else { return Ok(None) };
     let averaged = match &state.ema {
-        Some(ema) => objective.evaluate(ema.model())?,
+        Some(ema) => objective.evaluate(ema.model(), stop)?,
         None => None,
     };
+    if stop.was_given() {
+        return Ok(None);
+    }
     let mut metrics = named("val_", &plain);
     metrics.extend(averaged.iter().flat_map(|evaluation| named("ema_val_", evaluation)));
     let ema = averaged.as_ref().is_some_and(|averaged| is_better(averaged.score, plain.score));

@@ -201,6 +201,18 @@ impl Context {
 pub trait Cost: Serialize + Display {
     /// Multiply-adds of a forward pass over one image in training; 0 where they are not known.
     fn forward_macs(&self) -> u64;
+
+    /// Memory that training takes; none where it is not known.
+    fn memory(&self) -> Option<Memory>;
+}
+
+/// Bytes that training takes, beside the program and the batches that it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Weights, gradients, moments, and averages where they are kept.
+    pub parameters: u64,
+    /// Activations of one image that are kept for the backward pass.
+    pub activations: u64,
 }
 
 /// The cost of a network that nobody has counted: nothing is shown of it.
@@ -210,6 +222,10 @@ pub struct NotCounted {}
 impl Cost for NotCounted {
     fn forward_macs(&self) -> u64 {
         0
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        None
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use distributed::{Communicator, DistributedError};
 
 use crate::deferred::Deferred;
+use crate::error::NotFiniteUpdate;
 use crate::update::UpdateReport;
 
 /// Sums over the updates since the last log line.
@@ -38,6 +39,11 @@ impl Interval {
         self.unread.push((report.loss, report.grad_norm));
     }
 
+    /// Whether no update has been made since.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps == 0
+    }
+
     /// Counts time spent waiting for data.
     pub(crate) fn waited(&mut self, time: Duration) {
         self.waiting += time;
@@ -53,12 +59,12 @@ impl Interval {
     ///
     /// # Errors
     /// Of the outer result, another process that has ended; of the inner one, the first update whose
-    /// loss or norm is not finite, and its loss.
+    /// loss or norm is not finite.
     pub(crate) fn settle(
         &mut self,
         steps: u64,
         communicator: &dyn Communicator,
-    ) -> Result<Result<(), (u64, f64)>, DistributedError> {
+    ) -> Result<Result<(), NotFiniteUpdate>, DistributedError> {
         if self.unread.iter().any(|(loss, _)| matches!(loss, Deferred::Pending(_))) {
             let own: Vec<_> = self.unread.iter().map(|(loss, _)| loss.read()).collect();
             for ((loss, _), mean) in self.unread.iter_mut().zip(communicator.mean(&own)?) {
@@ -69,7 +75,7 @@ impl Interval {
         for (step, (loss, grad_norm)) in (first..).zip(self.unread.drain(..)) {
             let (loss, grad_norm) = (loss.read(), grad_norm.read());
             if !loss.is_finite() || !grad_norm.is_finite() {
-                return Ok(Err((step, loss)));
+                return Ok(Err(NotFiniteUpdate { step, done: steps, loss, grad_norm, parameter: None }));
             }
             self.loss += loss;
             self.grad_norm += grad_norm;
@@ -96,7 +102,7 @@ mod tests {
 
     fn report(loss: f32) -> UpdateReport {
         let pending = Deferred::Pending(Tensor::full([1], loss, &Device::flex()));
-        UpdateReport { loss: pending, grad_norm: Deferred::Known(2.0), stop: false }
+        UpdateReport { loss: pending, grad_norm: Deferred::Known(2.0), stop: false, save: false }
     }
 
     #[test]
@@ -116,7 +122,7 @@ mod tests {
         for loss in [1.0, f32::NAN, f32::NAN] {
             interval.add(report(loss));
         }
-        let (step, loss) = interval.settle(9, &alone).unwrap().unwrap_err();
-        assert!(step == 8 && loss.is_nan(), "{step} {loss}");
+        let NotFiniteUpdate { step, done, loss, .. } = interval.settle(9, &alone).unwrap().unwrap_err();
+        assert!(step == 8 && done == 9 && loss.is_nan(), "{step} {done} {loss}");
     }
 }

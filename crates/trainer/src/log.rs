@@ -9,7 +9,7 @@ use image::{ImageFormat, RgbImage};
 use protobuf::Message;
 use serde::Serialize;
 use serde_json::Value;
-use tensorboard_proto::event::Event;
+use tensorboard_proto::event::{Event, SessionLog, SessionLog_SessionStatus};
 use tensorboard_proto::summary::{Summary, Summary_Image, Summary_Value};
 use tensorboard_rs::record_writer::RecordWriter;
 
@@ -25,14 +25,14 @@ pub struct RunLog {
 
 impl RunLog {
     /// Opens the records of a run that goes on after `step`. Lines beyond it, left by a process
-    /// that was killed after its last checkpoint, are removed.
+    /// that was killed after its last checkpoint, are removed; TensorBoard is told to forget such events.
     ///
     /// # Errors
     /// A file cannot be written.
     pub fn open(run: &RunDir, step: u64) -> Result<Self, TrainError> {
         Ok(Self {
             jsonl: Jsonl::open(&run.log(), step)?,
-            tensorboard: TensorBoard::create(&run.tensorboard())?,
+            tensorboard: TensorBoard::create(&run.tensorboard(), step)?,
         })
     }
 
@@ -132,14 +132,23 @@ struct TensorBoard {
 }
 
 impl TensorBoard {
-    fn create(folder: &Path) -> Result<Self, TrainError> {
+    /// A new file of events after `step`.
+    fn create(folder: &Path, step: u64) -> Result<Self, TrainError> {
         fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
-        let name = format!("events.out.tfevents.{}.{}", now() as u64, std::process::id());
-        let path = folder.join(name);
+        // TensorBoard reads the files of a folder in the order of their names, and none before one that it
+        // has read.
+        let second = (now() as u64).max(last_second(folder).map_or(0, |last| last + 1));
+        let path = folder.join(format!("{EVENTS}{second}.{}", std::process::id()));
         let file = File::create(&path).map_err(TrainError::io("write", &path))?;
         let mut this = Self { writer: RecordWriter::new(file), path };
         let mut event = Event::new();
         event.set_file_version("brain.Event:2".to_owned());
+        this.event(event)?;
+        // Events from this step on in the files before are superseded.
+        let (mut event, mut session) = (Event::new(), SessionLog::new());
+        session.set_status(SessionLog_SessionStatus::START);
+        event.set_session_log(session);
+        event.set_step(step as i64 + 1);
         this.event(event)?;
         Ok(this)
     }
@@ -175,17 +184,19 @@ impl TensorBoard {
     }
 }
 
+/// How the names of event files begin; the second of their making follows.
+const EVENTS: &str = "events.out.tfevents.";
+
+/// The second in the name of the newest file of events.
+fn last_second(folder: &Path) -> Option<u64> {
+    let second = |name: &str| name.strip_prefix(EVENTS)?.split('.').next()?.parse().ok();
+    let names = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| second(&name.to_string_lossy())).max()
+}
+
 /// Seconds since 1970.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
-}
-
-/// The most memory that this process has held, where the system tells.
-pub fn peak_rss_mib() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib / 1024)
 }
 
 #[cfg(test)]
@@ -214,6 +225,26 @@ mod tests {
         assert_eq!(steps, [1, 2, 5]);
     }
 
+    /// The events of all files, in the order in which TensorBoard reads them.
+    fn events(run: &RunDir) -> Vec<Event> {
+        let mut files: Vec<_> =
+            fs::read_dir(run.tensorboard()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let mut events = Vec::new();
+        for file in files {
+            let bytes = fs::read(file).unwrap();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+                let mut event = Event::new();
+                event.merge_from_bytes(&rest[12..12 + length]).unwrap();
+                events.push(event);
+                rest = &rest[16 + length..];
+            }
+        }
+        events
+    }
+
     #[test]
     fn events_are_records_with_checksums() {
         let dir = tempfile::tempdir().unwrap();
@@ -221,22 +252,40 @@ mod tests {
         let mut log = RunLog::open(&run, 0).unwrap();
         log.write(&report(7)).unwrap();
         log.picture("reconstruction", &RgbImage::new(5, 3), 7).unwrap();
-        let bytes = fs::read(&log.tensorboard.path).unwrap();
-        let (mut rest, mut events) = (&bytes[..], Vec::new());
-        while !rest.is_empty() {
-            let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
-            let mut event = Event::new();
-            event.merge_from_bytes(&rest[12..12 + length]).unwrap();
-            events.push(event);
-            rest = &rest[16 + length..];
-        }
-        assert_eq!(events.len(), 3);
+        let events = events(&run);
+        assert_eq!(events.len(), 4);
         assert_eq!(events[0].get_file_version(), "brain.Event:2");
-        let scalars = events[1].get_summary().get_value();
-        assert_eq!((events[1].get_step(), scalars[0].get_tag()), (7, "loss/train_loss"));
+        let scalars = events[2].get_summary().get_value();
+        assert_eq!((events[2].get_step(), scalars[0].get_tag()), (7, "loss/train_loss"));
         assert_eq!(scalars[0].get_simple_value(), 0.5);
-        let image = events[2].get_summary().get_value()[0].get_image();
+        let image = events[3].get_summary().get_value()[0].get_image();
         assert_eq!((image.get_width(), image.get_height()), (5, 3));
         assert!(image::load_from_memory(image.get_encoded_image_string()).is_ok());
+    }
+
+    /// As TensorBoard does it: a session that starts at a step purges what was there from it on.
+    #[test]
+    fn events_beyond_the_checkpoint_are_superseded() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        for (start, steps) in [(0, 1..=5), (3, 4..=4), (3, 4..=6)] {
+            let mut log = RunLog::open(&run, start).unwrap();
+            steps.for_each(|step| log.write(&report(step)).unwrap());
+        }
+        assert_eq!(
+            fs::read_dir(run.tensorboard()).unwrap().count(),
+            3,
+            "a file for each, all within a second"
+        );
+        let mut steps = Vec::new();
+        for event in events(&run) {
+            if event.has_session_log() {
+                assert_eq!(event.get_session_log().get_status(), SessionLog_SessionStatus::START);
+                steps.retain(|step| *step < event.get_step());
+            } else if event.has_summary() {
+                steps.push(event.get_step());
+            }
+        }
+        assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
     }
 }

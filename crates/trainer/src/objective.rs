@@ -6,6 +6,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use image::RgbImage;
 
+use crate::stop::StopSignal;
+
 /// Any error of an objective or an experiment: the loop knows neither and only passes it on.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -36,12 +38,13 @@ pub trait Objective: Sync {
         Ok(None)
     }
 
-    /// How well the network (without autodiff) does on data held out; none without such data. All
-    /// processes evaluate together and find the same.
+    /// How well the network (without autodiff) does on data held out; none without such data, or when
+    /// `stop` says so, which is to be asked between batches. All processes evaluate together, ask equally
+    /// often and find the same.
     ///
     /// # Errors
     /// Data that cannot be used.
-    fn evaluate(&self, _model: &Self::Model) -> Result<Option<Evaluation>, BoxError> {
+    fn evaluate(&self, _model: &Self::Model, _stop: &StopSignal<'_>) -> Result<Option<Evaluation>, BoxError> {
         Ok(None)
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use burn::train::Interrupter;
-use checkpoint::{Allow, Best, Checkpoint, RunDir};
+use checkpoint::{Allow, Checkpoint, RunDir, read_state};
 use data::{ImageList, Loader, Sampling, TrainingBatches};
 
+use crate::continuation::{changes_since, keep_best};
 use crate::error::TrainError;
 use crate::experiment::{Context, Data, Experiment, Network, Settings, Weights};
 use crate::groups::{ParameterGroup, parameter_groups};
@@ -15,10 +16,10 @@ use crate::objective::{BoxError, Objective};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run_directory::{Resume, open_run_directory, resume_point};
-use crate::saving::StateParts;
+use crate::saving::{Beginning, StateParts};
 use crate::summary::Summary;
 use crate::train::{Outcome, Trainer};
-use crate::update::State;
+use crate::trial::Rehearsal;
 
 /// A run whose data are open and whose length is known.
 ///
@@ -137,15 +138,28 @@ impl<E: Experiment> Run<E> {
         &self.experiment
     }
 
-    /// What the run is going to do and what it will cost.
+    /// What the run is going to do and what it will cost, if it goes on from a checkpoint, from there on.
+    /// A few steps are timed for it, with a network and batches of their own. Processes that share a machine
+    /// should do it together, or they see it idle.
     ///
     /// # Errors
-    /// A configuration that describes no network.
+    /// A configuration that describes no network, a checkpoint that cannot be read.
     pub fn summary(&self) -> Result<Summary<E::Cost>, TrainError> {
         let cost = self.experiment.cost().map_err(TrainError::Experiment)?;
-        let words = self.experiment.describe(&self.data);
-        let (settings, device) = (self.experiment.settings(), &self.context.device);
-        Ok(Summary::new(cost, &settings, &self.data, words, &self.plan, &self.groups, device))
+        // Others may not see the files of rank 0.
+        let resumed = self.resumed.as_deref().filter(|_| self.context.communicator.is_leader());
+        let from = resumed.map(read_state).transpose()?;
+        let outlook = Rehearsal {
+            experiment: &self.experiment,
+            data: &self.data,
+            loader: &self.loader,
+            groups: &self.groups,
+            plan: &self.plan,
+            device: &self.context.device,
+        }
+        .outlook(&cost, from.as_ref());
+        let (words, settings) = (self.experiment.describe(&self.data), self.experiment.settings());
+        Ok(Summary::new(cost, &settings, &self.data, words, &self.plan, &self.groups, outlook))
     }
 
     /// Builds the network or reads the checkpoint to go on from, then makes the run directory.
@@ -160,8 +174,12 @@ impl<E: Experiment> Run<E> {
         }
         let objective =
             self.experiment.objective(&self.data, &self.context).map_err(TrainError::Experiment)?;
-        let Beginning { network, fresh, note } =
+        let First { network, fresh, note } =
             self.network(resumed.is_some()).map_err(TrainError::Experiment)?;
+        let mut notes = Vec::from_iter(note);
+        if let Some(checkpoint) = resumed.as_deref().filter(|_| communicator.is_leader()) {
+            notes.extend(changes_since(checkpoint, &self.experiment, &self.plan)?);
+        }
         let run_dir = open_run_directory(
             &self.experiment,
             &self.images,
@@ -172,11 +190,20 @@ impl<E: Experiment> Run<E> {
         )?;
         let (optim, ema) = (self.experiment.settings().optim, self.experiment.ema());
         let parts = StateParts { groups: &self.groups, optim, ema };
-        let (state, best) = match &resumed {
-            None => (parts.fresh(network), None),
+        let beginning = match &resumed {
+            None => parts.fresh(network),
             Some(checkpoint) => {
-                let (changed, communicator) = (self.changed, &self.context.communicator);
-                parts.resumed::<E::Objective>(network, checkpoint, &self.plan, changed, communicator)?
+                let (changed, world) = (self.changed, &self.context.communicator);
+                let beginning =
+                    parts.resumed::<E::Objective>(network, checkpoint, &self.plan, changed, world)?;
+                let best = keep_best(beginning.best, checkpoint, &run_dir, world.as_ref())?;
+                if let (Some(lost), None) = (beginning.best, best) {
+                    notes.push(format!(
+                        "the best network, of step {}, is gone: the best is found anew",
+                        lost.step
+                    ));
+                }
+                Beginning { best, ..beginning }
             }
         };
         let Settings { optim, train, log, .. } = self.experiment.settings();
@@ -191,24 +218,24 @@ impl<E: Experiment> Run<E> {
             run_dir,
             communicator: self.context.communicator,
         };
-        Ok(Training { trainer, state, best, loader: self.loader, start: self.start, resumed, fresh, note })
+        Ok(Training { trainer, beginning, loader: self.loader, start: self.start, resumed, fresh, notes })
     }
 
     /// What training starts from. A run that goes on finds its weights in its own checkpoint, and other
     /// processes get theirs from rank 0.
-    fn network(&self, resumes: bool) -> Result<Beginning<E>, BoxError> {
+    fn network(&self, resumes: bool) -> Result<First<E>, BoxError> {
         let start = &self.start;
         let network = |weights| self.experiment.network(weights, &self.context.device);
         match start.init.as_ref().filter(|_| self.context.communicator.is_leader()) {
-            _ if resumes => Ok(Beginning::of(network(Weights::Zero)?)),
-            None => Ok(Beginning::of(network(Weights::Fresh)?)),
+            _ if resumes => Ok(First::of(network(Weights::Zero)?)),
+            None => Ok(First::of(network(Weights::Fresh)?)),
             Some(path) => {
                 let source = (start.read)(path, &start.allow).map_err(|error| cannot_start(path, error))?;
                 let root = self.experiment.settings().data.root()?;
                 let note = images::known_to(&source, &self.images, root)?;
                 let started = self.experiment.initialize(network(Weights::Fresh)?, source, &start.allow);
                 let (network, fresh) = started.map_err(|error| cannot_start(path, error))?;
-                Ok(Beginning { network, fresh, note })
+                Ok(First { network, fresh, note })
             }
         }
     }
@@ -216,13 +243,13 @@ impl<E: Experiment> Run<E> {
 
 /// A network, the names of what stays fresh beside the weights of a checkpoint, and what is to be known of
 /// that.
-struct Beginning<E: Experiment> {
+struct First<E: Experiment> {
     network: Network<E>,
     fresh: Vec<String>,
     note: Option<String>,
 }
 
-impl<E: Experiment> Beginning<E> {
+impl<E: Experiment> First<E> {
     fn of(network: Network<E>) -> Self {
         Self { network, fresh: Vec::new(), note: None }
     }
@@ -250,13 +277,12 @@ fn plan(settings: &Settings, data: &Data, loader: &Loader, processes: usize) -> 
 /// A run that is ready to train.
 pub struct Training<E: Experiment> {
     trainer: Trainer<E::Objective>,
-    state: State<Network<E>>,
-    best: Option<Best>,
+    beginning: Beginning<Network<E>>,
     loader: Loader,
     start: Start,
     resumed: Option<PathBuf>,
     fresh: Vec<String>,
-    note: Option<String>,
+    notes: Vec<String>,
 }
 
 impl<E: Experiment> Training<E> {
@@ -275,9 +301,10 @@ impl<E: Experiment> Training<E> {
         &self.fresh
     }
 
-    /// What is to be known of the checkpoint that the run starts from, a sentence.
-    pub fn note(&self) -> Option<&str> {
-        self.note.as_deref()
+    /// What is to be known of how the run begins, a sentence each: images to validate on that its checkpoint
+    /// was trained on, settings that make its updates other ones, a best network that is gone.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Where everything is written.
@@ -299,10 +326,10 @@ impl<E: Experiment> Training<E> {
         progress: &mut dyn Progress,
         interrupter: &Interrupter,
     ) -> Result<Trained, TrainError> {
-        let Self { trainer, state, best, loader, .. } = self;
-        let position = trainer.plan.position(state.step);
+        let Self { trainer, beginning, loader, .. } = self;
+        let position = trainer.plan.position(beginning.state.step);
         let batches = loader.batches(position.epoch, position.batch);
-        let outcome = trainer.run(state, best, batches, progress, interrupter)?;
+        let outcome = trainer.run(beginning, batches, progress, interrupter)?;
         let skipped = all_skipped(&loader, &trainer)?;
         Ok(Trained { outcome, skipped })
     }

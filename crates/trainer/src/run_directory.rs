@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use checkpoint::{CONFIG_FILE, Checkpoint, RunDir, read_state};
-use config::{Config, load_stored, require_same};
+use config::Config;
 use data::{IMAGES_FILE, ImageList};
 use distributed::Communicator;
 
@@ -17,21 +17,6 @@ pub enum Resume {
     /// A certain checkpoint, or the newest one of another run.
     From(PathBuf),
 }
-
-/// What may differ between a run and its continuation: nothing that an update's result depends on,
-/// apart from the length of the schedule.
-const MAY_CHANGE: [&str; 10] = [
-    "data.max_corrupt",
-    "data.path",
-    "data.workers",
-    "finetune.init",
-    "log.every_steps",
-    "log.pictures_every_steps",
-    "train.checkpoint_every_steps",
-    "train.epochs",
-    "train.keep_last",
-    "train.max_steps",
-];
 
 /// The checkpoint that a run goes on from, if there is one. Rank 0 decides, and the others hear of it.
 pub(crate) fn resume_point(
@@ -76,11 +61,6 @@ fn open_here<C: Config>(
     may_exist: bool,
     resumed: Option<&Path>,
 ) -> Result<RunDir, TrainError> {
-    if let Some(checkpoint) = resumed {
-        let before: C = load_stored(&checkpoint.join(CONFIG_FILE))
-            .map_err(|reason| TrainError::OtherExperiment { checkpoint: checkpoint.to_owned(), reason })?;
-        require_same(&before, experiment, &MAY_CHANGE)?;
-    }
     let run_dir = match may_exist && path.exists() {
         true => RunDir::open(path)?,
         false => RunDir::create(path)?,

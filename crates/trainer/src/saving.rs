@@ -22,6 +22,27 @@ use crate::plan::Plan;
 use crate::sections::OptimConfig;
 use crate::update::State;
 
+/// What a run knows of its evaluations.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Judged {
+    /// The best network so far, if any was evaluated.
+    pub(crate) best: Option<Best>,
+    /// Updates after which a network was evaluated last.
+    pub(crate) evaluated: Option<u64>,
+}
+
+/// Where a run begins.
+pub struct Beginning<M: Module> {
+    /// Network, moments and moving average.
+    pub state: State<M>,
+    /// The best network so far, if the run goes on and any was evaluated.
+    pub best: Option<Best>,
+    /// Updates after which it was evaluated last.
+    pub evaluated: Option<u64>,
+    /// The checkpoint that the run goes on from.
+    pub checkpoint: Option<PathBuf>,
+}
+
 /// Writes the states of a run. Rank 0 writes; the others take part in the checks.
 pub(crate) struct Saver<'a> {
     pub(crate) run_dir: &'a RunDir,
@@ -32,10 +53,12 @@ pub(crate) struct Saver<'a> {
 }
 
 impl Saver<'_> {
-    fn run_state(&self, step: u64, best: Option<Best>) -> RunState {
+    fn run_state(&self, step: u64, judged: Judged) -> RunState {
+        let Judged { best, evaluated } = judged;
         RunState {
             position: self.plan.position(step),
             best,
+            evaluated,
             order: data::ORDER_VERSION,
             processes: self.plan.processes,
         }
@@ -45,22 +68,22 @@ impl Saver<'_> {
     pub(crate) fn save<O: Objective>(
         &self,
         state: &State<O::Model>,
-        best: Option<Best>,
+        judged: Judged,
     ) -> Result<PathBuf, TrainError> {
         require_equal(&state.model, self.communicator, state.step)?;
-        self.save_unchecked::<O>(state, best)
+        self.save_unchecked::<O>(state, judged)
     }
 
     /// The same without asking the other processes, for when they may not answer any more.
     pub(crate) fn save_unchecked<O: Objective>(
         &self,
         state: &State<O::Model>,
-        best: Option<Best>,
+        judged: Judged,
     ) -> Result<PathBuf, TrainError> {
         if !self.communicator.is_leader() {
             return Ok(self.run_dir.checkpoint(state.step));
         }
-        let path = write_checkpoint(self.run_dir, &self.run_state(state.step, best), |folder| {
+        let path = write_checkpoint(self.run_dir, &self.run_state(state.step, judged), |folder| {
             fill::<O>(state, self.run_dir, folder)
         })?;
         self.run_dir.keep_last(self.keep_last)?;
@@ -75,7 +98,8 @@ impl Saver<'_> {
         best: Option<Best>,
     ) -> Result<(), TrainError> {
         if self.communicator.is_leader() {
-            write_best(self.run_dir, &self.run_state(step, best), |folder| -> Result<(), BoxError> {
+            let judged = Judged { best, evaluated: Some(step) };
+            write_best(self.run_dir, &self.run_state(step, judged), |folder| -> Result<(), BoxError> {
                 copy_images(self.run_dir, folder)?;
                 Ok(StateDict::of_module(winner, &O::parameter_name).save(&folder.join(MODEL_FILE))?)
             })?;
@@ -123,14 +147,16 @@ pub(crate) struct StateParts<'a> {
 
 impl StateParts<'_> {
     /// The state that a run starts from.
-    pub(crate) fn fresh<M: Module>(&self, model: M) -> State<M> {
+    pub(crate) fn fresh<M: Module>(&self, model: M) -> Beginning<M> {
         let ema = self.ema.map(|decay| Ema::new(decay, model.valid()));
-        State { model, optimizer: build_optimizer(self.groups, &self.optim.adamw()), ema, step: 0 }
+        let state =
+            State { model, optimizer: build_optimizer(self.groups, &self.optim.adamw()), ema, step: 0 };
+        Beginning { state, best: None, evaluated: None, checkpoint: None }
     }
 
-    /// The state of a checkpoint, and the best network so far. `model` gives the shapes. Rank 0 reads
-    /// for all. Where the data have changed, the run stands where its updates bring it in the present ones,
-    /// and no earlier score counts, which other images gave.
+    /// The state of a checkpoint, and what it says of the best network. `model` gives the shapes. Rank 0
+    /// reads for all. Where the data have changed, the run stands where its updates bring it in the present
+    /// ones, and no earlier score counts, which other images gave.
     ///
     /// # Errors
     /// A checkpoint that is unreadable or belongs to another model, other data or another number of
@@ -142,13 +168,16 @@ impl StateParts<'_> {
         plan: &Plan,
         changed: bool,
         communicator: &Arc<dyn Communicator>,
-    ) -> Result<(State<O::Model>, Option<Best>), TrainError> {
+    ) -> Result<Beginning<O::Model>, TrainError> {
         let communicator = communicator.as_ref();
-        let RunState { position: found, best, order, processes } = broadcast_state(checkpoint, communicator)?;
+        let RunState { position: found, best, evaluated, order, processes } =
+            broadcast_state(checkpoint, communicator)?;
         if processes != plan.processes {
             let (checkpoint, now) = (checkpoint.to_owned(), plan.processes);
             return Err(TrainError::OtherWorld { checkpoint, before: processes, now });
         }
+        // Checkpoints of former versions do not say when they were evaluated, but may stand at the best.
+        let evaluated = evaluated.or(best.map(|best| best.step)).filter(|_| !changed);
         let best = best.filter(|_| !changed);
         if plan.position(found.step) != found && !changed {
             return Err(TrainError::OtherData {
@@ -177,7 +206,8 @@ impl StateParts<'_> {
                 Some(Ema::new(decay, averaged))
             }
         };
-        Ok((State { model, optimizer, ema, step: found.step }, best))
+        let state = State { model, optimizer, ema, step: found.step };
+        Ok(Beginning { state, best, evaluated, checkpoint: Some(checkpoint.to_owned()) })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::f64::consts::PI;
 
+use crate::sections::{OptimConfig, TrainConfig};
+
 /// Linear warm-up from 0, then half a cosine down to `min_lr` (`lr_sched.py` of the official
 /// repository).
 ///
@@ -25,12 +27,26 @@ pub struct CosineSchedule {
 }
 
 impl CosineSchedule {
-    /// The rate after this many epochs, a fraction.
+    /// The schedule of a run whose updates take so many images.
+    pub fn of(optim: &OptimConfig, train: &TrainConfig, effective_batch: usize) -> Self {
+        Self {
+            peak: optim.peak_lr(effective_batch),
+            min_lr: optim.min_lr,
+            warmup_epochs: optim.warmup_epochs,
+            epochs: train.epochs as f64,
+        }
+    }
+
+    /// The rate after this many epochs, a fraction; behind the end, that at the end. A warm-up as long as
+    /// the run or longer has no cosine behind it.
     pub fn lr_at(&self, epoch: f64) -> f64 {
         if epoch < self.warmup_epochs {
             return self.peak * epoch / self.warmup_epochs;
         }
-        let progress = (epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs);
+        if self.epochs <= self.warmup_epochs {
+            return self.peak;
+        }
+        let progress = ((epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs)).min(1.0);
         self.min_lr + (self.peak - self.min_lr) * 0.5 * (1.0 + (PI * progress).cos())
     }
 }
@@ -39,12 +55,21 @@ impl CosineSchedule {
 mod tests {
     use super::*;
     use crate::plan::Plan;
-    use crate::sections::TrainConfig;
     use serde_json::Value;
 
     /// Rates in effect at sampled micro-steps of five official recipes, computed in Python by the
     /// official formula; they move only at the first micro-step of an accumulation group.
     const GOLDEN: &str = include_str!("../tests/goldens/schedule.json");
+
+    #[test]
+    fn rates_are_finite_where_there_is_no_cosine_and_behind_the_end() {
+        let schedule =
+            |warmup_epochs, epochs| CosineSchedule { peak: 0.5, min_lr: 0.0, warmup_epochs, epochs };
+        let rates = |schedule: CosineSchedule| [0.0, 2.0, 4.0, 5.0].map(|epoch| schedule.lr_at(epoch));
+        assert_eq!(rates(schedule(4.0, 4.0)), [0.0, 0.25, 0.5, 0.5]);
+        assert_eq!(rates(schedule(4.0, 2.0)), [0.0, 0.25, 0.5, 0.5]);
+        assert_eq!(rates(schedule(0.0, 4.0)), [0.5, 0.25, 0.0, 0.0]);
+    }
 
     #[test]
     fn rates_equal_the_official_ones_at_every_sampled_step() {

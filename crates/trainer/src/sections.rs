@@ -33,6 +33,10 @@ section! {
         clip_grad: Option<f64> = None, "positive (leave it out for no clipping)"
             => |norm| norm.is_none_or(|norm| norm > 0.0);
     }
+    on resume {
+        fixed: weight_decay, decay_grn, betas, eps;
+        said: blr, lr, min_lr, warmup_epochs, clip_grad;
+    }
 }
 
 section! {
@@ -48,10 +52,19 @@ section! {
         max_steps: Option<u64> = None, "at least 1 (or left out)" => |steps| *steps != Some(0);
         /// Updates between checkpoints; 0 writes the last one only.
         checkpoint_every_steps: u64 = 1000;
+        /// Minutes between checkpoints, beside those by steps; by the clock of rank 0 where several
+        /// processes train.
+        checkpoint_every_minutes: Option<f64> = None, "positive (or left out)"
+            => |minutes| minutes.is_none_or(|minutes| minutes > 0.0);
         /// Checkpoints kept; 0 keeps all.
         keep_last: usize = 3;
         /// Numbers in which the heavy operations of a step compute; `bf16` needs a GPU.
         precision: Precision = Precision::F32;
+    }
+    on resume {
+        fixed: batch_size, accumulate, precision;
+        said: epochs, max_steps;
+        free: checkpoint_every_steps, checkpoint_every_minutes, keep_last;
     }
 }
 
@@ -63,6 +76,7 @@ section! {
         /// Updates between pictures; 0 draws one at the end only.
         pictures_every_steps: u64 = 1000;
     }
+    on resume { free: every_steps, pictures_every_steps; }
 }
 
 impl OptimConfig {

@@ -1,15 +1,15 @@
 //! What a run is going to do and what it will cost, shown before it starts.
 
 use std::fmt;
-use std::time::Instant;
 
-use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
 use crate::error::times_processes;
 use crate::experiment::{Cost, Data, Settings};
 use crate::groups::ParameterGroup;
+use crate::outlook::Outlook;
 use crate::plan::Plan;
+use crate::schedule::CosineSchedule;
 
 /// A run, before it starts.
 #[derive(Debug, Clone, Serialize)]
@@ -22,7 +22,6 @@ pub struct Summary<C> {
     data: String,
     /// What is to be said of the data: a word and a sentence.
     remarks: Vec<(&'static str, String)>,
-    batch_size: usize,
     accumulate: usize,
     processes: usize,
     effective_batch: usize,
@@ -34,8 +33,9 @@ pub struct Summary<C> {
     total_steps: u64,
     epochs: u64,
     seed: u64,
-    /// At this machine's speed; a rough guess from a short measurement.
-    expected_hours: f64,
+    #[serde(flatten)]
+    outlook: Outlook,
+    warnings: Vec<String>,
 }
 
 /// How many images there are.
@@ -63,11 +63,8 @@ impl<C: Cost> Summary<C> {
         words: String,
         plan: &Plan,
         groups: &[ParameterGroup],
-        device: &Device,
+        outlook: Outlook,
     ) -> Self {
-        // Forward and backward are three times the work of forward.
-        let images = plan.effective_batch as f64 / plan.processes as f64 * plan.total_steps as f64;
-        let work = 3.0 * cost.forward_macs() as f64 * images;
         let scales = || groups.iter().map(|group| group.rule.lr_scale);
         let lr_scales = [scales().fold(f64::INFINITY, f64::min), scales().fold(0.0, f64::max)];
         let groups = groups.iter().map(|group| GroupRow {
@@ -87,7 +84,6 @@ impl<C: Cost> Summary<C> {
             },
             data: words,
             remarks: data.remarks.clone(),
-            batch_size: settings.train.batch_size,
             accumulate: settings.train.accumulate,
             processes: plan.processes,
             effective_batch: plan.effective_batch,
@@ -98,14 +94,15 @@ impl<C: Cost> Summary<C> {
             total_steps: plan.total_steps,
             epochs: settings.train.epochs,
             seed: settings.seed,
-            expected_hours: work / (matrix_speed(device) * USUAL_SHARE) / 3600.0,
+            outlook,
+            warnings: warm_up_warning(settings, plan).into_iter().collect(),
         }
     }
 }
 
 impl<C: Cost> fmt::Display for Summary<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.cost)?;
+        write!(f, "{}{}", self.cost, self.outlook.memory())?;
         writeln!(f, "data         {}", self.data)?;
         for (word, sentence) in &self.remarks {
             writeln!(f, "{word:<12} {sentence}")?;
@@ -113,7 +110,7 @@ impl<C: Cost> fmt::Display for Summary<C> {
         writeln!(
             f,
             "batch        {} × {} accumulated{} = {}, peak learning rate {:.3e}",
-            self.batch_size,
+            self.outlook.batch_size(),
             self.accumulate,
             times_processes(self.processes),
             self.effective_batch,
@@ -127,11 +124,24 @@ impl<C: Cost> fmt::Display for Summary<C> {
             "steps        {} in {} epochs of {}, seed {}",
             self.total_steps, self.epochs, self.steps_per_epoch, self.seed
         )?;
-        match self.expected_hours {
-            0.0 => Ok(()),
-            hours => write!(f, "\nfinish       roughly {} from now", duration(hours)),
-        }
+        write!(f, "{}", self.outlook)?;
+        self.warnings.iter().try_for_each(|warning| write!(f, "\nwarning      {warning}"))
     }
+}
+
+/// What to say of a run that ends within its warm-up.
+fn warm_up_warning(settings: &Settings<'_>, plan: &Plan) -> Option<String> {
+    let schedule = CosineSchedule::of(settings.optim, settings.train, plan.effective_batch);
+    let (warmup, length) = (schedule.warmup_epochs, plan.epoch(plan.total_steps));
+    if warmup == 0.0 || length > warmup {
+        return None;
+    }
+    let last = schedule.lr_at(plan.epoch(plan.total_steps - 1));
+    Some(format!(
+        "the run ends after {length:.4} epochs, within the {warmup} of optim.warmup_epochs: the learning rate only \
+         rises, to {last:.3e} at the last update, {:.1} % of its peak; give a shorter warm-up",
+        100.0 * last / schedule.peak
+    ))
 }
 
 /// A line for each weight decay, with the range of its learning rates where layers differ.
@@ -155,33 +165,11 @@ fn group_lines(groups: &[GroupRow]) -> Vec<String> {
     decays.into_iter().map(line).collect()
 }
 
-/// Share of the speed of a large matrix product that a training step usually reaches (measured).
-const USUAL_SHARE: f64 = 0.15;
-
-/// Multiply-adds a second of a large matrix product on the device.
-fn matrix_speed(device: &Device) -> f64 {
-    const SIDE: usize = 768;
-    let matrix = Tensor::<2>::ones([SIDE, SIDE], &device.clone().inner());
-    let product = || drop(matrix.clone().matmul(matrix.clone()).into_data());
-    product();
-    let start = Instant::now();
-    (0..3).for_each(|_| product());
-    3.0 * (SIDE as f64).powi(3) / start.elapsed().as_secs_f64()
-}
-
-/// `40 s`, `12 min`, `5.2 h` or `3.1 days`.
-fn duration(hours: f64) -> String {
-    match hours {
-        h if h < 1.0 / 60.0 => format!("{:.0} s", (h * 3600.0).ceil()),
-        h if h < 1.0 => format!("{:.0} min", h * 60.0),
-        h if h < 48.0 => format!("{h:.1} h"),
-        h => format!("{:.1} days", h / 24.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sections::{LogConfig, OptimConfig, TrainConfig};
+    use data::{AugmentConfig, DataConfig};
 
     #[test]
     fn groups_of_one_decay_are_one_line() {
@@ -195,9 +183,27 @@ mod tests {
     }
 
     #[test]
-    fn durations_read_as_people_say_them() {
-        assert_eq!(duration(0.001), "4 s");
-        assert_eq!(duration(0.2), "12 min");
-        assert_eq!([duration(5.2), duration(74.4)], ["5.2 h".to_owned(), "3.1 days".to_owned()]);
+    fn a_run_that_ends_within_its_warm_up_is_warned_of_with_the_rate_that_it_reaches() {
+        let warning = |warmup_epochs, epochs, max_steps| {
+            let optim = OptimConfig { lr: Some(1e-3), warmup_epochs, ..OptimConfig::default() };
+            let train = TrainConfig { epochs, max_steps, ..TrainConfig::default() };
+            let (data, augment, log) =
+                (DataConfig::default(), AugmentConfig::default(), LogConfig::default());
+            let settings =
+                Settings { seed: 0, data: &data, augment: &augment, optim: &optim, train: &train, log: &log };
+            warm_up_warning(&settings, &Plan::new(&train, 10, 1))
+        };
+        // 50 updates of 200 that warm up: the last one after 49.
+        let found = warning(20.0, 5, None).unwrap();
+        assert!(
+            found.contains("after 5.0000 epochs, within the 20 of") && found.contains("2.450e-4"),
+            "{found}"
+        );
+        assert!(found.contains("24.5 % of its peak"), "{found}");
+        assert!(warning(1.0, 5, Some(10)).unwrap().contains("9.000e-4"));
+        assert_eq!(
+            [warning(1.0, 5, Some(11)), warning(0.0, 1, None), warning(4.0, 5, None)],
+            [None, None, None]
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! A small module and a second process for the tests of this crate.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Condvar, Mutex};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -56,6 +56,11 @@ pub(crate) struct Other {
 }
 
 impl Other {
+    /// The first one, as this rank.
+    pub(crate) fn of_rank(rank: usize) -> Self {
+        Self { rank, ..Self::default() }
+    }
+
     /// Rank 0, when the first one was rank 1.
     pub(crate) fn answer(self) -> Self {
         Self { rank: 0, said: Mutex::default(), heard: Some(self.said) }
@@ -123,6 +128,81 @@ impl Communicator for Other {
             Some(other) => vec![own, other],
             None => vec![own.clone(), own],
         })
+    }
+
+    fn fail(&self, _reason: &str) {}
+}
+
+/// Processes as threads: what all have said is given to all.
+pub(crate) struct Threads {
+    rank: usize,
+    table: Arc<(Mutex<Table>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Table {
+    /// What has been said in the present round, by rank.
+    said: [Option<Vec<u8>>; 2],
+    /// What was said in the round before, and how many have yet to hear it.
+    heard: Vec<Vec<u8>>,
+    to_hear: usize,
+}
+
+impl Threads {
+    pub(crate) fn two() -> [Self; 2] {
+        let table: Arc<(Mutex<Table>, Condvar)> = Arc::default();
+        [0, 1].map(|rank| Self { rank, table: Arc::clone(&table) })
+    }
+
+    fn exchange(&self, bytes: Vec<u8>) -> Vec<Vec<u8>> {
+        let (table, changed) = &*self.table;
+        let mut table = changed.wait_while(table.lock().unwrap(), |table| table.to_hear > 0).unwrap();
+        table.said[self.rank] = Some(bytes);
+        if table.said.iter().all(Option::is_some) {
+            table.heard = table.said.iter_mut().filter_map(Option::take).collect();
+            table.to_hear = 2;
+            changed.notify_all();
+        }
+        let mut table = changed.wait_while(table, |table| table.to_hear == 0).unwrap();
+        table.to_hear -= 1;
+        let heard = table.heard.clone();
+        changed.notify_all();
+        heard
+    }
+}
+
+impl Communicator for Threads {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn world_size(&self) -> usize {
+        2
+    }
+
+    fn sums_on_device(&self) -> bool {
+        false
+    }
+
+    fn all_reduce_sum(&self, bucket: Bucket) -> Result<Box<dyn Pending>, DistributedError> {
+        #[allow(irrefutable_let_patterns, reason = "without libtorch there is no other")]
+        let Bucket::Host(numbers) = bucket else { return Err(DistributedError::Disagreement) };
+        let mut sum = vec![0.0; numbers.len()];
+        for said in self.exchange(to_bytes(&numbers)) {
+            let said = said.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number));
+            sum.iter_mut().zip(said).for_each(|(sum, number)| *sum += number);
+        }
+        Ok(Box::new(Sum(sum)))
+    }
+
+    fn broadcast(&self, bytes: &mut [u8]) -> Result<(), DistributedError> {
+        let leader = &self.exchange(bytes.to_vec())[0];
+        bytes.copy_from_slice(leader);
+        Ok(())
+    }
+
+    fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, DistributedError> {
+        Ok(self.exchange(bytes.to_vec()))
     }
 
     fn fail(&self, _reason: &str) {}

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::train::Interrupter;
@@ -14,14 +14,16 @@ use crate::error::TrainError;
 use crate::evaluation::{EvaluationPlan, is_best, judge};
 use crate::groups::ParameterGroup;
 use crate::interval::Interval;
-use crate::log::{RunLog, peak_rss_mib};
+use crate::log::RunLog;
+use crate::memory::peak_rss_mib;
 use crate::objective::{BoxError, Objective, Picture};
 use crate::plan::Plan;
 use crate::plot::draw_curves;
 use crate::progress::{Progress, StepReport};
-use crate::saving::Saver;
+use crate::saving::{Beginning, Judged, Saver};
 use crate::schedule::CosineSchedule;
 use crate::sections::{LogConfig, OptimConfig, TrainConfig};
+use crate::stop::StopSignal;
 use crate::update::{State, UpdateReport, Updater};
 
 /// What stays the same for the whole run.
@@ -69,39 +71,50 @@ pub struct Outcome {
 
 impl<O: Objective> Trainer<O> {
     /// Trains to the end of the plan, or until the interrupter says stop; then writes a last
-    /// evaluation, picture and checkpoint. `batches` start at the position of the state and never end.
-    /// All processes begin with the weights of rank 0 and stop at the same step.
+    /// evaluation, picture and checkpoint. What was due at the checkpoint that a run goes on from and has
+    /// not happened is made up for first. `batches` start at the position of the state and never end. All
+    /// processes begin with the weights of rank 0 and stop at the same step.
+    ///
+    /// A run that is interrupted drops the update or the evaluation that it is at.
     ///
     /// # Errors
-    /// Unusable data, a loss or gradient that is not finite (nothing is updated with it), a run
+    /// Unusable data, a loss or gradient that is not finite (no checkpoint is written with it), a run
     /// directory that cannot be written, or another process that has ended.
     pub fn run<E: Into<BoxError>>(
         &self,
-        mut state: State<O::Model>,
-        best: Option<Best>,
+        beginning: Beginning<O::Model>,
         mut batches: impl Iterator<Item = Result<O::Batch, E>>,
         progress: &mut dyn Progress,
         interrupter: &Interrupter,
     ) -> Result<Outcome, TrainError> {
+        let Beginning { mut state, best, evaluated, checkpoint } = beginning;
         let log = self.open_log(state.step)?;
         state.model = broadcast_parameters(state.model, self.communicator.as_ref(), &O::parameter_name)?;
         progress.start(self.plan.total_steps, state.step);
+        let asked = || interrupter.should_stop();
+        let stop = StopSignal::new(&asked, self.communicator.as_ref());
         let mut session = Session {
             trainer: self,
             log,
             progress,
+            interrupter,
+            stop: &stop,
             interval: Interval::start(),
+            saved: self.has_checkpoint(state.step)?.then_some(state.step),
+            saved_at: Instant::now(),
+            checkpoint,
+            evaluated,
             outcome: Outcome { step: state.step, best, ..Outcome::default() },
         };
-        // A run that had stopped because it no longer improved does not go on.
-        session.outcome.stopped_early = session.has_seen_enough();
+        session.make_up(&state)?;
         while session.goes_on() {
-            let micro = session.next_batches(&mut batches)?;
-            let (should_stop, lr) = (|| interrupter.should_stop(), self.lr_at(state.step));
             let report;
-            (state, report) = kernels::on_pool(|| self.updater().update(state, micro, lr, &should_stop))
-                .map_err(|error| error.since(self.run_dir.latest_checkpoint()))?;
-            session.after_update(&state, report, interrupter)?;
+            (state, report) = session.update(state, &mut batches)?;
+            match report {
+                Some(report) => session.after_update(&state, report)?,
+                None => session.interrupt(),
+            }
+            session.keep(&state)?;
         }
         session.finish()
     }
@@ -115,12 +128,20 @@ impl<O: Objective> Trainer<O> {
         Ok(Some(RunLog::open(&self.run_dir, step)?))
     }
 
+    /// Whether the run directory has a checkpoint of this step, as rank 0 sees it: a run may go on from one
+    /// of another directory.
+    fn has_checkpoint(&self, step: u64) -> Result<bool, TrainError> {
+        let here = self.communicator.is_leader() && self.run_dir.checkpoint(step).exists();
+        Ok(!self.communicator.broadcast_text(if here { "here" } else { "" })?.is_empty())
+    }
+
     fn updater(&self) -> Updater<'_, O> {
         Updater {
             objective: &self.objective,
             groups: &self.groups,
             clip_grad: self.optim.clip_grad,
             communicator: self.communicator.as_ref(),
+            accumulate: self.plan.accumulate,
         }
     }
 
@@ -135,12 +156,7 @@ impl<O: Objective> Trainer<O> {
 
     /// The learning rate of the update after `step` others.
     fn lr_at(&self, step: u64) -> f64 {
-        let schedule = CosineSchedule {
-            peak: self.optim.peak_lr(self.plan.effective_batch),
-            min_lr: self.optim.min_lr,
-            warmup_epochs: self.optim.warmup_epochs,
-            epochs: self.train.epochs as f64,
-        };
+        let schedule = CosineSchedule::of(&self.optim, &self.train, self.plan.effective_batch);
         schedule.lr_at(self.plan.epoch(step))
     }
 }
@@ -151,80 +167,140 @@ struct Session<'a, O: Objective> {
     /// The records of the run, on rank 0.
     log: Option<RunLog>,
     progress: &'a mut dyn Progress,
+    interrupter: &'a Interrupter,
+    /// Whether any process was asked to stop.
+    stop: &'a StopSignal<'a>,
     interval: Interval,
+    /// Updates of the last checkpoint, if it says all that there is to say of them.
+    saved: Option<u64>,
+    /// When it was written.
+    saved_at: Instant,
+    /// The last checkpoint; the run may have begun with it.
+    checkpoint: Option<PathBuf>,
+    /// Updates after which the network was evaluated last.
+    evaluated: Option<u64>,
     /// What there will be to tell, as far as the run has come.
     outcome: Outcome,
 }
 
 impl<O: Objective> Session<'_, O> {
+    /// Whether every update of the plan is made.
+    fn has_ended(&self) -> bool {
+        self.outcome.step >= self.trainer.plan.total_steps
+    }
+
     fn goes_on(&self) -> bool {
-        let Outcome { step, interrupted, stopped_early, .. } = &self.outcome;
-        *step < self.trainer.plan.total_steps && interrupted.is_none() && !stopped_early
+        !self.has_ended() && self.outcome.interrupted.is_none() && !self.outcome.stopped_early
     }
 
-    /// The batches of the next update; the time that this takes is time spent waiting.
-    fn next_batches<E: Into<BoxError>>(
-        &mut self,
-        batches: &mut impl Iterator<Item = Result<O::Batch, E>>,
-    ) -> Result<Vec<O::Batch>, TrainError> {
-        let (waiting, step) = (Instant::now(), self.outcome.step);
-        let next = |_| match batches.next() {
-            Some(batch) => batch.map_err(|error| TrainError::Data(error.into())),
-            None => Err(TrainError::OutOfData { step }),
-        };
-        let micro = (0..self.trainer.plan.accumulate).map(next).collect();
-        self.interval.waited(waiting.elapsed());
-        micro
-    }
-
-    /// Everything that is due after an update: evaluation, log, picture, checkpoint.
-    fn after_update(
-        &mut self,
-        state: &State<O::Model>,
-        report: UpdateReport,
-        interrupter: &Interrupter,
-    ) -> Result<(), TrainError> {
-        let Trainer { plan, log, train, .. } = self.trainer;
-        if report.stop {
-            let another = || "another process was asked to stop".to_owned();
-            self.outcome.interrupted = Some(interrupter.get_message().unwrap_or_else(another));
+    /// What was due after the updates that are made already, and has not happened: an evaluation that
+    /// failed or was interrupted, and, at the end of a run, its last picture. A run that had stopped
+    /// because it no longer improved does not go on.
+    fn make_up(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
+        if state.step == 0 {
+            return Ok(());
         }
+        self.evaluate_if_due(state)?;
+        self.outcome.stopped_early = !self.has_ended() && self.has_seen_enough();
+        if !self.goes_on() && self.outcome.interrupted.is_none() && !self.picture(state.step).exists() {
+            self.draw(state)?;
+        }
+        self.save(state)
+    }
+
+    /// The next update from the next batches; no report of one that was dropped.
+    fn update<E: Into<BoxError>>(
+        &mut self,
+        state: State<O::Model>,
+        batches: &mut impl Iterator<Item = Result<O::Batch, E>>,
+    ) -> Result<(State<O::Model>, Option<UpdateReport>), TrainError> {
+        let (trainer, step, mut waited) = (self.trainer, state.step, Duration::ZERO);
+        let mut next = || {
+            let waiting = Instant::now();
+            let batch = batches.next();
+            waited += waiting.elapsed();
+            let batch = batch.ok_or(TrainError::OutOfData { step })?;
+            batch.map_err(|error| TrainError::Data(error.into()))
+        };
+        // The clock of rank 0 decides.
+        let minutes = trainer.train.checkpoint_every_minutes.filter(|_| trainer.communicator.is_leader());
+        let save = || minutes.is_some_and(|minutes| self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes);
+        let updated = trainer.updater().update(state, &mut next, trainer.lr_at(step), self.stop, &save);
+        self.interval.waited(waited);
+        updated.map_err(|error| error.since(self.checkpoint.clone()))
+    }
+
+    /// What an update has to be logged and judged for.
+    fn after_update(&mut self, state: &State<O::Model>, report: UpdateReport) -> Result<(), TrainError> {
+        if report.stop {
+            self.interrupt();
+        }
+        let wants_checkpoint = report.save;
         self.interval.add(report);
         self.outcome.step = state.step;
         self.progress.step(state.step);
-
-        let ended = state.step == plan.total_steps;
-        // Also when interrupted: the run that goes on begins after this step.
-        if let Some(evaluation) = self.trainer.evaluation
-            && due(state.step, evaluation.every_epochs * plan.steps_per_epoch(), ended)
-        {
-            self.evaluate(state)?;
-            self.outcome.stopped_early = !ended && self.has_seen_enough();
-        }
-        let last = ended || self.outcome.interrupted.is_some() || self.outcome.stopped_early;
-        if last || state.step.is_multiple_of(log.every_steps) {
+        if self.has_ended() || state.step.is_multiple_of(self.trainer.log.every_steps) {
             self.write_log(state.step)?;
         }
-        if due(state.step, log.pictures_every_steps, last) {
+        self.evaluate_if_due(state)?;
+        if wants_checkpoint {
+            self.save(state)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note that the run is asked to stop.
+    fn interrupt(&mut self) {
+        self.stop.give();
+        let another = || "another process was asked to stop".to_owned();
+        self.outcome.interrupted = Some(self.interrupter.get_message().unwrap_or_else(another));
+    }
+
+    /// Log, picture and checkpoint, as far as they are due.
+    fn keep(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
+        let Trainer { log, train, .. } = self.trainer;
+        let last = !self.goes_on();
+        if last && !self.interval.is_empty() {
+            self.write_log(state.step)?;
+        }
+        // Who interrupts a run does not want to wait for a picture that is not due.
+        let at_end = last && self.outcome.interrupted.is_none();
+        if due(state.step, log.pictures_every_steps, at_end) {
             self.draw(state)?;
         }
         if due(state.step, train.checkpoint_every_steps, last) {
-            self.settle()?;
-            self.outcome.checkpoint = Some(self.trainer.saver().save::<O>(state, self.outcome.best)?);
+            self.save(state)?;
         }
         Ok(())
+    }
+
+    /// Writes a checkpoint, unless there is one that says the same, or nothing to say yet.
+    fn save(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
+        if self.saved == Some(state.step) || state.step == 0 {
+            return Ok(());
+        }
+        self.settle()?;
+        let judged = self.judged();
+        let path = self.trainer.saver().save::<O>(state, judged)?;
+        self.has_saved(state.step, path);
+        Ok(())
+    }
+
+    fn judged(&self) -> Judged {
+        Judged { best: self.outcome.best, evaluated: self.evaluated }
+    }
+
+    fn has_saved(&mut self, step: u64, path: PathBuf) {
+        (self.saved, self.saved_at) = (Some(step), Instant::now());
+        self.checkpoint = Some(path.clone());
+        self.outcome.checkpoint = Some(path);
     }
 
     /// Reads losses and norms that are still on the device, before anything is built on them. Updates
     /// with what is not finite have been made by then, but not kept.
     fn settle(&mut self) -> Result<(), TrainError> {
         let settled = self.interval.settle(self.outcome.step, self.trainer.communicator.as_ref())?;
-        settled.map_err(|(step, loss)| TrainError::NotFinite {
-            step,
-            loss,
-            parameter: None,
-            checkpoint: self.trainer.run_dir.latest_checkpoint(),
-        })
+        settled.map_err(|found| found.since(self.checkpoint.clone()))
     }
 
     fn write_log(&mut self, step: u64) -> Result<(), TrainError> {
@@ -255,22 +331,40 @@ impl<O: Objective> Session<'_, O> {
         }
     }
 
-    /// Evaluates the network and its moving average, and keeps the better one if it is the best so
-    /// far.
-    fn evaluate(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
-        self.settle()?;
-        let (pause, best) = (Instant::now(), self.outcome.best);
-        if let Err(error) = self.judge(state) {
-            // Perhaps of this process alone: without asking the others.
-            self.trainer.saver().save_unchecked::<O>(state, best)?;
-            return Err(error);
+    /// Evaluates the network and its moving average where that is due, and keeps the better one if it is
+    /// the best so far. What the run has come to is saved when that fails. A run that is interrupted
+    /// leaves it to the one that goes on.
+    fn evaluate_if_due(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
+        let Some(evaluation) = self.trainer.evaluation else { return Ok(()) };
+        let interval = evaluation.every_epochs * self.trainer.plan.steps_per_epoch();
+        let due = due(state.step, interval, self.has_ended());
+        if !due || self.evaluated == Some(state.step) || self.outcome.interrupted.is_some() {
+            return Ok(());
         }
+        self.settle()?;
+        let pause = Instant::now();
+        let judged = self.judge(state);
         self.interval.pause(pause.elapsed());
-        Ok(())
+        if judged.is_err() && !self.interval.is_empty() {
+            self.write_log(state.step)?;
+        }
+        if judged.is_err() && self.saved != Some(state.step) {
+            // Perhaps of this process alone: without asking the others.
+            let path = self.trainer.saver().save_unchecked::<O>(state, self.judged())?;
+            self.has_saved(state.step, path);
+        }
+        judged
     }
 
     fn judge(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
-        let judgement = judge(&self.trainer.objective, state).map_err(TrainError::Objective)?;
+        let judgement = judge(&self.trainer.objective, state, self.stop).map_err(TrainError::Objective)?;
+        if self.stop.was_given() {
+            self.interrupt();
+            return Ok(());
+        }
+        self.evaluated = Some(state.step);
+        // A checkpoint of this step does not know of it.
+        self.saved = None;
         let Some(judgement) = judgement else { return Ok(()) };
         if let Some(log) = &mut self.log {
             log.evaluation(state.step, self.trainer.plan.epoch(state.step), &judgement.metrics)?;
@@ -280,6 +374,7 @@ impl<O: Objective> Session<'_, O> {
             let (winner, best) = (&judgement.winner, self.outcome.best);
             self.trainer.saver().save_best::<O>(winner, state.step, best)?;
         }
+        self.outcome.stopped_early = !self.has_ended() && self.has_seen_enough();
         Ok(())
     }
 
@@ -288,13 +383,18 @@ impl<O: Objective> Session<'_, O> {
         patience.zip(self.outcome.best).is_some_and(|(patience, best)| best.since >= patience)
     }
 
+    fn picture(&self, step: u64) -> PathBuf {
+        self.trainer.run_dir.samples().join(format!("step-{step:08}.png"))
+    }
+
     /// Draws what the network does, on rank 0.
     fn draw(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
+        self.settle()?;
+        let path = self.picture(state.step);
         let Some(log) = &mut self.log else { return Ok(()) };
         self.outcome.picture = None;
         let picture = self.trainer.objective.picture(&state.model.valid()).map_err(TrainError::Objective)?;
         let Some(Picture { tag, image }) = picture else { return Ok(()) };
-        let path = self.trainer.run_dir.samples().join(format!("step-{:08}.png", state.step));
         image.save(&path).map_err(|error| TrainError::Picture { path: path.clone(), error })?;
         log.picture(tag, &image, state.step)?;
         self.outcome.picture = Some(path);
@@ -303,7 +403,7 @@ impl<O: Objective> Session<'_, O> {
 
     fn finish(mut self) -> Result<Outcome, TrainError> {
         self.progress.finish();
-        if self.trainer.communicator.is_leader() && self.outcome.checkpoint.is_some() {
+        if self.trainer.communicator.is_leader() && self.outcome.step > 0 {
             self.outcome.curves = Some(draw_curves(&self.trainer.run_dir)?);
         }
         Ok(self.outcome)
@@ -314,3 +414,6 @@ impl<O: Objective> Session<'_, O> {
 fn due(step: u64, interval: u64, last: bool) -> bool {
     last || (interval > 0 && step.is_multiple_of(interval))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! One update of a network: losses and gradients of a few batches, averaged over all processes, then
-//! the optimizer and the moving average.
+//! One update of a network: losses and gradients of a few batches, one after the other as they come,
+//! averaged over all processes; then the optimizer and the moving average.
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
@@ -8,10 +8,11 @@ use distributed::Communicator;
 use crate::all_reduce::all_reduce_gradients;
 use crate::deferred::Deferred;
 use crate::ema::Ema;
-use crate::error::TrainError;
+use crate::error::{NotFiniteUpdate, TrainError};
 use crate::gradients::{clip, first_non_finite, global_norm};
 use crate::groups::{ParameterGroup, learning_rates};
 use crate::objective::Objective;
+use crate::stop::StopSignal;
 
 /// What an update changes.
 pub struct State<M: Module> {
@@ -32,6 +33,8 @@ pub(crate) struct Updater<'a, O: Objective> {
     /// Global L2 norm that gradients are scaled down to.
     pub(crate) clip_grad: Option<f64>,
     pub(crate) communicator: &'a dyn Communicator,
+    /// Batches whose gradients make an update.
+    pub(crate) accumulate: u64,
 }
 
 /// What an update was made from; the loop adds these up.
@@ -42,41 +45,87 @@ pub(crate) struct UpdateReport {
     pub(crate) grad_norm: Deferred,
     /// Whether any process was asked to stop.
     pub(crate) stop: bool,
+    /// Whether any process wants a checkpoint.
+    pub(crate) save: bool,
+}
+
+/// What processes tell each other with an update.
+#[derive(Debug, Clone, Copy)]
+struct Wishes {
+    stop: bool,
+    save: bool,
 }
 
 impl<O: Objective> Updater<'_, O> {
-    /// One update at learning rate `lr` from the averaged gradients of `micro` and of all processes;
-    /// `should_stop` says, late enough to hear of a signal within the step, whether this process was asked
-    /// to; the others hear of it. Where loss and norm are known at once,
-    /// nothing is updated with what is not finite.
+    /// One update at learning rate `lr` from the averaged gradients of the batches that `next` gives and
+    /// of those of all processes. Each batch is asked for when the one before it has been computed, so that
+    /// no more than one is held.
+    ///
+    /// When any process is asked to stop in between, the update is dropped and the state is what it was:
+    /// there is no report. `save` says, at the end, whether this process wants a checkpoint. Where loss and
+    /// norm are known at once, nothing is updated with what is not finite.
     ///
     /// The state is moved, not borrowed: the optimizer updates in place only what nobody else holds.
     pub(crate) fn update(
         &self,
-        state: State<O::Model>,
-        micro: Vec<O::Batch>,
+        mut state: State<O::Model>,
+        next: &mut dyn FnMut() -> Result<O::Batch, TrainError>,
         lr: f64,
-        should_stop: &dyn Fn() -> bool,
+        stop: &StopSignal<'_>,
+        save: &dyn Fn() -> bool,
+    ) -> Result<(State<O::Model>, Option<UpdateReport>), TrainError> {
+        let (mut loss, mut gradients) = (Deferred::Known(0.0), GradientsAccumulator::new());
+        for _ in 0..self.accumulate {
+            if stop.is_given()? {
+                return Ok((state, None));
+            }
+            let batch = next()?;
+            (state.model, loss, gradients) =
+                kernels::on_pool(|| self.accumulate(state.model, batch, loss, gradients))?;
+        }
+        // Late enough to hear of a signal within the step.
+        let wishes = Wishes { stop: stop.own(), save: save() };
+        let (state, report) = kernels::on_pool(|| self.apply(state, loss, gradients.grads(), lr, wishes))?;
+        Ok((state, Some(report)))
+    }
+
+    /// Adds loss and gradients of a batch, each a share of the update's.
+    #[allow(clippy::type_complexity, reason = "what goes in comes out")]
+    fn accumulate(
+        &self,
+        model: O::Model,
+        batch: O::Batch,
+        loss_sum: Deferred,
+        mut gradients: GradientsAccumulator<O::Model>,
+    ) -> Result<(O::Model, Deferred, GradientsAccumulator<O::Model>), TrainError> {
+        let share = 1.0 / self.accumulate as f32;
+        let loss = self.objective.loss(&model, batch).map_err(TrainError::Objective)? * share;
+        let loss_sum = loss_sum.plus(Deferred::of(loss.clone()));
+        gradients.accumulate(&model, GradientsParams::from_grads(loss.backward(), &model));
+        Ok((model, loss_sum, gradients))
+    }
+
+    /// Averages loss and gradients over all processes and updates the state by them.
+    fn apply(
+        &self,
+        state: State<O::Model>,
+        loss: Deferred,
+        mut gradients: GradientsParams,
+        lr: f64,
+        own: Wishes,
     ) -> Result<(State<O::Model>, UpdateReport), TrainError> {
         let State { model, mut optimizer, ema, step } = state;
-        let (loss, mut gradients) = self.accumulate(&model, micro)?;
         // The means over all processes: from here on, all of them see the same numbers. What is still
         // on the device is averaged when it is read.
-        let stop = f64::from(u8::from(should_stop()));
-        let (loss, stop) = match loss {
-            Deferred::Known(loss) => {
-                let means = self.communicator.mean(&[loss, stop])?;
-                (Deferred::Known(means[0]), means[1] > 0.0)
-            }
-            pending => (pending, self.communicator.mean(&[stop])?[0] > 0.0),
-        };
+        let (loss, wishes) = self.exchange(loss, own)?;
         all_reduce_gradients(&model, &mut gradients, self.communicator)?;
         let grad_norm = global_norm(&model, &gradients);
         if let (Deferred::Known(loss), Deferred::Known(norm)) = (&loss, &grad_norm)
             && !(loss.is_finite() && norm.is_finite())
         {
             let parameter = first_non_finite(&model, &gradients, &O::parameter_name);
-            return Err(TrainError::NotFinite { step: step + 1, loss: *loss, parameter, checkpoint: None });
+            let (step, loss, grad_norm) = (step + 1, *loss, *norm);
+            return Err(NotFiniteUpdate { step, done: step - 1, loss, grad_norm, parameter }.since(None));
         }
         if let Some(max_norm) = self.clip_grad {
             clip(&model, &mut gradients, &grad_norm, max_norm);
@@ -84,23 +133,17 @@ impl<O: Objective> Updater<'_, O> {
         let model = optimizer.step(learning_rates(lr, self.groups), model, gradients);
         let ema = ema.map(|ema| ema.update(&model.valid(), step + 1));
         let state = State { model, optimizer, ema, step: step + 1 };
-        Ok((state, UpdateReport { loss, grad_norm, stop }))
+        Ok((state, UpdateReport { loss, grad_norm, stop: wishes.stop, save: wishes.save }))
     }
 
-    /// Mean loss of a few batches, and its gradients.
-    fn accumulate(
-        &self,
-        model: &O::Model,
-        micro: Vec<O::Batch>,
-    ) -> Result<(Deferred, GradientsParams), TrainError> {
-        let mut gradients = GradientsAccumulator::new();
-        let mut loss_sum = Deferred::Known(0.0);
-        let share = 1.0 / micro.len() as f32;
-        for batch in micro {
-            let loss = self.objective.loss(model, batch).map_err(TrainError::Objective)? * share;
-            loss_sum = loss_sum.plus(Deferred::of(loss.clone()));
-            gradients.accumulate(model, GradientsParams::from_grads(loss.backward(), model));
+    /// The mean loss, and what any process wishes.
+    fn exchange(&self, loss: Deferred, own: Wishes) -> Result<(Deferred, Wishes), TrainError> {
+        let mut numbers = vec![f64::from(u8::from(own.stop)), f64::from(u8::from(own.save))];
+        if let Deferred::Known(loss) = loss {
+            numbers.push(loss);
         }
-        Ok((loss_sum, gradients.grads()))
+        let means = self.communicator.mean(&numbers)?;
+        let loss = means.get(2).map_or(loss, |mean| Deferred::Known(*mean));
+        Ok((loss, Wishes { stop: means[0] > 0.0, save: means[1] > 0.0 }))
     }
 }

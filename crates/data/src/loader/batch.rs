@@ -55,6 +55,25 @@ impl Batch {
         Self { pixels, shape, targets: Targets::None, indices, draws, epoch }
     }
 
+    /// Adds the images of the next piece of the same batch.
+    ///
+    /// # Errors
+    /// Targets of another kind.
+    pub(crate) fn append(&mut self, piece: Self) -> Result<(), DataError> {
+        if piece.indices.is_empty() {
+            return Ok(());
+        }
+        self.targets.append(piece.targets, self.indices.len())?;
+        match (&mut self.pixels, piece.pixels) {
+            (Pixels::F32(all), Pixels::F32(more)) => all.extend(more),
+            (Pixels::U8(all), Pixels::U8(more)) => all.extend(more),
+            _ => unreachable!("one loader makes all pieces alike"),
+        }
+        self.indices.extend(piece.indices);
+        self.shape[0] += piece.shape[0];
+        Ok(())
+    }
+
     /// The normalised images, to be changed in place; none where the device normalises.
     pub fn normalized_mut(&mut self) -> Option<&mut [f32]> {
         match &mut self.pixels {
@@ -83,6 +102,18 @@ impl Pixels {
 }
 
 impl Targets {
+    /// Appends the targets of a piece after `before` other images.
+    fn append(&mut self, piece: Self, before: usize) -> Result<(), DataError> {
+        match (piece, &mut *self) {
+            (Self::None, Self::None) => {}
+            (Self::Classes(more), Self::Classes(all)) => all.extend(more),
+            (Self::Numbers(more), Self::Numbers(all)) => all.extend(more),
+            (piece, Self::None) if before == 0 => *self = piece,
+            _ => return Err(DataError::MixedTargets),
+        }
+        Ok(())
+    }
+
     /// Appends the target of the image after `before` others.
     ///
     /// # Errors
@@ -116,5 +147,8 @@ mod tests {
         let mut none = Targets::None;
         none.push(Target::None, 0).unwrap();
         assert!(matches!(none.push(Target::Class(1), 1), Err(DataError::MixedTargets)));
+        targets.append(Targets::Classes(vec![1]), 2).unwrap();
+        assert_eq!(targets, Targets::Classes(vec![2, 0, 1]));
+        assert!(matches!(targets.append(Targets::None, 3), Err(DataError::MixedTargets)));
     }
 }

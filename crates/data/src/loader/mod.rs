@@ -1,7 +1,9 @@
 //! Batches: shuffled, augmented, normalised, made ahead by worker threads.
 //!
 //! What a batch holds depends on (seed, epoch, batch) alone, so a run can go on from any batch,
-//! with any number of workers, and see the same numbers.
+//! with any number of workers, and see the same numbers. Workers make pieces of batches: how many images
+//! are ready ahead of time depends on a batch and the number of workers, never on the batches of an
+//! update.
 
 mod batch;
 mod config;
@@ -84,6 +86,32 @@ impl Loader {
         let LoaderConfig { batch_size, shard, .. } = self.0.config;
         let batches = self.0.source.len().div_ceil(batch_size);
         Shard { rank: 0, ..shard }.share(batches) as u64
+    }
+
+    /// Images that are made before they are asked for, at most: those of one batch, and up to two pieces a
+    /// worker; none without workers.
+    pub fn images_ahead(&self) -> usize {
+        let LoaderConfig { batch_size, workers, .. } = self.0.config;
+        workers * (self.0.pieces_ahead() + 1) * batch_size.div_ceil(self.0.pieces())
+    }
+
+    /// Bytes of an image in a batch.
+    pub fn image_bytes(&self) -> usize {
+        let [height, width] = self.0.transform.size();
+        let of_a_number = if self.0.config.raw { 1 } else { size_of::<f32>() };
+        self.0.config.normalize.channels() * height * width * of_a_number
+    }
+
+    /// The same images in batches of another size, for a trial: unreadable ones are counted apart.
+    pub fn apart(&self, batch_size: usize) -> Self {
+        let Shared { source, transform, config, passes, .. } = &*self.0;
+        Self(Arc::new(Shared {
+            source: Arc::clone(source),
+            transform: Arc::clone(transform),
+            config: LoaderConfig { batch_size, accumulate: 1, ..config.clone() },
+            passes: *passes,
+            corrupt: Mutex::default(),
+        }))
     }
 
     /// Unreadable images in the batches delivered so far: name and reason.

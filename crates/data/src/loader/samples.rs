@@ -31,13 +31,17 @@ pub(super) struct Shared {
     pub(super) corrupt: Mutex<BTreeMap<usize, String>>,
 }
 
-/// A batch, and the images that could not be read for it.
-pub(super) struct PreparedBatch {
-    pub(super) batch: Result<Batch, DataError>,
+/// Images that a thread makes at a time, at most: a batch is put together from such pieces, so that
+/// what is made ahead is bounded in images, however many a batch takes.
+pub(super) const PIECE: usize = 16;
+
+/// Consecutive images of a batch, and those that could not be read for it.
+pub(super) struct Piece {
+    pub(super) images: Result<Batch, DataError>,
     pub(super) unreadable: BTreeMap<usize, String>,
 }
 
-/// Makes batches by number, counted over all epochs.
+/// Makes pieces by number, counted over all batches of all epochs.
 #[derive(Clone)]
 pub(super) struct BatchMaker {
     pub(super) shared: Arc<Shared>,
@@ -52,8 +56,10 @@ impl BatchMaker {
         Self { shared, stop: Arc::default(), order: (0, Vec::new()) }
     }
 
-    /// A batch; `None` once it is not wanted any more.
-    pub(super) fn make(&mut self, number: u64) -> Option<PreparedBatch> {
+    /// A piece; `None` once it is not wanted any more.
+    pub(super) fn make(&mut self, number: u64) -> Option<Piece> {
+        let pieces = self.shared.pieces();
+        let (number, piece) = (number / pieces as u64, (number % pieces as u64) as usize);
         let per_epoch = self.shared.delivered_per_epoch();
         let (epoch, batch) = (number / per_epoch, (number % per_epoch) as usize);
         if self.order.0 != epoch || self.order.1.is_empty() {
@@ -63,6 +69,9 @@ impl BatchMaker {
         let size = shared.config.batch_size;
         let start = shared.config.shard.start(batch, size);
         let wanted = &self.order.1[start..(start + size).min(self.order.1.len())];
+        // Of equal size, so that no thread always gets the larger ones.
+        let [from, to] = [piece, piece + 1].map(|piece| wanted.len() * piece / pieces);
+        let wanted = &wanted[from..to];
         let [height, width] = shared.transform.size();
         let image = [shared.config.normalize.channels(), height, width];
         let mut batch = Batch::empty(shared.config.raw, image, wanted.len(), epoch);
@@ -72,10 +81,10 @@ impl BatchMaker {
                 return None;
             }
             if let Err(error) = shared.add_sample(draw, &mut batch, &mut unreadable) {
-                return Some(PreparedBatch { batch: Err(error), unreadable });
+                return Some(Piece { images: Err(error), unreadable });
             }
         }
-        Some(PreparedBatch { batch: Ok(batch), unreadable })
+        Some(Piece { images: Ok(batch), unreadable })
     }
 }
 
@@ -97,6 +106,17 @@ impl Shared {
         };
         // At least one, so that positions exist; the trainer refuses such a plan.
         batches.max(1) as u64
+    }
+
+    /// Pieces of a batch.
+    pub(super) fn pieces(&self) -> usize {
+        self.config.batch_size.div_ceil(PIECE)
+    }
+
+    /// Pieces that each thread has finished at most before they are asked for: together those of one
+    /// batch, so that the next is made while one is computed.
+    pub(super) fn pieces_ahead(&self) -> usize {
+        self.pieces().div_ceil(self.config.workers.max(1))
     }
 
     /// The images of an epoch: what their random choices depend on, which is an index plus a multiple of

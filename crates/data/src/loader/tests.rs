@@ -242,6 +242,62 @@ fn evaluation_batches_are_dealt_out() {
     }
 }
 
+/// Batches of several pieces are those that are made in one, and no more images than promised are made
+/// before they are asked for, however many batches an update takes.
+#[test]
+fn what_is_made_ahead_is_bounded_in_images() {
+    struct Counted(Numbered, Mutex<usize>);
+
+    impl Dataset<Sample, DataError> for Counted {
+        fn get(&self, index: usize) -> Result<Sample, DataError> {
+            *self.1.lock().unwrap() += 1;
+            self.0.get(index)
+        }
+
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+    }
+
+    impl ImageSource for Counted {
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+
+        fn label(&self, index: usize) -> Option<u32> {
+            self.0.label(index)
+        }
+
+        fn name(&self, index: usize) -> String {
+            self.0.name(index)
+        }
+
+        fn bytes(&self, index: usize) -> u64 {
+            self.0.bytes(index)
+        }
+    }
+
+    let Shared { transform, config, .. } = &*loader(&[], 0, 2).0;
+    let mut expected: Option<Vec<Batch>> = None;
+    for (workers, ahead) in [(0, 0), (1, 56), (2, 84), (3, 84)] {
+        let source = Arc::new(Counted(Numbered { count: 250, broken: vec![3, 40] }, Mutex::default()));
+        let config =
+            LoaderConfig { batch_size: 40, accumulate: 6, workers, max_corrupt: 2, ..config.clone() };
+        let loader = Loader::new(source.clone(), Arc::clone(transform), config).unwrap();
+        assert_eq!(loader.images_ahead(), ahead, "{workers} workers");
+        let mut batches = loader.batches(0, 0);
+        let mut found = Vec::new();
+        for number in 1..=6 {
+            found.push(batches.next().unwrap().unwrap());
+            // One read more for each of the unreadable ones.
+            let made = *source.1.lock().unwrap();
+            assert!(made <= number * 40 + ahead + 2, "{made} images for {number} batches");
+        }
+        assert_eq!(found[0].shape, [40, 3, 4, 6]);
+        assert_eq!(found, *expected.get_or_insert(found.clone()), "{workers} workers");
+    }
+}
+
 #[test]
 fn a_maker_that_was_told_to_stop_makes_nothing() {
     let mut maker = BatchMaker::new(Arc::clone(&loader(&[], 0, 0).0));

@@ -1,7 +1,8 @@
 //! `train-cli pretrain` and `train-cli finetune`: from a configuration to a trained network.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write, stderr};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use burn::train::Interrupter;
@@ -23,12 +24,11 @@ fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
     let start = start(args, configured, world)?;
     let device = world.device(args.device.name)?.autodiff();
     let run = Run::open(experiment, Context { device, communicator: world.communicator() }, start)?;
-    if world.is_leader() {
-        let summary = run.summary()?;
-        match args.json {
-            true => out!("{}", serde_json::to_string(&summary)?),
-            false => out!("{summary}"),
-        }
+    let summary = run.summary()?;
+    match args.json {
+        _ if !world.is_leader() => {}
+        true => out!("{}", serde_json::to_string(&summary)?),
+        false => out!("{summary}"),
     }
     if args.dry_run {
         return Ok(());
@@ -38,13 +38,14 @@ fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
     let training = run.begin()?;
     if world.is_leader() {
         tell_start(&training);
+        for note in training.notes() {
+            out!("note         {note}");
+        }
     }
     let (run_dir, total_steps) = (training.run_dir().clone(), training.total_steps());
     let interrupter = Interrupter::new();
-    let signalled = interrupter.clone();
     // Not earlier: until now there is nothing to finish, and a signal ends the process at once.
-    ctrlc::set_handler(move || signalled.stop(Some("interrupted by a signal")))
-        .context("cannot install the signal handler")?;
+    stop_at_signals(interrupter.clone(), world.is_leader() && !args.tui)?;
     let mut progress = progress(display, &interrupter)?;
     let trained = training.train(progress.as_mut(), &interrupter)?;
     // Gives the terminal back before anything is said on it.
@@ -53,6 +54,42 @@ fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
         tell_end(&trained, total_steps, run_dir.path(), &run_dir.best());
     }
     Ok(())
+}
+
+/// Signals that come within this time of the first are one with it: who presses Ctrl-C reaches `launch` and
+/// its processes, and `launch` passes it on; schedulers do the same.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
+
+/// The first signal asks the run to stop, which drops the update that it is at; the second ends the
+/// process at once.
+fn stop_at_signals(interrupter: Interrupter, tell: bool) -> Result<()> {
+    let mut first: Option<Instant> = None;
+    let handler = move || match first {
+        None => {
+            first = Some(Instant::now());
+            interrupter.stop(Some("interrupted by a signal"));
+            if tell {
+                // Not eprintln!, which panics when the reader of a pipe has gone.
+                let _ = writeln!(
+                    stderr(),
+                    "stopping behind this batch; once more ends at once, without a checkpoint"
+                );
+            }
+        }
+        Some(first) if first.elapsed() < ONE_SIGNAL => {}
+        Some(_) => leave_at_once(),
+    };
+    ctrlc::set_handler(handler).context("cannot install the signal handler")
+}
+
+/// Ends the process as shells say of one that Ctrl-C ended, whatever its threads are at.
+fn leave_at_once() {
+    // SAFETY: does not return. Nothing is cleaned up, which `std::process::exit` would do beside threads
+    // that still compute.
+    #[allow(unsafe_code, reason = "a C function")]
+    unsafe {
+        libc::_exit(130)
+    }
 }
 
 /// What the command line changes of the configuration.
@@ -126,9 +163,6 @@ fn tell_start<E: Experiment>(training: &Training<E>) {
     }
     if let (None, Some(init)) = (resumed, &start.init) {
         out!("starting from {}", init.display());
-    }
-    if let Some(note) = training.note() {
-        out!("note         {note}");
     }
     if !fresh.is_empty() {
         out!("fresh        {}", fresh.join(", "));

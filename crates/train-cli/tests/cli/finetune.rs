@@ -318,6 +318,18 @@ fn an_unreadable_validation_image_loses_nothing() {
     assert!(error.contains("24.png") && error.contains("repair or remove"), "{error}");
     // Two epochs of six batches, whatever the interval of checkpoints.
     assert!(checkpoints(&bench.path("run")).pop().unwrap().ends_with("step-00000012"));
+    // Repaired, that evaluation and those that follow happen.
+    fs::copy(bench.path("data/class0/22.png"), bench.path("data/class0/24.png")).unwrap();
+    let told = bench.succeed(&finetune("run", &["--set", "data.val_csv=val.csv", "--resume", "auto"]));
+    assert!(told.contains("finished at step 36 of 36") && told.contains("best         "), "{told}");
+    let log = fs::read_to_string(bench.path("run/log.jsonl")).unwrap();
+    let evaluated: Vec<_> = log
+        .lines()
+        .map(json)
+        .filter(|line| line.get("val_acc1").is_some())
+        .map(|line| line["step"].clone())
+        .collect();
+    assert_eq!(evaluated, [12, 24, 36]);
 }
 
 #[test]
@@ -353,6 +365,11 @@ fn early_stopping_ends_a_run_that_no_longer_improves() {
         ["--set", "optim.lr=0", "--set", "finetune.patience=1", "--set", "finetune.eval_every_epochs=1"];
     let told = bench.succeed(&finetune("run", &set));
     assert!(told.contains("no better score any more"), "{told}");
+    // Patience may be another one when it goes on.
+    let patient = ["--set", "finetune.patience=2", "--resume", "auto", "--dry-run"];
+    let planned = |more: &[&'static str]| bench.succeed(&finetune("run", &[&set[..], more].concat()));
+    assert!(planned(&patient[2..]).contains("nothing is left to do"));
+    assert!(planned(&patient).contains("roughly"));
     // Nor does it go on when asked to.
     let told = bench.succeed(&finetune("run", &[&set[..], &["--resume", "auto"]].concat()));
     assert!(told.contains("no better score any more"), "{told}");

@@ -1,6 +1,6 @@
 //! A run that is killed and resumed is, bit for bit, the run that was not.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -168,4 +168,87 @@ fn the_number_of_threads_changes_no_bit() {
     }
     assert_same(&last(&bench, "1"), &last(&bench, "2"));
     assert_same(&last(&bench, "1"), &last(&bench, "3"));
+}
+
+/// A batch that never comes, as on a file system that hangs.
+#[test]
+fn a_second_signal_ends_a_run_that_hangs() {
+    let bench = Bench::new();
+    let endless = ["--set", "train.epochs=100000", "--set", "log.every_steps=1"];
+    let args = pretrain_args("run", &endless);
+    let mut child = bench.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap().contains("epoch 1.")), "never came to the second epoch");
+    let (image, pipe) = (bench.path("data/class0/04.png"), bench.path("pipe"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::rename(&pipe, &image).unwrap();
+    // Waits until the run reads from it, and gives it nothing.
+    let writer = File::options().write(true).open(&image).unwrap();
+    let drain =
+        std::thread::spawn(move || lines.map_while(Result::ok).any(|line| line.contains("once more ends")));
+    let id = child.id().to_string();
+    while child.try_wait().unwrap().is_none() {
+        Command::new("kill").args(["-INT", &id]).stderr(Stdio::null()).status().unwrap();
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(drain.join().unwrap(), "the first signal is not answered");
+    drop(writer);
+}
+
+#[test]
+fn a_changed_schedule_is_said_and_other_changes_need_not_be() {
+    let bench = Bench::new();
+    bench.succeed(&pretrain_args("run", &["--set", "train.max_steps=6"]));
+    let resume = |more: &[&'static str]| pretrain_args("run", &[&["--resume", "auto"], more].concat());
+    let told = bench.succeed(&resume(&[
+        "--set",
+        "log.every_steps=2",
+        "--set",
+        "train.max_steps=8",
+        "--set",
+        "optim.lr=5e-3",
+    ]));
+    assert!(told.contains("the schedule changes: optim.lr 0.01 → 0.005, train.max_steps 6 → 8; "), "{told}");
+    let told = bench.succeed(&resume(&["--epochs", "3", "--set", "optim.lr=5e-3"]));
+    assert!(
+        told.contains("the schedule changes: train.epochs 14 → 3, train.max_steps 8 → unset; "),
+        "{told}"
+    );
+    assert!(told.contains("at the end, step 8 → 9"), "{told}");
+    let again =
+        ["--epochs", "3", "--set", "optim.lr=5e-3", "--set", "train.keep_last=1", "--set", "data.workers=1"];
+    let told = bench.succeed(&resume(&again));
+    assert!(!told.contains("the schedule changes"), "{told}");
+    let refused = bench.fail(&resume(&["--set", "optim.weight_decay=0"]));
+    assert!(refused.contains("optim.weight_decay was 0.05 in this run and is 0"), "{refused}");
+}
+
+#[test]
+fn a_plan_counts_what_is_left_and_the_memory_that_is_taken() {
+    let bench = Bench::new();
+    let plan = |more: &[&'static str]| {
+        let args = [&["--dry-run", "--json", "--resume", "auto"], more].concat();
+        crate::common::json(&bench.succeed(&pretrain_args("run", &args)))
+    };
+    let number =
+        |plan: &serde_json::Value, key: &str| plan[key].as_f64().unwrap_or_else(|| panic!("{key} in {plan}"));
+    assert_eq!(number(&plan(&STEPS), "steps_left"), 40.0);
+    assert!(number(&plan(&STEPS), "expected_hours") > 0.0);
+    bench.succeed(&pretrain_args("run", &["--set", "train.max_steps=30"]));
+    assert_eq!(number(&plan(&STEPS), "steps_left"), 10.0);
+    let planned = crate::common::json(
+        bench
+            .succeed(&pretrain_args("run", &["--json", "--resume", "auto", STEPS[0], STEPS[1]]))
+            .lines()
+            .next()
+            .unwrap(),
+    );
+    let log = fs::read_to_string(bench.path("run/log.jsonl")).unwrap();
+    let last = crate::common::json(log.lines().last().unwrap());
+    let ratio = number(&planned, "memory_mib") / number(&last, "peak_rss_mib");
+    assert!((0.75..1.25).contains(&ratio), "{planned} {last}");
+    let finished = plan(&STEPS);
+    assert_eq!((number(&finished, "steps_left"), number(&finished, "expected_hours")), (0.0, 0.0));
+    let told = bench.succeed(&pretrain_args("run", &["--dry-run", "--resume", "auto", STEPS[0], STEPS[1]]));
+    assert!(told.contains("; 40 are made, 0 are left") && told.contains("nothing is left to do"), "{told}");
 }
