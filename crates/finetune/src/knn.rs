@@ -46,7 +46,7 @@ pub fn knn(training: Features, test: Features, classes: usize, k: usize) -> Tall
 fn nearest(training: Features, test: Features, k: usize) -> Vec<Vec<Neighbour>> {
     let width = training.values.len() / training.labels.len().max(1);
     let mut nearest = vec![Vec::new(); test.labels.len()];
-    if width == 0 {
+    if width == 0 || k == 0 {
         return nearest;
     }
     for (number, block) in training.values.chunks(TRAINING_BLOCK * width).enumerate() {
