@@ -92,6 +92,16 @@ impl FinetuneConfig {
     }
 }
 
+fn together(finetune: &FinetuneConfig) -> Result<(), SettingError> {
+    if finetune.ema_warmup && finetune.ema_decay.is_none() {
+        return Err(SettingError::Together(
+            "finetune.ema_warmup warms up a moving average, and there is none; set finetune.ema_decay as well"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,14 +124,4 @@ mod tests {
         let labels = Some(ProblemType::MultiLabelClassification);
         assert!(!FinetuneConfig { problem_type: labels, ..ids.clone() }.tells_the_same_as(&ids));
     }
-}
-
-fn together(finetune: &FinetuneConfig) -> Result<(), SettingError> {
-    if finetune.ema_warmup && finetune.ema_decay.is_none() {
-        return Err(SettingError::Together(
-            "finetune.ema_warmup warms up a moving average, and there is none; set finetune.ema_decay as well"
-                .to_owned(),
-        ));
-    }
-    Ok(())
 }
