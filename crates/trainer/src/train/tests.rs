@@ -295,27 +295,15 @@ fn copy_folder(from: &Path, to: &Path) {
 /// One of two processes is asked; both drop the same update, and go on alike.
 #[test]
 fn processes_agree_where_to_stop() {
-    let straight = Bench::new();
-    straight.straight("run");
     let worlds = Threads::two();
     let ends: Vec<_> = std::thread::scope(|scope| {
         let ranks: Vec<_> = worlds
             .into_iter()
             .map(|world| {
-                scope.spawn(move || {
-                    let (rank, mut bench) = (world.rank(), Bench::new());
-                    bench.communicator = Arc::new(world);
-                    let last = Cell::new(0);
-                    let stop_at = |batch, interrupter: &Interrupter| {
-                        last.set(batch);
-                        if rank == 1 && batch == 9 {
-                            interrupter.stop(None);
-                        }
-                    };
-                    let (outcome, _) = bench.run("run", Box::new(|_| Ok(None)), &stop_at);
-                    let outcome = outcome.unwrap();
-                    (outcome.step, outcome.interrupted, last.get())
-                })
+                // With threads of its own, as a process has them: one that waits for the other must not hold
+                // up its work.
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+                scope.spawn(move || pool.install(|| asked_at_batch_9(world)))
             })
             .collect();
         ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
@@ -323,4 +311,19 @@ fn processes_agree_where_to_stop() {
     for (step, interrupted, last) in ends {
         assert_eq!((step, interrupted.as_deref(), last), (3, Some("another process was asked to stop"), 10));
     }
+}
+
+/// Steps made, the reason of the stop, and the last batch that was asked for; rank 1 is asked to stop.
+fn asked_at_batch_9(world: Threads) -> (u64, Option<String>, u64) {
+    let (rank, mut bench) = (world.rank(), Bench::new());
+    bench.communicator = Arc::new(world);
+    let last = Cell::new(0);
+    let stop_at = |batch, interrupter: &Interrupter| {
+        last.set(batch);
+        if rank == 1 && batch == 9 {
+            interrupter.stop(None);
+        }
+    };
+    let outcome = bench.run("run", Box::new(|_| Ok(None)), &stop_at).0.unwrap();
+    (outcome.step, outcome.interrupted, last.get())
 }
