@@ -9,7 +9,8 @@ use crate::transform::{CropMode, EvalTransform, Interpolation, Normalize};
 section! {
     /// What is done to an image in evaluation, prediction and embedding. What is left out follows
     /// `[data]` and the official evaluation: the central 87.5 % of the short side; the whole image from
-    /// 384 pixels on and up to 32.
+    /// 384 pixels on and up to 32. `crop_pct` alone crops the centre; `crop_mode` alone keeps 0.875 in a
+    /// central crop and everything in the others.
     pub struct EvalConfig: "eval", together = together {
         /// Size of the images that the network gets, in pixels; that of `data.image_size` if left out.
         size: Option<ImageSize> = None, "one side, or `[height, width]`, at least 1"

@@ -86,6 +86,10 @@ impl Preprocessing {
                 "transformers cuts the ends off images that are not square, the evaluation here squashes \
                  them",
             ),
+            (Format::Official, _) if self.eval() != Self::official([224, 224]).eval() => found.push(
+                "the official format says nothing of images: whoever evaluates it has to know the size, \
+                 the crop and the normalisation",
+            ),
             _ => {}
         }
         let mut found: Vec<String> = found.into_iter().map(str::to_owned).collect();
