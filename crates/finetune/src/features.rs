@@ -67,7 +67,8 @@ impl FeatureExtractor {
         visit: impl FnMut(&[f32], &Targets) -> Result<(), FinetuneError>,
     ) -> Result<(), FinetuneError> {
         let shard = Shard { rank: communicator.rank(), world_size: communicator.world_size() };
-        let loader = evaluation_loader(source, &self.data, &self.eval, self.model.num_channels, batch, shard)?;
+        let loader =
+            evaluation_loader(source, &self.data, &self.eval, self.model.num_channels, batch, shard)?;
         for_every_batch(&self.network, &loader, Tta::None, &self.device, communicator, visit)
     }
 

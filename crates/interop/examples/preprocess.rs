@@ -27,7 +27,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         return Err("usage: preprocess CHECKPOINT IMAGE OUT.safetensors".into());
     };
     let conventions = Conventions { recipe: |_| Err("a run of this project, not of another program".into()) };
-    let opened = open(Path::new(checkpoint), &Allow::default(), &conventions)?;
+    let opened = open(Path::new(checkpoint), None, &Allow::default(), &conventions)?;
     let data: DataConfig = opened.recipe.section("data")?.unwrap_or_default();
     let eval: EvalConfig = opened.recipe.section("eval")?.unwrap_or_default();
     let normalize = eval.normalize(&data, opened.network.config.num_channels)?;

@@ -59,7 +59,10 @@ fn transformers_crops_below_384_and_squashes_from_there_on() {
 #[test]
 fn what_transformers_leaves_out_is_as_in_its_image_processor() {
     let all = found(&transformers(json!({})));
-    assert_eq!((all.size, all.crop_mode, all.interpolation), ([384, 384], CropMode::Squash, Interpolation::Bicubic));
+    assert_eq!(
+        (all.size, all.crop_mode, all.interpolation),
+        ([384, 384], CropMode::Squash, Interpolation::Bicubic)
+    );
     assert_eq!((&all.mean, &all.std), (&vec![0.5; 3], &vec![0.5; 3]));
     let old = json!({ "feature_extractor_type": "ConvNextFeatureExtractor", "size": 224, "crop_pct": null });
     let old = found(&transformers(old));
@@ -94,8 +97,14 @@ fn rescaling_and_normalisation_are_folded_into_mean_and_deviation() {
 #[test]
 fn what_transformers_would_do_otherwise_is_refused_by_name() {
     for (said, parts) in [
-        (json!({ "image_processor_type": "ViTImageProcessor" }), ["image_processor_type", "ViTImageProcessor"]),
-        (json!({ "image_processor_type": "BitImageProcessor" }), ["image_processor_type", "BitImageProcessor"]),
+        (
+            json!({ "image_processor_type": "ViTImageProcessor" }),
+            ["image_processor_type", "ViTImageProcessor"],
+        ),
+        (
+            json!({ "image_processor_type": "BitImageProcessor" }),
+            ["image_processor_type", "BitImageProcessor"],
+        ),
         (json!({ "feature_extractor_type": "CLIPFeatureExtractor" }), ["feature_extractor_type", "CLIPF"]),
         (json!({ "do_resize": false }), ["do_resize", "false"]),
         (json!({ "do_center_crop": true }), ["do_center_crop", "true"]),
@@ -173,15 +182,27 @@ fn a_directory_of_an_earlier_timm_has_its_keys_at_the_top() {
 fn what_comes_in_goes_out_and_comes_in_again() {
     let conventions = Conventions { recipe: |_| Err("no run".into()) };
     for (format, dir) in [
-        (Format::Transformers, transformers(json!({ "size": { "shortest_edge": 236 }, "crop_pct": 0.95, "resample": 1 }))),
-        (Format::Transformers, transformers(json!({ "size": { "shortest_edge": 400 }, "do_rescale": false }))),
-        (Format::Timm, timm(json!({ "test_input_size": [3, 288, 288], "crop_pct": 0.95, "crop_mode": "squash" }))),
-        (Format::Timm, timm(json!({ "interpolation": "box", "crop_mode": "border", "mean": [0.1, 0.2, 0.3] }))),
+        (
+            Format::Transformers,
+            transformers(json!({ "size": { "shortest_edge": 236 }, "crop_pct": 0.95, "resample": 1 })),
+        ),
+        (
+            Format::Transformers,
+            transformers(json!({ "size": { "shortest_edge": 400 }, "do_rescale": false })),
+        ),
+        (
+            Format::Timm,
+            timm(json!({ "test_input_size": [3, 288, 288], "crop_pct": 0.95, "crop_mode": "squash" })),
+        ),
+        (
+            Format::Timm,
+            timm(json!({ "interpolation": "box", "crop_mode": "border", "mean": [0.1, 0.2, 0.3] })),
+        ),
     ] {
-        let first = open(dir.path(), &Allow::default(), &conventions).unwrap();
+        let first = open(dir.path(), None, &Allow::default(), &conventions).unwrap();
         let again = tempfile::tempdir().unwrap();
         export(&first.network, format, &ModelCard::default(), again.path()).unwrap();
-        let second = open(again.path(), &Allow::default(), &conventions).unwrap();
+        let second = open(again.path(), None, &Allow::default(), &conventions).unwrap();
         assert_eq!(second.network.preprocessing, first.network.preprocessing);
         assert_eq!(second.recipe, first.recipe);
         // The sections say the same as the network.

@@ -67,7 +67,14 @@ fn a_classifier_comes_back_from_every_format() {
             assert_eq!(back.network, original, "{format}");
         }
         let readme = fs::read_to_string(dir.path().join("README.md")).unwrap();
-        for part in ["---\nlicense: \"mit\"", "- \"photos: mine\"", "value: 0.75", "seed = 1", "10 classes", "crop_pct 0.9, interpolation lanczos"] {
+        for part in [
+            "---\nlicense: \"mit\"",
+            "- \"photos: mine\"",
+            "value: 0.75",
+            "seed = 1",
+            "10 classes",
+            "crop_pct 0.9, interpolation lanczos",
+        ] {
             assert!(readme.contains(part), "{part} is not in {readme}");
         }
         assert!(

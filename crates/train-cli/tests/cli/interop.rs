@@ -81,7 +81,17 @@ fn preprocessing_can_be_overridden() {
         let error = bench.fail(&["predict", "--checkpoint", &network, "--set", entry, "wide.png"]);
         assert!(error.contains(part), "{entry}: {error}");
     }
-    bench.succeed(&["export", "--checkpoint", &network, "--format", "timm", "--out", "t", "--set", "eval.crop_mode=border"]);
+    bench.succeed(&[
+        "export",
+        "--checkpoint",
+        &network,
+        "--format",
+        "timm",
+        "--out",
+        "t",
+        "--set",
+        "eval.crop_mode=border",
+    ]);
     let config = std::fs::read_to_string(bench.path("t/config.json")).unwrap();
     assert!(config.contains("\"crop_mode\": \"border\""), "{config}");
     let error = bench.fail(&["export", "--checkpoint", "t", "--format", "hf", "--out", "h"]);
