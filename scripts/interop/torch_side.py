@@ -26,6 +26,7 @@ from transformers import (
     pipeline,
 )
 
+import preprocessing
 from checks import Checks, close, forward, train_cli
 
 PICTURE = "crates/data/tests/goldens/source.jpg"
@@ -360,6 +361,9 @@ def main():
     for case in CASES:
         checks.check(f"{case}: reading", lambda: theirs_come_in(checks, case, work))
         checks.check(f"{case}: writing", lambda: ours_go_out(checks, case, work))
+    checks.check(
+        "preprocessing", lambda: preprocessing.check(checks, work, config("tiny"), randomise)
+    )
     checks.check("pretraining", lambda: pretraining(checks, work))
     checks.check("wrapped", lambda: wrapped(checks, work))
     checks.check("ImageNet", lambda: imagenet(checks, work))

@@ -15,7 +15,8 @@ use crate::loader::Sampling;
 use crate::source::{
     Format, ImageSource, Labels, Split, Subset, divide, looks_like_a_split, open, splits, with_classes,
 };
-use crate::transform::{EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize};
+use crate::statistics::{check_statistics, normalize};
+use crate::transform::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
 
 section! {
     /// Where images come from, and how their pixels become numbers.
@@ -57,7 +58,7 @@ fn together(data: &DataConfig) -> Result<(), SettingError> {
                 .to_owned(),
         ));
     }
-    Ok(())
+    check_statistics(("data.mean", &data.mean), ("data.std", &data.std))
 }
 
 /// `224` or `[224, 160]`.
@@ -91,38 +92,12 @@ pub struct Divided {
 }
 
 impl DataConfig {
-    /// What evaluation does to an image.
-    pub fn eval_transform(&self) -> EvalTransform {
-        EvalTransform { size: self.image_size.pixels() }
-    }
-
-    /// The normalisation for images of so many channels.
+    /// The normalisation of training images of so many channels.
     ///
     /// # Errors
-    /// Other channels than files have, numbers that do not fit them.
+    /// Other channels than files have, numbers that do not fit them or are not allowed.
     pub fn normalize(&self, channels: usize) -> Result<Normalize, SettingError> {
-        let error = |text: String| Err(SettingError::Together(text));
-        if channels != 1 && channels != 3 {
-            return error(format!(
-                "model.num_channels = {channels}: image files give 1 channel (grey) or 3 (colour)"
-            ));
-        }
-        let of = |key: &str, values: &[f32]| match (values.len(), channels) {
-            (found, wanted) if found == wanted => Ok(values.to_vec()),
-            (3, 1) => Ok(vec![values.iter().sum::<f32>() / 3.0]),
-            (found, wanted) => Err(SettingError::Together(format!(
-                "data.{key} has {found} numbers for model.num_channels = {wanted}"
-            ))),
-        };
-        let normalize = Normalize { mean: of("mean", &self.mean)?, std: of("std", &self.std)? };
-        let sound = |std: &f32| *std > 0.0 && std.is_finite();
-        if !normalize.std.iter().all(sound) || !normalize.mean.iter().all(|mean| mean.is_finite()) {
-            let (std, mean) = (&self.std, &self.mean);
-            return error(format!(
-                "data.std must be positive and data.mean finite, found {std:?} and {mean:?}"
-            ));
-        }
-        Ok(normalize)
+        normalize(channels, ("data.mean", &self.mean), ("data.std", &self.std))
     }
 
     pub(crate) fn path(&self) -> Result<&PathBuf, DataError> {
@@ -260,7 +235,7 @@ mod tests {
         let wrong = DataConfig { std: vec![1.0], ..DataConfig::default() };
         assert!(wrong.normalize(3).unwrap_err().to_string().contains("data.std has 1 numbers"));
         let wrong = DataConfig { std: vec![1.0, 0.0, 1.0], ..DataConfig::default() };
-        assert!(wrong.normalize(3).unwrap_err().to_string().contains("data.std must be positive"));
+        assert!(wrong.normalize(3).unwrap_err().to_string().contains("data.std must be of"));
     }
 
     #[test]

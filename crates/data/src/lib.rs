@@ -39,6 +39,7 @@ mod augment_config;
 mod data_config;
 mod decode;
 mod error;
+mod eval_config;
 mod image_list;
 mod imagenet;
 mod judged;
@@ -48,12 +49,14 @@ pub mod mixup;
 pub mod rng;
 mod shard;
 pub mod source;
+mod statistics;
 pub mod transform;
 
 pub use augment_config::{AugmentConfig, MOVED_KEYS};
 pub use data_config::{DataConfig, Divided, ImageSize};
 pub use decode::{decode, decode_file};
 pub use error::DataError;
+pub use eval_config::EvalConfig;
 pub use image_list::{Changes, IMAGES_FILE, ImageList};
 pub use imagenet::{are_same_imagenet_classes, imagenet_ids, imagenet_names};
 pub use judged::Judged;
@@ -66,4 +69,5 @@ pub use source::{
     ClassMap, ClassMatch, Format, ImageSource, Labels, Matched, Naming, Sample, Split, Subset, Target, Task,
     divide, match_classes, open, sorted_otherwise_by_timm, splits, with_classes,
 };
+pub use statistics::check_statistics;
 pub use transform::Transform;

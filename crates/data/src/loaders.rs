@@ -7,6 +7,7 @@ use image::RgbImage;
 use crate::augment_config::AugmentConfig;
 use crate::data_config::DataConfig;
 use crate::error::DataError;
+use crate::eval_config::EvalConfig;
 use crate::loader::{Loader, LoaderConfig, Sampling};
 use crate::rng::{Stream, rng};
 use crate::shard::Shard;
@@ -67,6 +68,7 @@ impl TrainingBatches<'_> {
 pub fn evaluation_loader(
     source: &Arc<dyn ImageSource>,
     data: &DataConfig,
+    eval: &EvalConfig,
     channels: usize,
     batch_size: usize,
     shard: Shard,
@@ -78,12 +80,12 @@ pub fn evaluation_loader(
         accumulate: 1,
         workers: data.workers,
         max_corrupt: 0,
-        normalize: data.normalize(channels)?,
+        normalize: eval.normalize(data, channels)?,
         raw: false,
         erase: None,
         shard,
     };
-    Loader::evaluation(Arc::clone(source), Arc::new(data.eval_transform()), config)
+    Loader::evaluation(Arc::clone(source), Arc::new(eval.transform(data)), config)
 }
 
 /// Evaluation transform and normalisation of a few images: values and shape `[N, C, H, W]`.

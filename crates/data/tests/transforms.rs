@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use data::rng::{Stream, rng};
 use data::transform::{CropBox, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, crop, resize};
-use data::{Transform, decode_file};
+use data::{DataConfig, EvalConfig, Transform, decode_file};
 use image::{RgbImage, imageops};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -43,7 +43,7 @@ fn assert_equal(found: &RgbImage, expected: &RgbImage, what: &str) {
 }
 
 fn evaluated(source: &str, size: usize) -> RgbImage {
-    EvalTransform { size: [size, size] }.apply(&picture(source), &mut rng(0, Stream::Augment, 0, 0))
+    EvalTransform::official([size, size]).apply(&picture(source), &mut rng(0, Stream::Augment, 0, 0))
 }
 
 #[test]
@@ -54,6 +54,24 @@ fn evaluation_transform_equals_the_official_one() {
     for (name, case) in cases {
         let found = evaluated(case["source"].as_str().unwrap(), number(&case["input_size"]));
         assert_equal(&thinned(&found, number(&case["every"]) as u32), &picture(name), name);
+    }
+}
+
+/// Made by scripts/interop/eval_goldens.py; no value may differ.
+#[test]
+fn every_setting_of_evaluation_gives_the_pixels_of_timm_and_transformers() {
+    let text = std::fs::read_to_string(golden("eval/settings.json")).unwrap();
+    let settings: Value = serde_json::from_str(&text).unwrap();
+    let settings = settings.as_object().unwrap();
+    assert_eq!(settings.len(), 16);
+    for (name, setting) in settings {
+        let eval: EvalConfig = serde_json::from_value(setting["eval"].clone()).unwrap();
+        let image = picture(setting["source"].as_str().unwrap());
+        let found = eval.transform(&DataConfig::default()).apply(&image, &mut rng(0, Stream::Augment, 0, 0));
+        let expected = picture(&format!("eval/{name}"));
+        assert_eq!(found.dimensions(), expected.dimensions(), "{name}");
+        let different = found.as_raw().iter().zip(expected.as_raw()).filter(|(a, b)| a != b).count();
+        assert_eq!(different, 0, "{name}: {different} of {} values differ", expected.as_raw().len());
     }
 }
 

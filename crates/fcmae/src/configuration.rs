@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use config::{Config, Section, SectionDoc, SettingError};
-use data::{AugmentConfig, DataConfig};
+use data::{AugmentConfig, DataConfig, EvalConfig};
 use model::{Compute, ComputeError, ConvNextV2Config, ModelConfig};
 use serde::{Deserialize, Serialize};
 use trainer::{LogConfig, OptimConfig, TrainConfig};
@@ -27,6 +27,8 @@ pub struct PretrainExperiment {
     pub fcmae: FcmaeConfig,
     /// Images.
     pub data: DataConfig,
+    /// What is done to images that the network is judged by.
+    pub eval: EvalConfig,
     /// Augmentation of training images.
     pub augment: AugmentConfig,
     /// Optimizer and learning rate.
@@ -44,6 +46,7 @@ impl Config for PretrainExperiment {
         self.model.check()?;
         self.fcmae.check()?;
         self.data.check()?;
+        self.eval.check()?;
         self.augment.check()?;
         self.optim.check()?;
         self.train.check()?;
@@ -68,6 +71,7 @@ impl Config for PretrainExperiment {
             SectionDoc::of(&self.model),
             SectionDoc::of(&self.fcmae),
             SectionDoc::of(&self.data),
+            SectionDoc::of(&self.eval),
             SectionDoc::of(&self.augment),
             SectionDoc::of(&self.optim),
             SectionDoc::of(&self.train),

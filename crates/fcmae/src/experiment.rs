@@ -18,6 +18,7 @@ impl Experiment for PretrainExperiment {
         Settings {
             seed: self.seed,
             data: &self.data,
+            eval: &self.eval,
             augment: &self.augment,
             optim: &self.optim,
             train: &self.train,

@@ -26,8 +26,16 @@ pub struct FcmaeObjective {
     /// The device that computes, with autodiff.
     device: Device,
     normalize: Normalize,
-    /// The images of the progress picture, the same all through the run: values and `[N, C, H, W]`.
-    pictures: (Vec<f32>, [usize; 4]),
+    pictures: Pictures,
+}
+
+/// The images of the progress picture, the same all through the run, as they are in evaluation.
+struct Pictures {
+    values: Vec<f32>,
+    /// `[N, C, H, W]`.
+    shape: [usize; 4],
+    mask: MaskShape,
+    normalize: Normalize,
 }
 
 /// Why the objective cannot be set up.
@@ -63,13 +71,17 @@ impl FcmaeObjective {
         if images.is_empty() {
             return Err(ObjectiveError::NoPicture(source.name(0)));
         }
+        let PretrainExperiment { data, eval, .. } = experiment;
+        let eval_normalize = eval.normalize(data, model.num_channels)?;
+        let (values, shape) = prepare(images, &eval.transform(data), &eval_normalize);
+        let mask = experiment.fcmae.mask_shape(model, eval.size(data))?;
         Ok(Self {
             seed: experiment.seed,
             execution: experiment.model.execution(),
             shape: experiment.fcmae.mask_shape(model, experiment.data.image_size.pixels())?,
             drop_path_rates: model.drop_path_rates(),
             device: device.clone(),
-            pictures: prepare(images, &experiment.data.eval_transform(), &normalize),
+            pictures: Pictures { values, shape, mask, normalize: eval_normalize },
             normalize,
         })
     }
@@ -92,11 +104,11 @@ impl Objective for FcmaeObjective {
     }
 
     fn picture(&self, model: &Fcmae) -> Result<Option<Picture>, BoxError> {
-        let (values, shape) = &self.pictures;
+        let Pictures { values, shape, mask, normalize } = &self.pictures;
         let indices: Vec<u64> = (0..shape[0] as u64).collect();
-        let mask = random_mask(&self.shape, self.seed, 0, &indices)?;
+        let mask = random_mask(mask, self.seed, 0, &indices)?;
         let images = host::floats(values.clone(), *shape, &self.device.clone().inner());
-        let result = reconstruct(model, images, &mask, &self.normalize)?;
+        let result = reconstruct(model, images, &mask, normalize)?;
         Ok(Some(Picture { tag: "reconstruction", image: result.picture }))
     }
 }

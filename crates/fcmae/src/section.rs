@@ -47,7 +47,7 @@ pub enum FcmaeError {
     /// The image is no whole number of patches.
     #[error(
         "images of {height}×{width} pixels do not divide into patches of {patch}×{patch}; \
-         choose data.image_size as a multiple of fcmae.patch_size = {patch}"
+         choose data.image_size (eval.size for pictures) as a multiple of fcmae.patch_size = {patch}"
     )]
     NotDivisible {
         /// Image height.

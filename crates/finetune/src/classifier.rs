@@ -5,22 +5,24 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use checkpoint::Checkpoint;
 use data::transform::{EvalTransform, Normalize};
-use data::{DataConfig, Naming};
+use data::{DataConfig, EvalConfig, Naming};
 use image::RgbImage;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 
 use crate::error::FinetuneError;
 use crate::evaluate::{Tta, logits};
 use crate::problem::ProblemType;
-use crate::recipe::{data_section, model_section, network_config};
+use crate::recipe::{data_section, eval_section, model_section, network_config};
 use crate::section::FinetuneConfig;
 
 /// A classifier with what has to be done to images before it sees them.
 pub struct Classifier {
     /// The folder of the checkpoint, or its file.
     pub path: PathBuf,
-    /// The images that it was trained on, and what is done to them.
+    /// The images that it was trained on.
     pub data: DataConfig,
+    /// What is done to images.
+    pub eval: EvalConfig,
     /// The architecture.
     pub model: ConvNextV2Config,
     /// Names of the classes, or of the numbers that it predicts.
@@ -57,6 +59,7 @@ impl Classifier {
         Ok(Self {
             path,
             data,
+            eval: eval_section(&recipe)?,
             model,
             problem: finetune.problem_type.unwrap_or_default(),
             classes,
@@ -72,7 +75,8 @@ impl Classifier {
     /// # Errors
     /// A normalisation that fits no image.
     pub fn preprocessing(&self) -> Result<(EvalTransform, Normalize), FinetuneError> {
-        Ok((self.data.eval_transform(), self.data.normalize(self.model.num_channels)?))
+        let normalize = self.eval.normalize(&self.data, self.model.num_channels)?;
+        Ok((self.eval.transform(&self.data), normalize))
     }
 
     /// Outputs of normalised images `[N, C, H, W]`, row by row.

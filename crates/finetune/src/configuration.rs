@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use config::{Config, Section, SectionDoc, SettingError};
-use data::{AugmentConfig, DataConfig, Sampling};
+use data::{AugmentConfig, DataConfig, EvalConfig, Sampling};
 use model::{Compute, ComputeError, ConvNextV2Config, ModelConfig};
 use serde::{Deserialize, Serialize};
 use trainer::{LogConfig, OptimConfig, TrainConfig};
@@ -28,6 +28,8 @@ pub struct FinetuneExperiment {
     pub finetune: FinetuneConfig,
     /// Images.
     pub data: DataConfig,
+    /// What is done to images that the network is judged by.
+    pub eval: EvalConfig,
     /// What is done to training images.
     pub augment: AugmentConfig,
     /// Optimizer and learning rate.
@@ -45,6 +47,7 @@ impl Default for FinetuneExperiment {
             model: ModelConfig::default(),
             finetune: FinetuneConfig::default(),
             data: DataConfig::default(),
+            eval: EvalConfig::default(),
             augment: AugmentConfig { crop_scale: [0.08, 1.0], ..AugmentConfig::default() },
             optim: OptimConfig {
                 blr: 5e-4,
@@ -67,6 +70,7 @@ impl Config for FinetuneExperiment {
         self.model.check()?;
         self.finetune.check()?;
         self.data.check()?;
+        self.eval.check()?;
         self.augment.check()?;
         self.optim.check()?;
         self.train.check()?;
@@ -92,6 +96,7 @@ impl Config for FinetuneExperiment {
             SectionDoc::of(&self.model),
             SectionDoc::of(&self.finetune),
             SectionDoc::of(&self.data),
+            SectionDoc::of(&self.eval),
             SectionDoc::of(&self.augment),
             SectionDoc::of(&self.optim),
             SectionDoc::of(&self.train),

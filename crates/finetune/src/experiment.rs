@@ -30,6 +30,7 @@ impl Experiment for FinetuneExperiment {
         Settings {
             seed: self.seed,
             data: &self.data,
+            eval: &self.eval,
             augment: &self.augment,
             optim: &self.optim,
             train: &self.train,

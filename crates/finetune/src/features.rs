@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint};
-use data::{DataConfig, ImageSource, Shard, Targets, evaluation_loader};
+use data::{DataConfig, EvalConfig, ImageSource, Shard, Targets, evaluation_loader};
 use distributed::Communicator;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification};
 
@@ -13,15 +13,17 @@ use crate::embedded::Embedded;
 use crate::error::FinetuneError;
 use crate::evaluate::{Tta, for_every_batch};
 use crate::initialize::initialize;
-use crate::recipe::{data_section, model_section, network_config};
+use crate::recipe::{data_section, eval_section, model_section, network_config};
 
 /// The encoder of any checkpoint, ended by global pooling and norm: images → features. The norm of a
 /// pretrained encoder, which has none, only brings every image's features to mean 0 and variance 1.
 pub struct FeatureExtractor {
     /// The folder of the checkpoint, or its file.
     pub path: PathBuf,
-    /// What is done to images.
+    /// The images that it was trained on.
     pub data: DataConfig,
+    /// What is done to images.
+    pub eval: EvalConfig,
     /// The architecture, without head.
     pub model: ConvNextV2Config,
     /// The network, without autodiff; without a head it gives its features.
@@ -37,11 +39,12 @@ impl FeatureExtractor {
     pub fn new(checkpoint: Checkpoint, device: &Device) -> Result<Self, FinetuneError> {
         let Checkpoint { path, weights, recipe } = checkpoint;
         let (section, data) = (model_section(&recipe)?, data_section(&recipe)?);
+        let eval = eval_section(&recipe)?;
         let model = network_config(&section, &data, 0)?;
         let zeros = ConvNextV2ForImageClassification::zeros(&model, device)?;
         let zeros = zeros.with_compute(section.kernels.into());
         match initialize(zeros, weights, false, &Allow::default()) {
-            Ok((network, _)) => Ok(Self { path, data, model, network, device: device.clone() }),
+            Ok((network, _)) => Ok(Self { path, data, eval, model, network, device: device.clone() }),
             Err(reason) => Err(FinetuneError::NoFeatures { path, reason }),
         }
     }
@@ -64,7 +67,8 @@ impl FeatureExtractor {
         visit: impl FnMut(&[f32], &Targets) -> Result<(), FinetuneError>,
     ) -> Result<(), FinetuneError> {
         let shard = Shard { rank: communicator.rank(), world_size: communicator.world_size() };
-        let loader = evaluation_loader(source, &self.data, self.model.num_channels, batch, shard)?;
+        let loader =
+            evaluation_loader(source, &self.data, &self.eval, self.model.num_channels, batch, shard)?;
         for_every_batch(&self.network, &loader, Tta::None, &self.device, communicator, visit)
     }
 

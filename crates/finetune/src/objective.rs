@@ -51,7 +51,8 @@ impl ClassificationObjective {
         context: &Context,
     ) -> Result<Self, FinetuneError> {
         let (channels, batch) = (model.num_channels, experiment.train.batch_size);
-        let loader = |source| evaluation_loader(source, &experiment.data, channels, batch, context.shard());
+        let FinetuneExperiment { data: images, eval, .. } = experiment;
+        let loader = |source| evaluation_loader(source, images, eval, channels, batch, context.shard());
         let weights = experiment.finetune.class_weights.as_ref();
         Ok(Self {
             seed: experiment.seed,

@@ -1,7 +1,7 @@
 //! The sections of a checkpoint's recipe that say what its network is.
 
 use checkpoint::Recipe;
-use data::DataConfig;
+use data::{DataConfig, EvalConfig};
 use model::{ConvNextV2Config, ModelConfig};
 
 use crate::error::FinetuneError;
@@ -12,6 +12,10 @@ pub(crate) fn model_section(recipe: &Recipe) -> Result<ModelConfig, FinetuneErro
 
 pub(crate) fn data_section(recipe: &Recipe) -> Result<DataConfig, FinetuneError> {
     Ok(recipe.section("data")?.unwrap_or_default())
+}
+
+pub(crate) fn eval_section(recipe: &Recipe) -> Result<EvalConfig, FinetuneError> {
+    Ok(recipe.section("eval")?.unwrap_or_default())
 }
 
 /// The network of the two sections, with so many outputs.

@@ -10,7 +10,7 @@ use crate::error::InteropError;
 use crate::format::Format;
 use crate::model_card::ModelCard;
 use crate::network::{Kind, Network};
-use crate::{pickle_writer, sparse, timm, timm_config, transformers, transformers_config};
+use crate::{image_processor, pickle_writer, sparse, timm, timm_config, transformers, transformers_config};
 
 /// Writes a network into a new or empty directory and returns the files.
 ///
@@ -26,7 +26,7 @@ pub fn export(
     folder: &Path,
 ) -> Result<Vec<PathBuf>, InteropError> {
     let mut files = match format {
-        Format::Transformers => transformers_files(network),
+        Format::Transformers => transformers_files(network)?,
         Format::Timm => timm_files(network)?,
         Format::Official => official_files(network),
     };
@@ -44,14 +44,14 @@ enum Content {
     Text(String),
 }
 
-fn transformers_files(network: &Network) -> Vec<(&'static str, Content)> {
+fn transformers_files(network: &Network) -> Result<Vec<(&'static str, Content)>, InteropError> {
     let classifier = network.kind == Kind::Classifier;
     let rename = |name: &str, entry: Entry| Some((transformers::from_dense(name, classifier)?, entry));
-    vec![
+    Ok(vec![
         ("config.json", Content::Json(transformers_config::config(network))),
-        ("preprocessor_config.json", Content::Json(transformers_config::processor(network))),
+        ("preprocessor_config.json", Content::Json(image_processor::write(network)?)),
         (MODEL_FILE, Content::Tensors(renamed(with_norm(network), rename))),
-    ]
+    ])
 }
 
 fn timm_files(network: &Network) -> Result<Vec<(&'static str, Content)>, InteropError> {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::format::Format;
 use crate::network::{Kind, Network};
+use crate::preprocessing::{Preprocessing, name};
 
 /// A measured accuracy.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +37,9 @@ impl ModelCard {
     pub(crate) fn text(&self, network: &Network, format: Format) -> String {
         let mut text = format!("---\n{}---\n\n# {}\n\n", self.header(network, format), self.name);
         let _ = writeln!(text, "{}\n", describe(network));
+        for difference in network.preprocessing().differences(format) {
+            let _ = writeln!(text, "Beware: {difference}.\n");
+        }
         let _ = writeln!(text, "## Use\n\n```python\n{}\n```\n", usage(network, format));
         if let Some(Score { top1, step }) = &self.score {
             let _ =
@@ -84,11 +88,18 @@ fn describe(network: &Network) -> String {
         Kind::Encoder | Kind::Backbone => "A ConvNeXt V2 encoder".to_owned(),
         Kind::Classifier => format!("A ConvNeXt V2 classifier of {} classes", config.num_labels),
     };
-    let [height, width] = preprocessing.image_size;
+    let [height, width] = preprocessing.size;
+    let Preprocessing { crop_pct, crop_mode, interpolation, .. } = preprocessing;
     format!(
-        "{what} ([paper](https://arxiv.org/abs/2301.00808)): depths {:?}, channels {:?}, images of {height}×{width} \
-         pixels, normalised by mean {:?} and deviation {:?}.",
-        config.depths, config.hidden_sizes, preprocessing.mean, preprocessing.std
+        "{what} ([paper](https://arxiv.org/abs/2301.00808)): depths {:?}, channels {:?}. In evaluation, images become \
+         {height}×{width} pixels (crop_mode {}, crop_pct {crop_pct}, interpolation {}), normalised by mean {:?} and \
+         deviation {:?}.",
+        config.depths,
+        config.hidden_sizes,
+        name(crop_mode),
+        name(interpolation),
+        preprocessing.mean,
+        preprocessing.std
     )
 }
 

@@ -3,6 +3,8 @@
 use checkpoint::StateDict;
 use model::ConvNextV2Config;
 
+use crate::preprocessing::Preprocessing;
+
 /// What a set of weights is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -21,31 +23,6 @@ pub enum Kind {
     Backbone,
 }
 
-/// What has to be done to an image before the network sees it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Preprocessing {
-    /// Height and width in pixels.
-    pub image_size: [usize; 2],
-    /// Mean of each channel, of intensities from 0 to 1.
-    pub mean: Vec<f32>,
-    /// Standard deviation of each channel, of intensities from 0 to 1.
-    pub std: Vec<f32>,
-    /// Share of the resized short side that the central crop keeps.
-    pub crop_pct: f64,
-}
-
-impl Default for Preprocessing {
-    /// That of the published checkpoints: 224 pixels, ImageNet's mean and deviation.
-    fn default() -> Self {
-        Self {
-            image_size: [224, 224],
-            mean: vec![0.485, 0.456, 0.406],
-            std: vec![0.229, 0.224, 0.225],
-            crop_pct: 0.875,
-        }
-    }
-}
-
 /// Weights and everything that has to go with them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
@@ -61,7 +38,7 @@ pub struct Network {
     /// What the outputs are, in the words of transformers: `single_label_classification` (also where
     /// nothing is said), `multi_label_classification` or `regression`.
     pub problem_type: Option<String>,
-    /// Image size and normalisation, if known.
+    /// Image sizes, resizing, cropping and normalisation, if known.
     pub preprocessing: Option<Preprocessing>,
 }
 
@@ -79,7 +56,7 @@ impl Network {
 
     /// What is done to an image; that of the published checkpoints where nothing is known.
     pub fn preprocessing(&self) -> Preprocessing {
-        let usual = || Preprocessing { image_size: [self.config.image_size; 2], ..Preprocessing::default() };
+        let usual = || Preprocessing::official([self.config.image_size; 2]);
         self.preprocessing.clone().unwrap_or_else(usual)
     }
 }

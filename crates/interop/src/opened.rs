@@ -4,13 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use checkpoint::{Allow, BoxError, CONFIG_FILE, Checkpoint, MODEL_FILE, Recipe};
+use data::{DataConfig, EvalConfig};
 use model::{ConvNextV2Config, ModelConfig};
 
 use crate::error::InteropError;
 use crate::file::INDEX_ENDING;
 use crate::layout::Layout;
-use crate::network::{Kind, Network, Preprocessing};
+use crate::network::{Kind, Network};
 use crate::networks::Origin;
+use crate::preprocessing::Preprocessing;
 use crate::read::{Imported, read_key};
 
 /// Side of a patch in the paper.
@@ -19,8 +21,6 @@ const USUAL_PATCH: usize = 32;
 /// What the project's other crates do, which the recipe of a checkpoint depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Conventions {
-    /// Share of the resized short side that evaluation keeps of an image, for a size in pixels.
-    pub crop_pct: fn([usize; 2]) -> f64,
     /// Reads and checks the stored configuration of a run, every key of it.
     pub recipe: fn(&Path) -> Result<Recipe, BoxError>,
 }
@@ -34,7 +34,7 @@ pub struct Opened {
     pub layout: Layout,
     /// Where in its file the network was.
     pub origin: Origin,
-    /// The sections `model`, `data`, and `fcmae` or `finetune`.
+    /// The sections `model`, `data`, `eval`, and `fcmae` or `finetune`.
     pub recipe: Recipe,
     /// Whether the recipe was found, not made up.
     pub is_ours: bool,
@@ -64,7 +64,7 @@ pub fn open(
     };
     if is_ours {
         let misfit = |reason| InteropError::Config { path: config_file.clone(), reason };
-        complete(&mut network, &recipe, conventions)?.map_err(misfit)?;
+        complete(&mut network, &recipe)?.map_err(misfit)?;
     }
     let has_folder = file.file_name().is_some_and(|name| name == MODEL_FILE);
     let is_list = file.to_str().is_some_and(|name| name.ends_with(INDEX_ENDING));
@@ -73,6 +73,12 @@ pub fn open(
 }
 
 impl Opened {
+    /// Replaces what is done to images.
+    pub fn set_eval(&mut self, data: &DataConfig, eval: EvalConfig) {
+        self.network.preprocessing = Some(Preprocessing::of(data, &eval));
+        self.recipe.set("eval", eval);
+    }
+
     /// What training and evaluation need of it.
     pub fn into_checkpoint(self) -> Checkpoint {
         Checkpoint { path: self.path, weights: self.network.weights, recipe: self.recipe }
@@ -83,19 +89,28 @@ impl Opened {
 fn made_up(network: &Network) -> Recipe {
     let mut recipe = Recipe::default();
     recipe.set("model", ModelConfig::from(&network.config));
-    let Preprocessing { image_size: [height, width], mean, std, .. } = network.preprocessing();
+    let preprocessing = network.preprocessing();
+    let Preprocessing { image_size: [height, width], mean, std, .. } = &preprocessing;
     let mut data = toml::Table::new();
-    let side = |pixels: usize| toml::Value::from(pixels as i64);
+    let side = |pixels: &usize| toml::Value::from(*pixels as i64);
     let size = if height == width { side(height) } else { vec![side(height), side(width)].into() };
     data.insert("image_size".to_owned(), size);
-    data.insert("mean".to_owned(), decimals(&mean));
-    data.insert("std".to_owned(), decimals(&std));
+    data.insert("mean".to_owned(), decimals(mean));
+    data.insert("std".to_owned(), decimals(std));
     recipe.set("data", data);
+    recipe.set("eval", eval_section(&preprocessing));
     match network.kind {
         Kind::Classifier => recipe.set("finetune", classifier_section(network)),
         kind => recipe.set("fcmae", pretraining_section(&network.config, kind)),
     }
     recipe
+}
+
+fn eval_section(preprocessing: &Preprocessing) -> toml::Table {
+    let mut section = toml::Table::try_from(preprocessing.eval()).unwrap_or_default();
+    section.insert("mean".to_owned(), decimals(&preprocessing.mean));
+    section.insert("std".to_owned(), decimals(&preprocessing.std));
+    section
 }
 
 fn decimals(values: &[f32]) -> toml::Value {
@@ -127,11 +142,7 @@ fn pretraining_section(model: &ConvNextV2Config, kind: Kind) -> toml::Table {
 }
 
 /// Adds to weights what their own configuration says. The inner error: they are of another network.
-fn complete(
-    network: &mut Network,
-    recipe: &Recipe,
-    conventions: &Conventions,
-) -> Result<Result<(), String>, InteropError> {
+fn complete(network: &mut Network, recipe: &Recipe) -> Result<Result<(), String>, InteropError> {
     #[derive(Default, serde::Deserialize)]
     struct Classes {
         #[serde(default)]
@@ -141,7 +152,9 @@ fn complete(
         unnamed: bool,
     }
     let section: ModelConfig = recipe.section("model")?.unwrap_or_default();
-    let preprocessing = preprocessing(recipe, conventions)?;
+    let data = recipe.section::<DataConfig>("data")?.unwrap_or_default();
+    let eval = recipe.section::<EvalConfig>("eval")?.unwrap_or_default();
+    let preprocessing = Preprocessing::of(&data, &eval);
     let shapes = &network.config;
     let mut model = match section.resolve(preprocessing.image_size) {
         Ok(model) => model,
@@ -172,32 +185,4 @@ fn complete(
     network.config = model;
     network.preprocessing = Some(preprocessing);
     Ok(Ok(()))
-}
-
-/// What evaluation does to images, in the words of other programs.
-fn preprocessing(recipe: &Recipe, conventions: &Conventions) -> Result<Preprocessing, InteropError> {
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum Sides {
-        One(usize),
-        Two([usize; 2]),
-    }
-    #[derive(Default, serde::Deserialize)]
-    struct Images {
-        image_size: Option<Sides>,
-        mean: Option<Vec<f32>>,
-        std: Option<Vec<f32>>,
-    }
-    let (images, usual) = (recipe.section::<Images>("data")?.unwrap_or_default(), Preprocessing::default());
-    let image_size = match images.image_size {
-        Some(Sides::One(side)) => [side, side],
-        Some(Sides::Two(sides)) => sides,
-        None => usual.image_size,
-    };
-    Ok(Preprocessing {
-        image_size,
-        mean: images.mean.unwrap_or(usual.mean),
-        std: images.std.unwrap_or(usual.std),
-        crop_pct: (conventions.crop_pct)(image_size),
-    })
 }

@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use data::transform::{CropMode, Interpolation};
 use model::activation::Activation;
 use model::{ConvNextV2Config, Size};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::InteropError;
-use crate::network::{Kind, Network, Preprocessing, decimals};
+use crate::network::{Kind, Network, decimals};
+use crate::preprocessing::{Preprocessing, name, named};
 use crate::transformers_config::{in_order, read_json};
 
 /// The part of `config.json` that is read.
 #[derive(Deserialize)]
 struct Config {
     architecture: String,
-    #[serde(default)]
-    pretrained_cfg: PretrainedCfg,
+    /// Missing in files of earlier versions, where its keys stand beside the others.
+    pretrained_cfg: Option<PretrainedCfg>,
     #[serde(default)]
     label_names: Option<Labels>,
 }
@@ -27,9 +29,15 @@ struct Config {
 struct PretrainedCfg {
     /// Channels, height, width.
     input_size: Option<[usize; 3]>,
+    /// That of evaluation, where it is another one; the same of its crop.
+    test_input_size: Option<[usize; 3]>,
+    interpolation: Option<String>,
+    crop_pct: Option<f64>,
+    test_crop_pct: Option<f64>,
+    crop_mode: Option<String>,
     mean: Option<Vec<f32>>,
     std: Option<Vec<f32>>,
-    crop_pct: Option<f64>,
+    #[serde(alias = "labels")]
     label_names: Option<Labels>,
 }
 
@@ -51,22 +59,14 @@ pub(crate) fn complete(network: &mut Network, path: &Path) -> Result<(), Interop
     if !theirs.architecture.starts_with("convnext") {
         return Err(refuse(format!("architecture is `{}`, not a ConvNeXt V2", theirs.architecture)));
     }
-    let cfg = theirs.pretrained_cfg;
-    let usual = Preprocessing::default();
-    if let Some([channels, height, width]) = cfg.input_size {
-        if channels != network.config.num_channels {
-            let found = network.config.num_channels;
-            return Err(refuse(format!("input_size has {channels} channels, the tensors have {found}")));
-        }
-        network.config.image_size = height;
-        network.preprocessing = Some(Preprocessing {
-            image_size: [height, width],
-            mean: cfg.mean.unwrap_or(usual.mean),
-            std: cfg.std.unwrap_or(usual.std),
-            crop_pct: cfg.crop_pct.unwrap_or(usual.crop_pct),
-        });
-        network.config.validate().map_err(|error| refuse(error.to_string()))?;
-    }
+    let cfg = match theirs.pretrained_cfg {
+        Some(cfg) => cfg,
+        None => read_json(path)?,
+    };
+    let preprocessing = cfg.preprocessing(network.config.num_channels).map_err(refuse)?;
+    network.config.image_size = preprocessing.image_size[0];
+    network.preprocessing = Some(preprocessing);
+    network.config.validate().map_err(|error| refuse(error.to_string()))?;
     if network.kind == Kind::Classifier {
         network.labels = match theirs.label_names.or(cfg.label_names) {
             None => None,
@@ -75,6 +75,41 @@ pub(crate) fn complete(network: &mut Network, path: &Path) -> Result<(), Interop
         };
     }
     Ok(())
+}
+
+impl PretrainedCfg {
+    /// What timm's `validate.py` does to images for a network of so many channels; what is left out, or
+    /// is null or 0, is as in `resolve_data_config`.
+    fn preprocessing(&self, channels: usize) -> Result<Preprocessing, String> {
+        let size = |key: &str, size: Option<[usize; 3]>| match size {
+            Some([found, ..]) if found != channels => {
+                Err(format!("{key} has {found} channels, the tensors have {channels}"))
+            }
+            size => Ok(size.map(|[_, height, width]| [height, width])),
+        };
+        let image_size = size("input_size", self.input_size)?.unwrap_or([224, 224]);
+        let usual = Preprocessing::official(image_size);
+        let crop_mode = self.crop_mode.as_deref().filter(|mode| !mode.is_empty()).unwrap_or("center");
+        if crop_mode == name(CropMode::CenterTruncated) {
+            return Err(format!("crop_mode is {crop_mode}, which timm does not have"));
+        }
+        let interpolation = self.interpolation.as_deref().filter(|filter| !filter.is_empty());
+        let interpolation = match interpolation {
+            Some(filter) => named("interpolation", filter)?,
+            None => Interpolation::Bicubic,
+        };
+        let given = |share: Option<f64>| share.filter(|share| *share != 0.0);
+        Preprocessing {
+            image_size,
+            size: size("test_input_size", self.test_input_size)?.unwrap_or(image_size),
+            crop_pct: given(self.test_crop_pct).or(given(self.crop_pct)).unwrap_or(0.875),
+            crop_mode: named("crop_mode", crop_mode)?,
+            interpolation,
+            mean: self.mean.clone().unwrap_or(usual.mean),
+            std: self.std.clone().unwrap_or(usual.std),
+        }
+        .checked("mean", "std")
+    }
 }
 
 /// timm's name of a size, and what differs from it.
@@ -123,9 +158,9 @@ pub(crate) fn config(network: &Network) -> Result<Value, InteropError> {
     let classifier = network.kind == Kind::Classifier;
     let num_classes = if classifier { ours.num_labels } else { 0 };
     let (architecture, args) = architecture(ours);
-    let Preprocessing { image_size: [height, width], mean, std, crop_pct } = network.preprocessing();
-    // From 384 pixels on, and where nothing is cropped away, the whole image is resized.
-    let whole = height >= 384 || crop_pct >= 1.0;
+    let Preprocessing { image_size: [height, width], size, crop_pct, crop_mode, interpolation, mean, std } =
+        network.preprocessing();
+    let crop_mode = if crop_mode == CropMode::CenterTruncated { CropMode::Center } else { crop_mode };
     let mut config = json!({
         "architecture": architecture,
         "num_classes": num_classes,
@@ -135,9 +170,9 @@ pub(crate) fn config(network: &Network) -> Result<Value, InteropError> {
             "custom_load": false,
             "input_size": [ours.num_channels, height, width],
             "fixed_input_size": false,
-            "interpolation": "bicubic",
-            "crop_pct": if whole { 1.0 } else { crop_pct },
-            "crop_mode": if whole { "squash" } else { "center" },
+            "interpolation": interpolation,
+            "crop_pct": crop_pct,
+            "crop_mode": crop_mode,
             "mean": decimals(&mean),
             "std": decimals(&std),
             "num_classes": num_classes,
@@ -146,6 +181,10 @@ pub(crate) fn config(network: &Network) -> Result<Value, InteropError> {
             "classifier": "head.fc",
         },
     });
+    if size != [height, width] {
+        config["pretrained_cfg"]["test_input_size"] = json!([ours.num_channels, size[0], size[1]]);
+        config["pretrained_cfg"]["test_crop_pct"] = json!(crop_pct);
+    }
     if args != json!({}) {
         config["model_args"] = args;
     }

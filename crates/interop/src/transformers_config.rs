@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::InteropError;
-use crate::network::{Kind, Network, Preprocessing, decimals};
+use crate::image_processor;
+use crate::network::{Kind, Network};
 
 /// What is read of `config.json`; the defaults are those of transformers' `ConvNextV2Config`, which
 /// files of other programs may leave out.
@@ -72,23 +73,6 @@ impl Sides {
     }
 }
 
-/// What is read of `preprocessor_config.json`; the defaults are those of `ConvNextImageProcessor`.
-#[derive(Deserialize)]
-#[serde(default)]
-struct Processor {
-    size: Option<Sides>,
-    crop_pct: Option<f64>,
-    do_normalize: bool,
-    image_mean: Option<Vec<f32>>,
-    image_std: Option<Vec<f32>>,
-}
-
-impl Default for Processor {
-    fn default() -> Self {
-        Self { size: None, crop_pct: None, do_normalize: true, image_mean: None, image_std: None }
-    }
-}
-
 /// Adds what a transformers directory says to a network that was read from it.
 ///
 /// # Errors
@@ -120,10 +104,8 @@ pub(crate) fn complete(network: &mut Network, folder: &Path, path: &Path) -> Res
         network.labels = theirs.id2label.map(in_order).transpose().map_err(refuse)?;
         network.problem_type = theirs.problem_type;
     }
-    let processor = folder.join("preprocessor_config.json");
-    if processor.is_file() {
-        network.preprocessing = Some(preprocessing(read_json(&processor)?, theirs.image_size));
-    }
+    let (channels, image_size) = (network.config.num_channels, theirs.image_size.pixels());
+    network.preprocessing = image_processor::read(folder, channels, image_size)?;
     Ok(())
 }
 
@@ -134,22 +116,6 @@ pub(crate) fn in_order(names: BTreeMap<String, String>) -> Result<Vec<String>, S
         names.get(&index.to_string()).cloned().ok_or_else(missing)
     };
     (0..names.len()).map(name).collect()
-}
-
-fn preprocessing(processor: Processor, image_size: Sides) -> Preprocessing {
-    let channels = processor.image_mean.as_ref().map_or(3, Vec::len);
-    // Not ImageNet's mean: transformers' `IMAGENET_STANDARD_MEAN` is something else.
-    let half = || vec![0.5; channels];
-    let (mean, std) = match processor.do_normalize {
-        true => (processor.image_mean.unwrap_or_else(half), processor.image_std.unwrap_or_else(half)),
-        false => (vec![0.0; channels], vec![1.0; channels]),
-    };
-    Preprocessing {
-        image_size: processor.size.unwrap_or(image_size).pixels(),
-        mean,
-        std,
-        crop_pct: processor.crop_pct.unwrap_or(224.0 / 256.0),
-    }
 }
 
 /// A JSON file.
@@ -194,23 +160,4 @@ pub(crate) fn config(network: &Network) -> Value {
         }
     }
     config
-}
-
-/// `preprocessor_config.json` of a network.
-pub(crate) fn processor(network: &Network) -> Value {
-    let Preprocessing { image_size, mean, std, crop_pct } = network.preprocessing();
-    json!({
-        "image_processor_type": "ConvNextImageProcessor",
-        "do_resize": true,
-        "size": { "shortest_edge": image_size[0].min(image_size[1]) },
-        // Below 384 pixels; from there on the whole image is resized.
-        "crop_pct": crop_pct,
-        // Bicubic.
-        "resample": 3,
-        "do_rescale": true,
-        "rescale_factor": 1.0 / 255.0,
-        "do_normalize": true,
-        "image_mean": decimals(&mean),
-        "image_std": decimals(&std),
-    })
 }

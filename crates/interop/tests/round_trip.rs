@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use data::transform::{CropMode, Interpolation};
 use interop::{Allow, Format, Kind, Layout, ModelCard, Network, Preprocessing, Score, export, read};
 use model::{ConvNextV2Config, Size};
 use serde_json::Value;
@@ -34,25 +35,28 @@ fn json(path: &Path) -> Value {
 #[test]
 fn a_classifier_comes_back_from_every_format() {
     let labels: Vec<String> = (0..10).map(|i| format!("class \"{i}\"")).collect();
-    let preprocessing = Preprocessing {
-        image_size: [64, 64],
-        mean: vec![0.1, 0.2, 0.3],
-        std: vec![0.4, 0.5, 0.6],
-        crop_pct: 0.875,
-    };
     let config = ConvNextV2Config { image_size: 64, ..network("finetuned.pth").config };
     let original = Network {
         labels: Some(labels),
         problem_type: None,
-        preprocessing: Some(preprocessing),
+        preprocessing: None,
         config,
         ..network("finetuned.pth")
     };
-    for (format, layout) in [
-        (Format::Transformers, Layout::Transformers),
-        (Format::Timm, Layout::Timm),
-        (Format::Official, Layout::Official),
+    for (format, layout, crop_mode) in [
+        (Format::Transformers, Layout::Transformers, CropMode::CenterTruncated),
+        (Format::Timm, Layout::Timm, CropMode::Border),
+        (Format::Official, Layout::Official, CropMode::Center),
     ] {
+        let preprocessing = Preprocessing {
+            crop_pct: 0.9,
+            crop_mode,
+            interpolation: Interpolation::Lanczos,
+            mean: vec![0.1, 0.2, 0.3],
+            std: vec![0.4, 0.5, 0.6],
+            ..Preprocessing::official([64, 64])
+        };
+        let original = Network { preprocessing: Some(preprocessing), ..original.clone() };
         let dir = tempfile::tempdir().unwrap();
         let files = export(&original, format, &card(), dir.path()).unwrap();
         assert!(files.iter().all(|file| file.is_file()));
@@ -63,7 +67,14 @@ fn a_classifier_comes_back_from_every_format() {
             assert_eq!(back.network, original, "{format}");
         }
         let readme = fs::read_to_string(dir.path().join("README.md")).unwrap();
-        for part in ["---\nlicense: \"mit\"", "- \"photos: mine\"", "value: 0.75", "seed = 1", "10 classes"] {
+        for part in [
+            "---\nlicense: \"mit\"",
+            "- \"photos: mine\"",
+            "value: 0.75",
+            "seed = 1",
+            "10 classes",
+            "crop_pct 0.9, interpolation lanczos",
+        ] {
             assert!(readme.contains(part), "{part} is not in {readme}");
         }
         assert!(

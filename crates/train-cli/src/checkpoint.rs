@@ -6,23 +6,24 @@ use std::path::Path;
 use anyhow::Result;
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint, Recipe, StateDict};
-use data::transform::EvalTransform;
+use config::{Config, Section, SettingError};
+use data::EvalConfig;
 use distributed::Environment;
 use fcmae::PretrainExperiment;
 use finetune::FinetuneExperiment;
 use interop::{Conventions, Kind, Network, Opened};
 use model::{ConvNextV2ForImageClassification, is_decoder, is_encoder, official_name};
+use serde::{Deserialize, Serialize};
 use trainer::{BoxError, ReadCheckpoint};
 
-use crate::args::{CheckpointArgs, KeyArgs};
+use crate::args::{CheckpointArgs, EvalSetArgs, KeyArgs};
 
 /// Opens a run (its best network, or its newest checkpoint if none was evaluated), a checkpoint
 /// folder, a directory of transformers or timm, or a weight file of any of them or of the official
 /// code; `hf:user/name` is downloaded. Every command reads checkpoints by this. Says on standard error
 /// what was chosen, where there was a choice.
 pub(crate) fn open(path: &Path, key: &KeyArgs, allow: &Allow) -> Result<Opened> {
-    const CONVENTIONS: Conventions =
-        Conventions { crop_pct: |size| EvalTransform { size }.crop_pct(), recipe: stored_recipe };
+    const CONVENTIONS: Conventions = Conventions { recipe: stored_recipe };
     let opened = interop::open(&crate::hub::local(path)?, key.key.as_deref(), allow, &CONVENTIONS)?;
     let is_leader = Environment::read().is_ok_and(|environment| environment.rank == 0);
     if let Some(note) = opened.origin.note().filter(|_| is_leader) {
@@ -31,9 +32,37 @@ pub(crate) fn open(path: &Path, key: &KeyArgs, allow: &Allow) -> Result<Opened> 
     Ok(opened)
 }
 
-/// The same as what training and evaluation work with.
-pub(crate) fn checkpoint(args: &CheckpointArgs) -> Result<Checkpoint> {
-    Ok(open(&args.path, &args.key, &Allow::default())?.into_checkpoint())
+/// The same as what evaluation works with, with another preprocessing where the command line says so.
+pub(crate) fn checkpoint(args: &CheckpointArgs, set: &EvalSetArgs) -> Result<Checkpoint> {
+    let mut opened = open(&args.path, &args.key, &Allow::default())?;
+    override_eval(&mut opened, set)?;
+    Ok(opened.into_checkpoint())
+}
+
+/// The part of a checkpoint's configuration that a command may change.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Evaluation {
+    eval: EvalConfig,
+}
+
+impl Config for Evaluation {
+    fn check(&self) -> Result<(), SettingError> {
+        self.eval.check()
+    }
+}
+
+/// Lays `--set eval.…` over what a checkpoint says.
+pub(crate) fn override_eval(opened: &mut Opened, set: &EvalSetArgs) -> Result<()> {
+    if set.overrides.is_empty() {
+        return Ok(());
+    }
+    let eval = opened.recipe.section("eval")?.unwrap_or_default();
+    let stored = config::to_toml(&Evaluation { eval })?;
+    let Evaluation { eval } = config::parse(&stored, &set.overrides)?;
+    let data = opened.recipe.section("data")?.unwrap_or_default();
+    opened.set_eval(&data, eval);
+    Ok(())
 }
 
 /// What opens the checkpoints that runs start from.

@@ -2,7 +2,7 @@
 //! alone is new. `cargo run --release -p trainer --example own_objective -- IMAGES RUN_DIR`
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
-use data::{AugmentConfig, Batch, DataConfig};
+use data::{AugmentConfig, Batch, DataConfig, EvalConfig};
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification as Classifier, ModelConfig};
 use serde::{Deserialize, Serialize};
 use trainer::*;
@@ -13,6 +13,7 @@ struct Rotation {
     seed: u64,
     model: ModelConfig,
     data: DataConfig,
+    eval: EvalConfig,
     augment: AugmentConfig,
     optim: OptimConfig,
     train: TrainConfig,
@@ -25,8 +26,8 @@ impl Experiment for Rotation {
     type Objective = Turns;
     type Cost = NotCounted;
     fn settings(&self) -> Settings<'_> {
-        let Self { seed, data, augment, optim, train, log, .. } = self;
-        Settings { seed: *seed, data, augment, optim, train, log }
+        let Self { seed, data, eval, augment, optim, train, log, .. } = self;
+        Settings { seed: *seed, data, eval, augment, optim, train, log }
     }
 
     fn network(&self, _: Weights, device: &Device) -> Result<Classifier, BoxError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint};
 use config::{Config, Section, SettingError};
-use data::{AugmentConfig, Batch, DataConfig, ImageList, ImageSource, Labels, Shard};
+use data::{AugmentConfig, Batch, DataConfig, EvalConfig, ImageList, ImageSource, Labels, Shard};
 use distributed::Communicator;
 use serde::Serialize;
 
@@ -124,6 +124,8 @@ pub struct Settings<'a> {
     pub seed: u64,
     /// Images.
     pub data: &'a DataConfig,
+    /// What is done to images that the network is judged by.
+    pub eval: &'a EvalConfig,
     /// What is done to training images.
     pub augment: &'a AugmentConfig,
     /// Optimizer and learning rate.
@@ -141,6 +143,7 @@ impl Settings<'_> {
     /// The first value that is not allowed.
     pub(crate) fn check(&self) -> Result<(), SettingError> {
         self.data.check()?;
+        self.eval.check()?;
         self.augment.check()?;
         self.optim.check()?;
         self.train.check()?;

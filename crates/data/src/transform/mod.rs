@@ -7,6 +7,7 @@ pub mod pillow;
 mod rand_augment;
 mod random_erasing;
 mod random_resized_crop;
+mod resample;
 mod resize;
 
 use image::RgbImage;
@@ -14,11 +15,12 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 pub use color_jitter::ColorJitter;
-pub use eval::EvalTransform;
+pub use eval::{CropMode, EvalTransform};
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
 pub use rand_augment::{Operation, RandAugment};
 pub use random_erasing::RandomErasing;
 pub use random_resized_crop::{CropBox, RandomResizedCrop};
+pub use resample::{Interpolation, resample};
 pub use resize::{crop, resize};
 
 /// Turns an image of any size into one of the size that the network takes.

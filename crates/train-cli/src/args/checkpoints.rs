@@ -9,7 +9,7 @@ use finetune::Tta;
 use serde::Serialize;
 
 use super::run::AllowArgs;
-use super::shared::{BatchArgs, CheckpointArgs, DeviceArgs, KeyArgs, amount, positive};
+use super::shared::{BatchArgs, CheckpointArgs, DeviceArgs, EvalSetArgs, KeyArgs, amount, positive};
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
@@ -29,6 +29,8 @@ pub(crate) struct ImportArgs {
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) checkpoint: CheckpointArgs,
+    #[command(flatten)]
+    pub(crate) set: EvalSetArgs,
     /// The program that the files are for.
     #[arg(long, value_enum)]
     pub(crate) format: ExportFormat,
@@ -59,6 +61,8 @@ pub(crate) enum ExportFormat {
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) checkpoint: CheckpointArgs,
+    #[command(flatten)]
+    pub(crate) set: EvalSetArgs,
     /// Images with classes [default: those of the run].
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -90,6 +94,8 @@ pub(crate) struct EvalArgs {
 pub(crate) struct PredictArgs {
     #[command(flatten)]
     pub(crate) checkpoint: CheckpointArgs,
+    #[command(flatten)]
+    pub(crate) set: EvalSetArgs,
     /// Images, or folders of them; `-` reads names from standard input, one a line.
     #[arg(required = true, value_name = "IMAGE|DIR|-")]
     pub(crate) inputs: Vec<PathBuf>,
@@ -125,6 +131,8 @@ pub(crate) struct PredictArgs {
 pub(crate) struct EmbedArgs {
     #[command(flatten)]
     pub(crate) checkpoint: CheckpointArgs,
+    #[command(flatten)]
+    pub(crate) set: EvalSetArgs,
     /// Images: every one of a folder, or a part of a data set that is divided.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
@@ -193,6 +201,8 @@ pub(crate) struct ProbeArgs {
     pub(crate) kind: ProbeKind,
     #[command(flatten)]
     pub(crate) checkpoint: CheckpointArgs,
+    #[command(flatten)]
+    pub(crate) set: EvalSetArgs,
     /// Images with classes, divided into train and val.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
@@ -225,6 +235,8 @@ pub(crate) enum ProbeKind {
 pub(crate) struct ReconstructArgs {
     #[command(flatten)]
     pub(crate) checkpoint: CheckpointArgs,
+    #[command(flatten)]
+    pub(crate) set: EvalSetArgs,
     /// Images, one row of the picture each.
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 pub(crate) use checkpoints::*;
 pub(crate) use measure::*;
 pub(crate) use run::*;
-pub(crate) use shared::{CheckpointArgs, KeyArgs};
+pub(crate) use shared::{CheckpointArgs, EvalSetArgs, KeyArgs};
 
 /// Masked-autoencoder pretraining (FCMAE) and fine-tuning of ConvNeXt V2.
 #[derive(Debug, Parser)]

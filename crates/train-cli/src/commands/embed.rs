@@ -18,7 +18,7 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
         bail!("--out {}: features go into a .safetensors or a .npy file", args.out.display());
     };
     let device = world.device(args.device.name)?;
-    let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint)?, &device)?;
+    let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
     let source = data::open(&args.data, Format::Auto, args.split.into(), Labels::Ignored)?;
     let width = extractor.width();
     let create = || FeatureFile::create(&args.out, format, &*source, width);

@@ -35,8 +35,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
 
 fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     let device = world.device(args.device.name)?;
-    let classifier = Classifier::new(checkpoint(&args.checkpoint)?, &device)?;
-    let Classifier { problem, data, .. } = &classifier;
+    let classifier = Classifier::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
+    let Classifier { problem, data, eval, .. } = &classifier;
     let list = ImageList::read(&classifier.path.join(IMAGES_FILE))?;
     let judged = Judged::open(data, args.data.as_deref(), args.split.map(Split::from), list.as_ref())?;
     if world.is_leader() {
@@ -55,7 +55,7 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     let Matched { source, classes, how } = match_outputs(args, &classifier, source)
         .with_context(|| format!("for {}", args.checkpoint.path.display()))?;
     let channels = classifier.model.num_channels;
-    let loader = evaluation_loader(&source, data, channels, args.batch.images, world.shard())?;
+    let loader = evaluation_loader(&source, data, eval, channels, args.batch.images, world.shard())?;
     let start = Instant::now();
     let metrics = Metrics::new(*problem, classes.len());
     let metrics = evaluate(&classifier.network, &loader, args.tta.views(), metrics, &device, &**world)

@@ -12,11 +12,12 @@ use interop::{Format, Kind, ModelCard, Opened, Preprocessing, Score, export};
 use model::official_name;
 
 use crate::args::{ExportArgs, ExportFormat};
-use crate::checkpoint::{fill_in, open};
+use crate::checkpoint::{fill_in, open, override_eval};
 use crate::output::out;
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let mut checkpoint = open(&args.checkpoint.path, &args.checkpoint.key, &args.allow.patterns())?;
+    override_eval(&mut checkpoint, &args.set)?;
     if !args.allow.allow_missing.is_empty() {
         fill_in(&mut checkpoint.network)?;
     }
@@ -30,21 +31,17 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     for file in export(&checkpoint.network, format, &card, &args.out)? {
         out!("{}", file.display());
     }
-    let [height, width] = checkpoint.network.preprocessing().image_size;
-    if format == Format::Transformers && height != width {
-        out!(
-            "note: transformers' image processor makes square images; this network was made for \
-             {height}×{width} pixels"
-        );
+    for difference in checkpoint.network.preprocessing().differences(format) {
+        out!("note: {difference}");
     }
     Ok(())
 }
 
 /// A classifier with its logits; an encoder with its features.
 fn export_onnx(args: &ExportArgs, checkpoint: Opened) -> Result<()> {
-    let Preprocessing { image_size, mean, std, .. } = checkpoint.network.preprocessing();
+    let Preprocessing { size, mean, std, .. } = checkpoint.network.preprocessing();
     let labels = checkpoint.network.labels.clone().unwrap_or_default();
-    let metadata = Metadata { labels, image_size: Some(image_size), image_mean: mean, image_std: std };
+    let metadata = Metadata { labels, image_size: Some(size), image_mean: mean, image_std: std };
     let (config, weights) = match checkpoint.network.kind {
         Kind::Classifier => (checkpoint.network.config, checkpoint.network.weights),
         _ => {

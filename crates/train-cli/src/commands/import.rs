@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 use checkpoint::{CONFIG_FILE, MODEL_FILE};
-use interop::{Kind, Opened};
+use interop::{Kind, Opened, Preprocessing};
 
 use crate::args::ImportArgs;
 use crate::checkpoint::{fill_in, open};
@@ -43,9 +43,10 @@ fn show(checkpoint: &Opened) {
         Kind::Classifier => out!("classes      {}", network.config.num_labels),
     }
     out!("tensors      {}", network.weights.len());
-    let said = network.preprocessing();
-    let ours = data::transform::EvalTransform { size: said.image_size }.crop_pct();
-    if network.preprocessing.is_some() && (said.crop_pct - ours).abs() > 1e-6 && said.image_size[0] < 384 {
-        out!("note: it was evaluated with crop_pct {}, evaluation here uses {ours}", said.crop_pct);
-    }
+    let Preprocessing { size: [height, width], crop_pct, crop_mode, interpolation, .. } =
+        network.preprocessing();
+    let said = if network.preprocessing.is_some() { "" } else { " (the official one, as nothing is said)" };
+    out!(
+        "evaluation   {height}×{width} pixels, {crop_mode:?}, crop_pct {crop_pct:.4}, {interpolation:?}{said}"
+    );
 }

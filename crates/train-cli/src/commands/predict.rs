@@ -38,7 +38,7 @@ struct Row<'a> {
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     let device = args.device.name.device()?;
-    let mut classifier = Classifier::new(checkpoint(&args.checkpoint)?, &device)?;
+    let mut classifier = Classifier::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
     match &args.class_map {
         Some(file) => classifier.classes = ClassMap::load(file)?.names(&classifier.classes)?,
         None if classifier.naming == Naming::ImageNet => eprintln!(
@@ -60,7 +60,8 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
         out!("{}", csv_line(["image", "rank", "label", "score"])?);
     }
     let (channels, batch) = (classifier.model.num_channels, args.batch.images);
-    let loader = evaluation_loader(&source, &classifier.data, channels, batch, Shard::default())?;
+    let Classifier { data, eval, .. } = &classifier;
+    let loader = evaluation_loader(&source, data, eval, channels, batch, Shard::default())?;
     let mut unreadable = 0;
     for batch in loader.batches(0, 0) {
         if output::is_gone() {

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
 
 fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
     let device = world.device(args.device.name)?;
-    let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint)?, &device)?;
+    let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
     let list = ImageList::read(&extractor.path.join(IMAGES_FILE))?;
     let open = |split| Judged::open(&extractor.data, Some(&args.data), Some(split), list.as_ref());
     let (training, judged) = (open(Split::Train)?.images, open(Split::Val)?);

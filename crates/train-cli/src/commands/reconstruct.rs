@@ -36,15 +36,16 @@ struct Row {
 
 pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
     let device = args.device.name.device()?;
-    let checkpoint = checkpoint(&args.checkpoint)?;
+    let checkpoint = checkpoint(&args.checkpoint, &args.set)?;
     let (experiment, model, network) = pretrained(&checkpoint, &device)?;
     let ratio = args.mask_ratio.unwrap_or(experiment.fcmae.mask_ratio);
     let masked = FcmaeConfig { mask_ratio: ratio, ..experiment.fcmae.clone() };
-    let shape = masked.mask_shape(&model, experiment.data.image_size.pixels())?;
+    let shape = masked.mask_shape(&model, experiment.eval.size(&experiment.data))?;
 
     let images = args.images.iter().map(|path| data::decode_file(path)).collect::<Result<Vec<_>, _>>()?;
-    let normalize = experiment.data.normalize(model.num_channels)?;
-    let (values, dims) = prepare(images, &experiment.data.eval_transform(), &normalize);
+    let PretrainExperiment { data, eval, .. } = &experiment;
+    let normalize = eval.normalize(data, model.num_channels)?;
+    let (values, dims) = prepare(images, &eval.transform(data), &normalize);
 
     let indices: Vec<u64> = (0..args.images.len() as u64).collect();
     let mask = random_mask(&shape, args.seed, 0, &indices)?;

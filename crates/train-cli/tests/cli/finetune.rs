@@ -75,6 +75,11 @@ fn evaluation_and_prediction_agree_with_training() {
     // The best network reproduces its accuracy exactly.
     let report = json(&bench.succeed(&["eval", "--checkpoint", "run", "--json", "--confusion", "c.png"]));
     assert_eq!(report["top1"].as_f64().unwrap(), best);
+    // A checkpoint says how it is evaluated; another crop gives other numbers.
+    let stored = fs::read_to_string(bench.path("run/checkpoints/best/config.toml")).unwrap();
+    assert!(stored.contains("[eval]"), "{stored}");
+    let cropped = ["eval", "--checkpoint", "run", "--json", "--set", "eval.crop_pct=0.6"];
+    assert_ne!(json(&bench.succeed(&cropped))["loss"], report["loss"]);
     let state = json(&fs::read_to_string(bench.path("run/checkpoints/best/state.json")).unwrap());
     assert_eq!(state["best"]["score"].as_f64().unwrap(), best);
 

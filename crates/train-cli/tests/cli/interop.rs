@@ -35,6 +35,69 @@ fn every_format_of_a_classifier_predicts_the_same() {
     assert_eq!((&info["layout"], &info["classes"][1]), (&"transformers".into(), &"LABEL_1".into()));
 }
 
+/// Every command that evaluates, on a checkpoint that says how.
+#[test]
+fn preprocessing_can_be_overridden() {
+    let bench = Bench::new();
+    image::RgbImage::from_fn(90, 61, |x, y| image::Rgb([(x * 2) as u8, (y * 4) as u8, (x * y) as u8]))
+        .save(bench.path("wide.png"))
+        .unwrap();
+    let network = golden("hf");
+    let predict = |set: &[&str]| {
+        let args = ["predict", "--checkpoint", &network, "--json", "--logits", "wide.png"];
+        json(&bench.succeed(&[&args[..], set].concat()))["logits"].clone()
+    };
+    let usual = predict(&[]);
+    for entry in [
+        "eval.crop_pct=0.6",
+        "eval.crop_mode=squash",
+        "eval.interpolation=nearest",
+        "eval.size=96",
+        "eval.mean=[0.1, 0.2, 0.3]",
+        "eval.std=[0.5, 0.5, 0.5]",
+    ] {
+        assert_ne!(predict(&["--set", entry]), usual, "{entry}");
+    }
+    let embed = |set: &[&str], out: &str| {
+        let args = ["embed", "--checkpoint", &network, "--data", "data", "--out", out];
+        bench.succeed(&[&args[..], set].concat());
+        std::fs::read(bench.path(out)).unwrap()
+    };
+    let cropped = ["--set", "eval.crop_pct=0.6"];
+    assert_ne!(embed(&[], "a.npy"), embed(&cropped, "b.npy"));
+    let pretrained = golden("pretrain_sparse.pth");
+    let reconstruct = |set: &[&str]| {
+        let args = ["reconstruct", "--checkpoint", &pretrained, "--out", "grid.png", "wide.png"];
+        bench.succeed(&[&args[..], set].concat())
+    };
+    assert_ne!(reconstruct(&[]), reconstruct(&cropped));
+    assert!(reconstruct(&["--set", "eval.size=96"]).contains("of 9 patches"));
+    for (entry, part) in [
+        ("eval.crop_pct=60", "eval.crop_pct"),
+        ("eval.crop=0.6", "did you mean"),
+        ("eval.mean=[124, 116, 104]", "[0.4863, 0.4549, 0.4078]"),
+        ("data.image_size=96", "data"),
+    ] {
+        let error = bench.fail(&["predict", "--checkpoint", &network, "--set", entry, "wide.png"]);
+        assert!(error.contains(part), "{entry}: {error}");
+    }
+    bench.succeed(&[
+        "export",
+        "--checkpoint",
+        &network,
+        "--format",
+        "timm",
+        "--out",
+        "t",
+        "--set",
+        "eval.crop_mode=border",
+    ]);
+    let config = std::fs::read_to_string(bench.path("t/config.json")).unwrap();
+    assert!(config.contains("\"crop_mode\": \"border\""), "{config}");
+    let error = bench.fail(&["export", "--checkpoint", "t", "--format", "hf", "--out", "h"]);
+    assert!(error.contains("eval.crop_mode = border"), "{error}");
+}
+
 #[test]
 fn a_pretraining_checkpoint_starts_everything() {
     let bench = Bench::new();

@@ -1,0 +1,166 @@
+//! Resizing as Pillow computes it, value for value.
+//!
+//! Slower than [`resize`](super::resize), whose coefficients have fewer bits and which training uses: a
+//! score is held against that of another program, so the pixels behind it have to be the same.
+
+use std::f64::consts::PI;
+
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+/// Bits of a coefficient behind the point.
+const PRECISION: u32 = 32 - 8 - 2;
+/// One half, to round by.
+const HALF: i32 = 1 << (PRECISION - 1);
+
+/// Pillow's filters, by the names that timm gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// The pixel that lies there, without antialiasing.
+    Nearest,
+    /// A triangle.
+    Bilinear,
+    /// Keys' cubic with a = −0.5.
+    #[default]
+    Bicubic,
+    /// A windowed sinc of three lobes.
+    Lanczos,
+    /// The mean of the pixels that are covered.
+    Box,
+    /// A windowed sinc of one lobe.
+    Hamming,
+}
+
+impl Interpolation {
+    /// Half the width of the filter in pixels of the smaller image.
+    fn support(self) -> f64 {
+        match self {
+            Self::Nearest | Self::Box => 0.5,
+            Self::Bilinear | Self::Hamming => 1.0,
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        let distance = x.abs();
+        match self {
+            Self::Nearest | Self::Box => f64::from(u8::from(x > -0.5 && x <= 0.5)),
+            Self::Bilinear => (1.0 - distance).max(0.0),
+            Self::Bicubic if distance < 1.0 => (1.5 * distance - 2.5) * distance * distance + 1.0,
+            Self::Bicubic if distance < 2.0 => (((distance - 5.0) * distance + 8.0) * distance - 4.0) * -0.5,
+            Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
+            Self::Hamming if distance < 1.0 => sinc(x) * (0.54 + 0.46 * (PI * distance).cos()),
+            Self::Bicubic | Self::Lanczos | Self::Hamming => 0.0,
+        }
+    }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) }
+}
+
+/// An image of `[height, width]`, as `PIL.Image.resize` makes it.
+pub fn resample(image: &RgbImage, [height, width]: [usize; 2], interpolation: Interpolation) -> RgbImage {
+    if image.dimensions() == (width as u32, height as u32) {
+        return image.clone();
+    }
+    match interpolation {
+        Interpolation::Nearest => nearest(image, [height, width]),
+        _ if rows_first(image, [height, width]) => {
+            columns(&rows(image, height, interpolation), width, interpolation)
+        }
+        _ => rows(&columns(image, width, interpolation), height, interpolation),
+    }
+}
+
+/// Whether the height changes first, which moves single values by a level: in Pillow from version 13 on,
+/// if it loses more than twice as many pixels as the width does; earlier versions begin with the width.
+fn rows_first(image: &RgbImage, [height, width]: [usize; 2]) -> bool {
+    let lost = |from: u32, to: usize| i64::from(from) - to as i64;
+    let (rows, columns) = (lost(image.height(), height), lost(image.width(), width));
+    rows > 0 && rows > 2 * columns
+}
+
+fn nearest(image: &RgbImage, [height, width]: [usize; 2]) -> RgbImage {
+    let positions = |input: u32, output: usize| {
+        let step = f64::from(input) / output as f64;
+        // Summed up as Pillow does, which is not the same as multiplied.
+        let position = std::iter::successors(Some(step * 0.5), move |at| Some(at + step));
+        position.take(output).map(|at| (at as u32).min(input - 1)).collect::<Vec<_>>()
+    };
+    let (xs, ys) = (positions(image.width(), width), positions(image.height(), height));
+    RgbImage::from_fn(width as u32, height as u32, |x, y| *image.get_pixel(xs[x as usize], ys[y as usize]))
+}
+
+/// The pixels that one pixel of the result is made of.
+struct Taps {
+    first: usize,
+    weights: Vec<i32>,
+}
+
+fn taps(input: usize, output: usize, interpolation: Interpolation) -> Vec<Taps> {
+    let scale = input as f64 / output as f64;
+    let stretch = scale.max(1.0);
+    let support = interpolation.support() * stretch;
+    let of = |index: usize| {
+        let center = (index as f64 + 0.5) * scale;
+        let first = (center - support + 0.5).max(0.0) as usize;
+        let end = ((center + support + 0.5) as usize).min(input);
+        let weight = |at: usize| interpolation.weight((at as f64 - center + 0.5) * (1.0 / stretch));
+        let weights: Vec<f64> = (first..end).map(weight).collect();
+        let sum: f64 = weights.iter().sum();
+        let fixed = |weight: &f64| {
+            let normed = if sum == 0.0 { *weight } else { weight / sum };
+            (normed * f64::from(1 << PRECISION) + 0.5f64.copysign(normed)) as i32
+        };
+        Taps { first, weights: weights.iter().map(fixed).collect() }
+    };
+    (0..output).map(of).collect()
+}
+
+fn rounded(sum: i32) -> u8 {
+    (sum >> PRECISION).clamp(0, 255) as u8
+}
+
+/// Another width.
+fn columns(image: &RgbImage, width: usize, interpolation: Interpolation) -> RgbImage {
+    if image.width() as usize == width {
+        return image.clone();
+    }
+    let taps = taps(image.width() as usize, width, interpolation);
+    let mut resized = RgbImage::new(width as u32, image.height());
+    let of_rows = image.chunks_exact(3 * image.width() as usize).zip(resized.chunks_exact_mut(3 * width));
+    for (from, to) in of_rows {
+        for (Taps { first, weights }, pixel) in taps.iter().zip(to.as_chunks_mut().0) {
+            let mut sums = [HALF; 3];
+            for (weight, [r, g, b]) in weights.iter().zip(&from.as_chunks().0[*first..]) {
+                sums[0] += weight * i32::from(*r);
+                sums[1] += weight * i32::from(*g);
+                sums[2] += weight * i32::from(*b);
+            }
+            *pixel = sums.map(rounded);
+        }
+    }
+    resized
+}
+
+/// Another height.
+fn rows(image: &RgbImage, height: usize, interpolation: Interpolation) -> RgbImage {
+    if image.height() as usize == height {
+        return image.clone();
+    }
+    let taps = taps(image.height() as usize, height, interpolation);
+    let mut resized = RgbImage::new(image.width(), height as u32);
+    let length = 3 * image.width() as usize;
+    let mut sums = vec![HALF; length];
+    for (Taps { first, weights }, to) in taps.iter().zip(resized.chunks_exact_mut(length)) {
+        sums.fill(HALF);
+        for (weight, from) in weights.iter().zip(image.chunks_exact(length).skip(*first)) {
+            sums.iter_mut().zip(from).for_each(|(sum, value)| *sum += weight * i32::from(*value));
+        }
+        to.iter_mut().zip(&sums).for_each(|(value, sum)| *value = rounded(*sum));
+    }
+    resized
+}

@@ -1,0 +1,114 @@
+//! What is done to an image before the network sees it, as it travels between formats.
+
+use config::Section;
+use data::transform::{CropMode, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Interpolation};
+use data::{DataConfig, EvalConfig, ImageSize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::format::Format;
+
+/// From this side on, transformers squashes the whole image, and crops below it.
+pub(crate) const SQUASHED_FROM: usize = 384;
+
+/// What is done to an image before the network sees it, every value of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preprocessing {
+    /// Height and width in training, in pixels.
+    pub image_size: [usize; 2],
+    /// Height and width in evaluation, in pixels.
+    pub size: [usize; 2],
+    /// Share of the resized image that the crop keeps of each side.
+    pub crop_pct: f64,
+    /// How a shape becomes another.
+    pub crop_mode: CropMode,
+    /// The filter that resizes.
+    pub interpolation: Interpolation,
+    /// Mean of each channel, of intensities from 0 to 1.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel, of intensities from 0 to 1.
+    pub std: Vec<f32>,
+}
+
+impl Preprocessing {
+    /// That of the published checkpoints: the official evaluation, ImageNet's mean and deviation.
+    pub fn official(size: [usize; 2]) -> Self {
+        let EvalTransform { crop_pct, crop_mode, interpolation, .. } = EvalTransform::official(size);
+        let (mean, std) = (IMAGENET_MEAN.to_vec(), IMAGENET_STD.to_vec());
+        Self { image_size: size, size, crop_pct, crop_mode, interpolation, mean, std }
+    }
+
+    /// That of two sections of a configuration.
+    pub fn of(data: &DataConfig, eval: &EvalConfig) -> Self {
+        let EvalTransform { size, crop_pct, crop_mode, interpolation, .. } = eval.transform(data);
+        let (mean, std) = (eval.mean(data).to_vec(), eval.std(data).to_vec());
+        Self { image_size: data.image_size.pixels(), size, crop_pct, crop_mode, interpolation, mean, std }
+    }
+
+    /// The section `[eval]` that says the same.
+    pub fn eval(&self) -> EvalConfig {
+        EvalConfig {
+            size: Some(match self.size {
+                [height, width] if height == width => ImageSize::Square(height),
+                sides => ImageSize::Rectangle(sides),
+            }),
+            crop_pct: Some(self.crop_pct),
+            crop_mode: Some(self.crop_mode),
+            interpolation: self.interpolation,
+            mean: Some(self.mean.clone()),
+            std: Some(self.std.clone()),
+        }
+    }
+
+    /// Checks what was read from a file of another program, whose keys of mean and deviation have these
+    /// names.
+    pub(crate) fn checked(self, mean: &str, std: &str) -> Result<Self, String> {
+        data::check_statistics((mean, &self.mean), (std, &self.std)).map_err(|error| error.to_string())?;
+        self.eval().check().map_err(|error| error.to_string())?;
+        Ok(self)
+    }
+
+    /// What the other program does differently after an export, in words.
+    pub fn differences(&self, format: Format) -> Vec<String> {
+        let [height, width] = self.size;
+        let mut found = Vec::new();
+        match (format, self.crop_mode) {
+            (Format::Transformers, CropMode::Center) => found.push(
+                "transformers rounds a margin of half a pixel down, the evaluation here to even: for some \
+                 shapes its crop lies one pixel beside",
+            ),
+            (Format::Timm, CropMode::CenterTruncated) => found.push(
+                "timm rounds a margin of half a pixel to even, the evaluation here down: for some shapes \
+                 its crop lies one pixel beside",
+            ),
+            (Format::Transformers, CropMode::Squash) if height < SQUASHED_FROM => found.push(
+                "transformers cuts the ends off images that are not square, the evaluation here squashes \
+                 them",
+            ),
+            (Format::Official, _) if self.eval() != Self::official([224, 224]).eval() => found.push(
+                "the official format says nothing of images: whoever evaluates it has to know the size, \
+                 the crop and the normalisation",
+            ),
+            _ => {}
+        }
+        let mut found: Vec<String> = found.into_iter().map(str::to_owned).collect();
+        if format == Format::Transformers && height != width {
+            found.push(format!(
+                "transformers' image processor makes square images; this network was made for \
+                 {height}×{width} pixels"
+            ));
+        }
+        found
+    }
+}
+
+/// The value of a name, and otherwise which key has it.
+pub(crate) fn named<T: DeserializeOwned>(key: &str, name: &str) -> Result<T, String> {
+    serde_json::from_value(Value::from(name)).map_err(|error| format!("{key}: {error}"))
+}
+
+/// The name of a value.
+pub(crate) fn name(value: impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
