@@ -30,6 +30,7 @@ section! {
         /// out.
         std: Option<Vec<f32>> = None;
     }
+    on resume { fixed: size, crop_pct, crop_mode, interpolation, mean, std; }
 }
 
 fn together(eval: &EvalConfig) -> Result<(), SettingError> {

@@ -189,8 +189,15 @@ mod tests {
             let train = TrainConfig { epochs, max_steps, ..TrainConfig::default() };
             let (data, augment, log) =
                 (DataConfig::default(), AugmentConfig::default(), LogConfig::default());
-            let settings =
-                Settings { seed: 0, data: &data, augment: &augment, optim: &optim, train: &train, log: &log };
+            let settings = Settings {
+                seed: 0,
+                data: &data,
+                eval: &data::EvalConfig::default(),
+                augment: &augment,
+                optim: &optim,
+                train: &train,
+                log: &log,
+            };
             warm_up_warning(&settings, &Plan::new(&train, 10, 1))
         };
         // 50 updates of 200 that warm up: the last one after 49.

@@ -323,9 +323,11 @@ fn an_unreadable_validation_image_loses_nothing() {
     assert!(error.contains("24.png") && error.contains("repair or remove"), "{error}");
     // Two epochs of six batches, whatever the interval of checkpoints.
     assert!(checkpoints(&bench.path("run")).pop().unwrap().ends_with("step-00000012"));
-    // Repaired, that evaluation and those that follow happen.
+    // Repaired, which is a change of the data, that evaluation and those that follow happen.
     fs::copy(bench.path("data/class0/22.png"), bench.path("data/class0/24.png")).unwrap();
-    let told = bench.succeed(&finetune("run", &["--set", "data.val_csv=val.csv", "--resume", "auto"]));
+    let go_on = ["--set", "data.val_csv=val.csv", "--resume", "auto", "--allow-changed-data"];
+    assert!(bench.fail(&finetune("run", &go_on[..4])).contains("1 changed (class0/24.png)"));
+    let told = bench.succeed(&finetune("run", &go_on));
     assert!(told.contains("finished at step 36 of 36") && told.contains("best         "), "{told}");
     let log = fs::read_to_string(bench.path("run/log.jsonl")).unwrap();
     let evaluated: Vec<_> = log
