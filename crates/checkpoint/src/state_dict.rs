@@ -9,6 +9,7 @@ use burn::tensor::{Tensor, TensorData};
 use crate::entry::Entry;
 use crate::load_report::LoadReport;
 use crate::parameter_names::ParameterNames;
+use crate::state_dict_error::StateDictError;
 
 /// Tensors by name, in the order of their names.
 ///
@@ -99,6 +100,17 @@ impl StateDict {
             let count = entry.values.iter().filter(|value| !value.is_finite()).count();
             (count > 0).then_some((name, count))
         })
+    }
+
+    /// Refuses tensors that hold NaN or infinity.
+    ///
+    /// # Errors
+    /// The first of them by name.
+    pub fn require_finite(&self) -> Result<(), StateDictError> {
+        match self.first_non_finite(|_| true) {
+            Some((name, count)) => Err(StateDictError::NotFinite { name: name.to_owned(), count }),
+            None => Ok(()),
+        }
     }
 
     /// Number of tensors.

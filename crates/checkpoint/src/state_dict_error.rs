@@ -33,6 +33,17 @@ pub enum StateDictError {
         /// Type of its elements.
         dtype: Dtype,
     },
+    /// A tensor with numbers that nothing can be made of.
+    #[error(
+        "{count} of the numbers in tensor `{name}` are NaN or infinite; these weights are damaged, or of a \
+         run that diverged"
+    )]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// How many of its numbers.
+        count: usize,
+    },
     /// The tensors are those of another network.
     #[error("{0}")]
     Mismatch(String),

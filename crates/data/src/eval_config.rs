@@ -81,9 +81,11 @@ impl EvalConfig {
     }
 }
 
-/// The mean as a colour, rounded to even as timm does.
+/// The mean as a colour, rounded to even as timm does, of the numbers as they are written: 0.3 and not
+/// 0.30000001.
 fn border(mean: &[f32]) -> [u8; 3] {
-    let of = |index: usize| mean.get(index).or(mean.first()).map_or(0.0, |mean| f64::from(*mean));
+    let written = |mean: &f32| mean.to_string().parse().unwrap_or_else(|_| f64::from(*mean));
+    let of = |index: usize| mean.get(index).or(mean.first()).map_or(0.0, written);
     [0, 1, 2].map(|index| (255.0 * of(index)).round_ties_even() as u8)
 }
 
@@ -121,6 +123,7 @@ mod tests {
         assert_eq!((normalize.mean, normalize.std), (vec![0.5; 3], vec![1.0; 3]));
         assert_eq!(eval.transform(&data).border, [128; 3]);
         assert_eq!(EvalConfig::default().transform(&data).border, [124, 116, 104]);
+        assert_eq!(border(&[0.1, 0.3, 0.5]), [26, 76, 128]);
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl Experiment for PretrainExperiment {
         let has_decoder = source.weights.names().any(is_decoder);
         let kept = source.weights.into_iter().filter(|(name, _)| has_decoder || is_encoder(name));
         let weights: StateDict = kept.collect();
+        weights.require_finite()?;
         let (network, mut report) = weights.apply_to(fresh, &official_name);
         let fresh = report.accept(allow, |name| is_decoder(name) && !has_decoder);
         report.require_complete()?;

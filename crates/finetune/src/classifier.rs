@@ -51,6 +51,8 @@ impl Classifier {
         let (section, data) = (model_section(&recipe)?, data_section(&recipe)?);
         let (classes, naming) = finetune.names();
         let model = network_config(&section, &data, classes.len())?;
+        let eval = eval_section(&recipe)?;
+        model.check_size(eval.size(&data))?;
         let fresh = ConvNextV2ForImageClassification::zeros(&model, device)?;
         let (network, report) = weights.apply_to(fresh.with_compute(section.kernels.into()), &official_name);
         if let Err(reason) = report.require_complete() {
@@ -59,7 +61,7 @@ impl Classifier {
         Ok(Self {
             path,
             data,
-            eval: eval_section(&recipe)?,
+            eval,
             model,
             problem: finetune.problem_type.unwrap_or_default(),
             classes,

@@ -112,6 +112,9 @@ impl FinetuneExperiment {
     /// A section that describes no network.
     pub fn resolve(&self) -> Result<ConvNextV2Config, SettingError> {
         let model = self.model.resolve(self.data.image_size.pixels())?;
+        for size in [self.data.image_size.pixels(), self.eval.size(&self.data)] {
+            model.check_size(size).map_err(|error| SettingError::Together(error.to_string()))?;
+        }
         Ok(ConvNextV2Config { num_labels: self.finetune.classes.len(), ..model })
     }
 

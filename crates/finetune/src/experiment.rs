@@ -99,6 +99,7 @@ impl Experiment for FinetuneExperiment {
         source: Checkpoint,
         allow: &Allow,
     ) -> Result<(ConvNextV2ForImageClassification, Vec<String>), BoxError> {
+        source.weights.require_finite()?;
         let theirs: Option<FinetuneConfig> = source.recipe.section("finetune")?;
         let keeps_head = theirs.is_some_and(|theirs| theirs.tells_the_same_as(&self.finetune));
         Ok(initialize(fresh, source.weights, keeps_head, allow)?)

@@ -41,6 +41,7 @@ impl FeatureExtractor {
         let (section, data) = (model_section(&recipe)?, data_section(&recipe)?);
         let eval = eval_section(&recipe)?;
         let model = network_config(&section, &data, 0)?;
+        model.check_size(eval.size(&data))?;
         let zeros = ConvNextV2ForImageClassification::zeros(&model, device)?;
         let zeros = zeros.with_compute(section.kernels.into());
         match initialize(zeros, weights, false, &Allow::default()) {

@@ -32,10 +32,10 @@ pub fn heatmap(
     // [1, T, C], without autodiff
     let gradient = tokens.grad(&score.sum().backward()).ok_or(FinetuneError::NoHead)?;
     let weights = gradient.mean_dim(1);
-    let cam = (tokens.inner() * weights).sum_dim(2).clamp_min(0.0);
+    let cam = (tokens.inner() * weights).sum_dim(2);
     let cam: Vec<f32> = cam.into_data().iter().collect();
     match cam.iter().all(|value| value.is_finite()) {
-        true => Ok((map, cam)),
+        true => Ok((map, cam.into_iter().map(|value| value.max(0.0)).collect())),
         false => Err(NotFinite::Outputs.into()),
     }
 }

@@ -28,7 +28,11 @@ const CLASSES: [&str; 4] = [
     "ConvNextFeatureExtractor",
 ];
 
-/// What is read of it; what is left out or null is as in `ConvNextImageProcessor`.
+/// The classes that squash an image to any size, by the versions of transformers.
+const SQUASHING: [&str; 4] =
+    ["ViTImageProcessor", "ViTImageProcessorFast", "ViTImageProcessorPil", "ViTFeatureExtractor"];
+
+/// What is read of it; what is left out or null is as in the class.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Processor {
@@ -85,21 +89,22 @@ fn find(folder: &Path) -> Result<Option<(PathBuf, Value)>, InteropError> {
 
 impl Processor {
     fn preprocessing(&self, channels: usize, image_size: [usize; 2]) -> Result<Preprocessing, String> {
-        self.check()?;
-        let side = self.side()?;
-        let (crop_pct, crop_mode) = match side < SQUASHED_FROM {
+        let squashes = self.check()?;
+        let size = if squashes { self.sides()? } else { [self.side()?; 2] };
+        let (crop_pct, crop_mode) = match size[0] < SQUASHED_FROM && !squashes {
             true => (self.crop_pct.unwrap_or(224.0 / 256.0), CropMode::CenterTruncated),
             false => (1.0, CropMode::Squash),
         };
-        let interpolation = self.interpolation()?;
+        let usual = if squashes { Interpolation::Bilinear } else { Interpolation::Bicubic };
+        let interpolation = self.interpolation(usual)?;
         let (mean, std) = self.statistics(channels)?;
-        let size = [side, side];
         Preprocessing { image_size, size, crop_pct, crop_mode, interpolation, mean, std }
             .checked("image_mean", "image_std")
     }
 
-    /// Refuses what would be another way of preprocessing.
-    fn check(&self) -> Result<(), String> {
+    /// Refuses what would be another way of preprocessing. Whether the class squashes every image.
+    fn check(&self) -> Result<bool, String> {
+        let mut squashes = false;
         for (key, class) in [
             ("image_processor_type", &self.image_processor_type),
             ("feature_extractor_type", &self.feature_extractor_type),
@@ -107,10 +112,14 @@ impl Processor {
             match class.as_deref() {
                 None => {}
                 Some(class) if CLASSES.contains(&class) => break,
+                Some(class) if SQUASHING.contains(&class) => {
+                    squashes = true;
+                    break;
+                }
                 Some(class) => {
                     return Err(format!(
-                        "{key} is {class}, which prepares images in another way than ConvNextImageProcessor, \
-                         the one that is known here"
+                        "{key} is {class}, which prepares images in another way than ConvNextImageProcessor \
+                         and ViTImageProcessor, the ones that are known here"
                     ));
                 }
             }
@@ -124,7 +133,19 @@ impl Processor {
                 return Err(format!("{key} is {}, which is not done here; it has to be {wanted}", !wanted));
             }
         }
-        Ok(())
+        Ok(squashes)
+    }
+
+    /// Height and width of a class that squashes.
+    fn sides(&self) -> Result<[usize; 2], String> {
+        let Some(size) = &self.size else { return Ok([224, 224]) };
+        let side = |key: &str| size.get(key)?.as_u64();
+        let sides = size
+            .as_u64()
+            .map(|side| [side, side])
+            .or(side("height").zip(side("width")).map(<[u64; 2]>::from));
+        let sides = sides.filter(|sides| !sides.contains(&0)).map(|sides| sides.map(|side| side as usize));
+        sides.ok_or_else(|| format!("size is {size}; ViTImageProcessor takes height and width"))
     }
 
     fn side(&self) -> Result<usize, String> {
@@ -137,8 +158,8 @@ impl Processor {
         side.ok_or_else(|| format!("size is {size}; ConvNextImageProcessor takes shortest_edge alone"))
     }
 
-    fn interpolation(&self) -> Result<Interpolation, String> {
-        let Some(number) = &self.resample else { return Ok(Interpolation::Bicubic) };
+    fn interpolation(&self, usual: Interpolation) -> Result<Interpolation, String> {
+        let Some(number) = &self.resample else { return Ok(usual) };
         let filter = number.as_u64().and_then(|number| FILTERS.get(usize::try_from(number).ok()?));
         filter
             .copied()
@@ -177,40 +198,46 @@ impl Processor {
     }
 }
 
-/// `preprocessor_config.json` of a network.
+/// `preprocessor_config.json` of a network: the processor of ConvNext, which crops the centre of square
+/// images below 384 pixels and squashes them from there on, or that of ViT, which squashes to any size.
 ///
 /// # Errors
-/// Preprocessing that transformers' image processor cannot do, nor anything close to it.
+/// Preprocessing that neither does.
 pub(crate) fn write(network: &Network) -> Result<Value, InteropError> {
     let Preprocessing { size: [height, width], crop_pct, crop_mode, interpolation, mean, std, .. } =
         network.preprocessing();
-    let side = height.min(width);
-    let crops = side < SQUASHED_FROM;
-    let possible = match crop_mode {
-        CropMode::Center | CropMode::CenterTruncated => crops,
-        CropMode::Squash => crop_pct == 1.0,
-        CropMode::Border => false,
+    let (is_square, is_large) = (height == width, height >= SQUASHED_FROM);
+    let convnext = |crop_pct: f64| {
+        let size = json!({ "shortest_edge": height });
+        json!({ "image_processor_type": CLASSES[0], "size": size, "crop_pct": crop_pct })
     };
-    if !possible {
-        let reason = format!(
-            "its image processor cannot do eval.crop_mode = {} with eval.crop_pct = {crop_pct} at {height}×{width} \
-             pixels: it crops the centre below {SQUASHED_FROM} pixels and squashes the whole image from there \
-             on; --set eval.crop_mode=… --set eval.crop_pct=… choose one of these",
-            name(crop_mode)
-        );
-        return Err(InteropError::Unsupported { format: "transformers", reason });
+    let mut processor = match crop_mode {
+        CropMode::Center | CropMode::CenterTruncated if is_square && !is_large => convnext(crop_pct),
+        CropMode::Squash if crop_pct == 1.0 && is_square && is_large => convnext(1.0),
+        CropMode::Squash if crop_pct == 1.0 => {
+            json!({ "image_processor_type": SQUASHING[0], "size": { "height": height, "width": width } })
+        }
+        _ => {
+            let reason = format!(
+                "none of its image processors that are known here does eval.crop_mode = {} with eval.crop_pct = \
+                 {crop_pct} at {height}×{width} pixels; they crop the centre of square images below \
+                 {SQUASHED_FROM} pixels, or squash the whole image: --set eval.crop_mode=squash --set \
+                 eval.crop_pct=1",
+                name(crop_mode)
+            );
+            return Err(InteropError::Unsupported { format: "transformers", reason });
+        }
+    };
+    for (key, value) in [
+        ("do_resize", json!(true)),
+        ("resample", json!(FILTERS.iter().position(|filter| *filter == interpolation))),
+        ("do_rescale", json!(true)),
+        ("rescale_factor", json!(1.0 / 255.0)),
+        ("do_normalize", json!(true)),
+        ("image_mean", json!(decimals(&mean))),
+        ("image_std", json!(decimals(&std))),
+    ] {
+        processor[key] = value;
     }
-    Ok(json!({
-        "image_processor_type": CLASSES[0],
-        "do_resize": true,
-        "size": { "shortest_edge": side },
-        // Counts below 384 pixels.
-        "crop_pct": crop_pct,
-        "resample": FILTERS.iter().position(|filter| *filter == interpolation),
-        "do_rescale": true,
-        "rescale_factor": 1.0 / 255.0,
-        "do_normalize": true,
-        "image_mean": decimals(&mean),
-        "image_std": decimals(&std),
-    }))
+    Ok(processor)
 }

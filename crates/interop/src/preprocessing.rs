@@ -71,7 +71,6 @@ impl Preprocessing {
 
     /// What the other program does differently after an export, in words.
     pub fn differences(&self, format: Format) -> Vec<String> {
-        let [height, width] = self.size;
         let mut found = Vec::new();
         match (format, self.crop_mode) {
             (Format::Transformers, CropMode::Center) => found.push(
@@ -82,24 +81,13 @@ impl Preprocessing {
                 "timm rounds a margin of half a pixel to even, the evaluation here down: for some shapes \
                  its crop lies one pixel beside",
             ),
-            (Format::Transformers, CropMode::Squash) if height < SQUASHED_FROM => found.push(
-                "transformers cuts the ends off images that are not square, the evaluation here squashes \
-                 them",
-            ),
             (Format::Official, _) if self.eval() != Self::official([224, 224]).eval() => found.push(
                 "the official format says nothing of images: whoever evaluates it has to know the size, \
                  the crop and the normalisation",
             ),
             _ => {}
         }
-        let mut found: Vec<String> = found.into_iter().map(str::to_owned).collect();
-        if format == Format::Transformers && height != width {
-            found.push(format!(
-                "transformers' image processor makes square images; this network was made for \
-                 {height}×{width} pixels"
-            ));
-        }
-        found
+        found.into_iter().map(str::to_owned).collect()
     }
 }
 

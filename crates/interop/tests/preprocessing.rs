@@ -74,6 +74,16 @@ fn what_transformers_leaves_out_is_as_in_its_image_processor() {
 }
 
 #[test]
+fn the_processor_of_vit_squashes_to_any_size() {
+    let said = json!({ "image_processor_type": "ViTImageProcessor", "size": { "height": 96, "width": 160 } });
+    let all = found(&transformers(said));
+    assert_eq!((all.size, all.crop_pct, all.crop_mode), ([96, 160], 1.0, CropMode::Squash));
+    assert_eq!(all.interpolation, Interpolation::Bilinear);
+    let usual = found(&transformers(json!({ "image_processor_type": "ViTImageProcessorFast" })));
+    assert_eq!(usual.size, [224, 224]);
+}
+
+#[test]
 fn rescaling_and_normalisation_are_folded_into_mean_and_deviation() {
     let close = |found: &[f32], expected: [f32; 3]| {
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?} {expected:?}");
@@ -98,8 +108,8 @@ fn rescaling_and_normalisation_are_folded_into_mean_and_deviation() {
 fn what_transformers_would_do_otherwise_is_refused_by_name() {
     for (said, parts) in [
         (
-            json!({ "image_processor_type": "ViTImageProcessor" }),
-            ["image_processor_type", "ViTImageProcessor"],
+            json!({ "image_processor_type": "ViTImageProcessor", "size": { "shortest_edge": 224 } }),
+            ["size", "height and width"],
         ),
         (
             json!({ "image_processor_type": "BitImageProcessor" }),
@@ -191,6 +201,12 @@ fn what_comes_in_goes_out_and_comes_in_again() {
             transformers(json!({ "size": { "shortest_edge": 400 }, "do_rescale": false })),
         ),
         (
+            Format::Transformers,
+            transformers(json!({
+                "image_processor_type": "ViTImageProcessor", "size": { "height": 96, "width": 160 }
+            })),
+        ),
+        (
             Format::Timm,
             timm(json!({ "test_input_size": [3, 288, 288], "crop_pct": 0.95, "crop_mode": "squash" })),
         ),
@@ -234,10 +250,13 @@ fn what_transformers_cannot_do_is_not_exported() {
         (384, CropMode::Squash, false),
         (224, CropMode::CenterTruncated, false),
         (224, CropMode::Center, true),
-        (32, CropMode::Squash, true),
+        (32, CropMode::Squash, false),
     ] {
         let preprocessing = of(side, mode, 1.0);
         assert_eq!(!preprocessing.differences(Format::Transformers).is_empty(), differs, "{side} {mode:?}");
         exported(preprocessing).unwrap();
     }
+    // Not square: squashed by another processor, or not at all.
+    let oblong = Preprocessing { size: [96, 160], ..of(32, CropMode::Center, 0.875) };
+    assert!(exported(oblong).unwrap_err().to_string().contains("96×160"));
 }

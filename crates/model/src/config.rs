@@ -166,6 +166,19 @@ impl ConvNextV2Config {
         self.patch_size << (self.num_stages - 1)
     }
 
+    /// Checks that images of `[height, width]` pixels leave the last stage a site.
+    ///
+    /// # Errors
+    /// Images that are smaller than the total stride.
+    pub fn check_size(&self, [height, width]: [usize; 2]) -> Result<(), ConfigError> {
+        let stride = self.total_stride();
+        if height.min(width) < stride {
+            let reason = format!("{height}×{width} pixels are less than the network's stride of {stride}");
+            return Err(invalid("image_size", reason));
+        }
+        Ok(())
+    }
+
     /// Channels of the last stage.
     ///
     /// Meaningful for a [validated](Self::validate) configuration, which has at least one stage.

@@ -70,6 +70,7 @@ pub trait Experiment: Config {
         source: Checkpoint,
         allow: &Allow,
     ) -> Result<(Network<Self>, Vec<String>), BoxError> {
+        source.weights.require_finite()?;
         let (network, mut report) = source.weights.apply_to(fresh, &Self::Objective::parameter_name);
         let fresh = report.accept(allow, |_| false);
         report.require_complete()?;

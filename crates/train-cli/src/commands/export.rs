@@ -18,6 +18,11 @@ use crate::output::out;
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let mut checkpoint = open(&args.checkpoint.path, &args.checkpoint.key, &args.allow.patterns())?;
     override_eval(&mut checkpoint, &args.set)?;
+    checkpoint
+        .network
+        .weights
+        .require_finite()
+        .with_context(|| args.checkpoint.path.display().to_string())?;
     if !args.allow.allow_missing.is_empty() {
         fill_in(&mut checkpoint.network)?;
     }

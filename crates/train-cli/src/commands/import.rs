@@ -12,6 +12,7 @@ use crate::output::out;
 
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     let mut checkpoint = open(&args.source, &args.key, &args.allow.patterns())?;
+    checkpoint.network.weights.require_finite().with_context(|| args.source.display().to_string())?;
     if !args.allow.allow_missing.is_empty() {
         fill_in(&mut checkpoint.network)?;
     }

@@ -610,6 +610,19 @@ fn weights_that_are_not_finite_give_an_error_and_no_number() {
         assert!(error.contains("the output of layer stages.1.0 is not finite"), "{args:?}: {error}");
         assert!(error.contains("1 of the numbers in its stages.1.0.grn.gamma"), "{args:?}: {error}");
     }
+    // Nor do such weights go anywhere else.
+    for args in [
+        vec!["export", "--checkpoint", "run", "--format", "official", "--out", "exported"],
+        vec!["import", "run/checkpoints/best/model.safetensors", "--out", "imported"],
+        finetune("next", &["--init", "run"]),
+        crate::common::pretrain_args("next", &["--init", "pretrained"]),
+    ] {
+        let error = bench.fail(&args);
+        assert!(error.contains("1 of the numbers in tensor `stages.1.0.grn.gamma`"), "{args:?}: {error}");
+    }
+    for file in ["exported", "imported", "next"] {
+        assert!(!bench.path(file).exists(), "{file}");
+    }
     for file in ["why.png", "f.npy", "f.npy.partial", "grid.png", "grid.json"] {
         assert!(!bench.path(file).exists(), "{file}");
     }

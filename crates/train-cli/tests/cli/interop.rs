@@ -77,6 +77,7 @@ fn preprocessing_can_be_overridden() {
         ("eval.crop=0.6", "did you mean"),
         ("eval.mean=[124, 116, 104]", "[0.4863, 0.4549, 0.4078]"),
         ("data.image_size=96", "data"),
+        ("eval.size=8", "8×8 pixels are less than the network's stride of 32"),
     ] {
         let error = bench.fail(&["predict", "--checkpoint", &network, "--set", entry, "wide.png"]);
         assert!(error.contains(part), "{entry}: {error}");
