@@ -13,6 +13,8 @@ use crate::source::{Format, ImageSource, Labels, Split, Subset, open, splits};
 pub struct Judged {
     /// The images.
     pub images: Arc<dyn ImageSource>,
+    /// The part that they are; none if they are all of data that are not divided.
+    pub split: Option<Split>,
     /// What has become of them since the run began, where it listed them.
     pub changes: Changes,
     /// Whether new images are left out, because only the list says which are held out.
@@ -71,14 +73,18 @@ impl Judged {
         }
         let pool = data.open(Labels::Required)?;
         let present = listed(root, &*pool, Split::Train);
-        match list.filter(|list| is_own || list.shares_images_with(&present)) {
+        let knows = |list: &&ImageList| {
+            is_own || !found.contains(&Split::Val) && list.shared_with(run_root, &present, root) > 0
+        };
+        match list.filter(knows) {
             Some(list) if list.count(Split::Val) > 0 || wanted == Split::Train => {
                 Self::as_listed(&pool, root, wanted, list)
                     .ok_or(DataError::NoneLeft { path: path.clone(), split: wanted })
             }
             _ if data.val_fraction.is_some() => Err(DataError::NotRecorded),
             _ if found.contains(&wanted) || found.is_empty() && split.is_none() && !is_own => {
-                Ok(Self::whole(pool, run_root, root, wanted, list))
+                let split = found.contains(&wanted).then_some(wanted);
+                Ok(Self { split, ..Self::whole(pool, run_root, root, wanted, list) })
             }
             _ if found.is_empty() => Err(DataError::NotDivided(path.clone())),
             _ => Err(DataError::no_split(path, wanted, found)),
@@ -96,14 +102,14 @@ impl Judged {
         let present = listed(root, &*images, split);
         let (mut changes, mut trained_on) = (Changes::default(), Vec::new());
         if let Some(list) = list {
-            if list.shares_images_with(&present) {
+            if list.shared_with(run_root, &present, root) > 0 {
                 changes = list.only(split).changes(&present);
             }
             if split != Split::Train {
                 trained_on = list.trained_on(run_root, &present, root);
             }
         }
-        Self { images, changes, new_are_left_out: false, trained_on }
+        Self { images, split: Some(split), changes, new_are_left_out: false, trained_on }
     }
 
     /// Those images of undivided ones that the run had on one side; none if there are none.
@@ -112,8 +118,13 @@ impl Judged {
         let images = Subset::new(pool, is_wanted);
         let mut changes = list.only(split).changes(&listed(root, &images, split));
         changes.new = list.changes(&listed(root, &**pool, split)).new;
-        let judged =
-            Self { images: Arc::new(images), changes, new_are_left_out: true, trained_on: Vec::new() };
+        let judged = Self {
+            images: Arc::new(images),
+            split: Some(split),
+            changes,
+            new_are_left_out: true,
+            trained_on: Vec::new(),
+        };
         (!judged.images.is_empty()).then_some(judged)
     }
 

@@ -104,6 +104,7 @@ fn what_is_wrong_is_named_with_its_line() {
         ("", "is empty"),
         ("file_name,labels\na.png,\nb.png,\n", "no training row names a class"),
         ("file_name,label\na.png,x\na.png,y\n", "line 3: a.png is listed twice"),
+        ("file_name,label,split\na.png,x,train\n./a.png,x,val\n", "line 3: ./a.png is listed twice"),
         ("file_name,label,label\na.png,x,y\n", "column `label` is there twice"),
         ("file_name,label,split\na.png,x,val\n", "no train"),
     ] {

@@ -57,11 +57,9 @@ impl FeatureFile {
             let path = path.to_owned();
             |error| FinetuneError::Write { path, error }
         };
-        let names = Self::names(path);
+        let partial = partial_of(path);
+        let names = partial_of(&Self::names(path));
         write_names(&names, source).map_err(error(&names))?;
-        let mut partial = OsString::from(path);
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
         let file = BufWriter::new(File::create(&partial).map_err(error(&partial))?);
         let mut started = Self { path: path.to_owned(), partial, file, missing: source.len() * width };
         let begun = match format {
@@ -96,6 +94,8 @@ impl FeatureFile {
             return Err(self.error(Error::other(format!("{} numbers are missing", self.missing))));
         }
         let written = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        let names = Self::names(&self.path);
+        let written = written.and_then(|()| fs::rename(partial_of(&names), names));
         let written = written.and_then(|()| fs::rename(&self.partial, &self.path));
         written.map_err(|error| self.error(error))
     }
@@ -107,9 +107,17 @@ impl FeatureFile {
 
 impl Drop for FeatureFile {
     fn drop(&mut self) {
-        // It is gone already where the file has its name.
+        // They are gone already where the files have their names.
         let _ = fs::remove_file(&self.partial);
+        let _ = fs::remove_file(partial_of(&Self::names(&self.path)));
     }
+}
+
+/// What a file is called until it is whole.
+fn partial_of(path: &Path) -> PathBuf {
+    let mut partial = OsString::from(path);
+    partial.push(".partial");
+    PathBuf::from(partial)
 }
 
 fn write_names(path: &Path, source: &dyn ImageSource) -> Result<(), Error> {

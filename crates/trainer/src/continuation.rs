@@ -51,7 +51,7 @@ pub(crate) fn keep_best(
         let is_it = |folder: &Path| {
             read_state(folder).is_ok_and(|state| state.best == Some(Best { since: 0, ..best }))
         };
-        if run_dir.best().exists() {
+        if is_it(&run_dir.best()) {
             found = "here";
         } else if is_it(&theirs) {
             copy_best(&theirs, run_dir)?;

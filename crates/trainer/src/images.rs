@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use checkpoint::Checkpoint;
+use checkpoint::{Checkpoint, Position, read_state};
 use data::{Changes, DataConfig, DataError, IMAGES_FILE, ImageList, Split};
 use distributed::Communicator;
 
 use crate::error::TrainError;
 use crate::experiment::{Data, Experiment};
 use crate::objective::BoxError;
+use crate::plan::Plan;
 
 /// The images that the run of a checkpoint began with; none where it did not list them. Rank 0 reads,
 /// and the others hear of it.
@@ -70,6 +71,22 @@ pub(crate) fn require_same(
             Ok(changes)
         }
     }
+}
+
+/// What is to be said where a run stands elsewhere in its schedule, because an epoch has become longer or
+/// shorter.
+pub(crate) fn moved(checkpoint: Option<&Path>, plan: &Plan) -> Result<Option<String>, TrainError> {
+    let Some(checkpoint) = checkpoint else { return Ok(None) };
+    let Position { step, epoch, batch } = read_state(checkpoint)?.position;
+    let now = plan.position(step);
+    let end = plan.total_steps;
+    Ok(((now.epoch, now.batch) != (epoch, batch)).then(|| {
+        format!(
+            "step {step} of {end} stood in epoch {epoch} and stands in epoch {} now, and the learning rate \
+             with it",
+            now.epoch
+        )
+    }))
 }
 
 /// What is to be said where images to validate on are known to the checkpoint that a run starts from.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use burn::train::Interrupter;
-use checkpoint::{Allow, Checkpoint, RunDir, read_state};
+use checkpoint::{Allow, Checkpoint, RunDir, RunState, read_state};
 use data::{ImageList, Loader, Sampling, TrainingBatches};
 
 use crate::continuation::{changes_since, keep_best};
@@ -127,6 +127,9 @@ impl<E: Experiment> Run<E> {
         }
         .loader(&data.training)?;
         let plan = plan(&settings, &data, &loader, context.communicator.world_size())?;
+        if changed && communicator.is_leader() {
+            data.remarks.extend(images::moved(resumed.as_deref(), &plan)?.map(|moved| ("changed", moved)));
+        }
         let zeros = experiment.network(Weights::Zero, &context.device).map_err(TrainError::Experiment)?;
         let rule = |name: &str, shape: &[usize]| experiment.rule(name, shape);
         let groups = parameter_groups(&zeros, &E::Objective::parameter_name, &rule);
@@ -149,6 +152,11 @@ impl<E: Experiment> Run<E> {
         // Others may not see the files of rank 0.
         let resumed = self.resumed.as_deref().filter(|_| self.context.communicator.is_leader());
         let from = resumed.map(read_state).transpose()?;
+        // Scores over other images do not count.
+        let from = from.map(|state| match self.changed {
+            true => RunState { best: None, evaluated: None, ..state },
+            false => state,
+        });
         let outlook = Rehearsal {
             experiment: &self.experiment,
             data: &self.data,

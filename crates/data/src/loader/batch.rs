@@ -70,6 +70,7 @@ impl Batch {
             _ => unreachable!("one loader makes all pieces alike"),
         }
         self.indices.extend(piece.indices);
+        self.draws.extend(piece.draws);
         self.shape[0] += piece.shape[0];
         Ok(())
     }

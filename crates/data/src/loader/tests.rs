@@ -187,6 +187,9 @@ fn evaluation_sees_every_image_once_in_order() {
             assert_eq!(found.len() as u64, batches);
             let indices: Vec<_> = found.iter().flat_map(|batch| batch.indices.clone()).collect();
             assert_eq!(indices, (0..22).collect::<Vec<_>>());
+            // Also where a batch is put together from pieces.
+            let draws: Vec<_> = found.iter().flat_map(|batch| batch.draws.clone()).collect();
+            assert_eq!(draws, indices);
             let values = found.iter().map(|batch| (values(batch).len(), batch.shape.iter().product()));
             assert!(values.into_iter().all(|(found, expected): (_, usize)| found == expected));
         }

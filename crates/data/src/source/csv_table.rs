@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::Metadata;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use burn_dataset::Dataset;
 use csv::StringRecord;
@@ -75,7 +75,9 @@ impl CsvTable {
         let (mut files, mut seen) = (Vec::new(), HashSet::new());
         for record in &records {
             let error = |reason| damaged(path, record, reason);
-            if !seen.insert(&record[columns.file_name]) {
+            // The same file may be named in two ways.
+            let parts = Path::new(&record[columns.file_name]).components();
+            if !seen.insert(parts.filter(|part| *part != Component::CurDir).collect::<PathBuf>()) {
                 return Err(error(format!("{} is listed twice", &record[columns.file_name])));
             }
             if !columns.belongs(record, split).map_err(error)? {

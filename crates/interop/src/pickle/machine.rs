@@ -555,6 +555,7 @@ impl<'a> Machine<'a> {
         let Some(Node::Storage(storage)) = self.node(*storage) else {
             return self.unknown(function, arguments);
         };
+        let storage = *storage;
         let element = match third {
             true => rest.get(2).and_then(|class| self.global_at(*class)).map(|class| class.name),
             false => None,
@@ -568,8 +569,9 @@ impl<'a> Machine<'a> {
         if shape.len() != strides.len() {
             return damaged("a tensor has more sizes than strides, or fewer");
         }
+        self.count_many(shape.len() + strides.len())?;
         let offset = offset.saturating_add(storage.start);
-        let tensor = Tensor { storage: *storage, element, offset, shape, strides };
+        let tensor = Tensor { storage, element, offset, shape, strides };
         self.build(Node::Tensor(tensor))
     }
 

@@ -116,8 +116,10 @@ impl Search<'_> {
     }
 
     /// A dictionary among the attributes of an object.
-    fn table(&self, object: &Object, name: &str) -> Option<&Object> {
+    fn table(&mut self, object: &Object, name: &str) -> Option<&Object> {
         let state = self.pickle.object(object.state?)?;
+        // Searching it counts, so that no file takes for ever.
+        self.entries += state.items.len();
         let is_it = |key: &Value| matches!(key, Value::Text(text) if self.pickle.text(*text) == name);
         let (_, value) = state.items.iter().rfind(|(key, _)| is_it(key))?;
         self.pickle.object(*value)

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use data::{Format, Labels};
 use finetune::{FeatureExtractor, FeatureFile, FeatureFormat};
 
-use crate::args::EmbedArgs;
+use crate::args::{EmbedArgs, SplitName};
 use crate::checkpoint::checkpoint;
 use crate::output::out;
 use crate::world::World;
@@ -19,6 +19,9 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
     };
     let device = world.device(args.device.name)?;
     let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
+    if args.split != SplitName::Train && data::splits(&args.data, Format::Auto)?.is_empty() {
+        bail!("{} is not divided into parts; leave --split out to take all images", args.data.display());
+    }
     let source = data::open(&args.data, Format::Auto, args.split.into(), Labels::Ignored)?;
     let width = extractor.width();
     let create = || FeatureFile::create(&args.out, format, &*source, width);

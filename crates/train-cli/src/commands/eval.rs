@@ -74,7 +74,7 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     }
     out!("checkpoint   {folder}");
     tell_match(&classifier, how, &classes);
-    out!("images       {}, {img_per_s:.0} img/s", source.len());
+    out!("images       {} ({}), {img_per_s:.0} img/s", source.len(), part(&judged));
     if args.tta == TtaName::Flip {
         out!("outputs      mean over the image and its mirror image");
     }
@@ -124,6 +124,11 @@ fn tell_match(classifier: &Classifier, how: ClassMatch, classes: &[String]) {
     }
 }
 
+/// The part that is judged.
+fn part(judged: &Judged) -> String {
+    judged.split.map_or("all".to_owned(), |split| split.to_string())
+}
+
 fn show(classes: &[String], metrics: &Metrics) {
     match metrics {
         Metrics::Classes(tally) => show_classes(classes, tally),
@@ -150,6 +155,7 @@ fn json(
 ) -> Value {
     let mut report = Map::from_iter([("checkpoint".to_owned(), checkpoint.into())]);
     report.insert("images".to_owned(), judged.images.len().into());
+    report.insert("split".to_owned(), part(judged).into());
     report.insert("tta".to_owned(), tta.to_string().into());
     let Changes { new, gone, changed, .. } = &judged.changes;
     let counts = [("new", new), ("gone", gone), ("changed", changed), ("trained_on", &judged.trained_on)];

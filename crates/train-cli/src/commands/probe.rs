@@ -34,10 +34,13 @@ fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
     let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
     let list = ImageList::read(&extractor.path.join(IMAGES_FILE))?;
     let open = |split| Judged::open(&extractor.data, Some(&args.data), Some(split), list.as_ref());
-    let (training, judged) = (open(Split::Train)?.images, open(Split::Val)?);
+    let (training, judged) = (open(Split::Train)?, open(Split::Val)?);
     if world.is_leader() {
-        judged.remarks().iter().for_each(|remark| eprintln!("note: {remark}"));
+        for (what, images) in [("training", &training), ("judged", &judged)] {
+            images.remarks().iter().for_each(|remark| eprintln!("note: {what} images: {remark}"));
+        }
     }
+    let training = training.images;
     let test = judged.images;
     if training.task() != Task::Class {
         bail!("probes tell one class an image; {} has other targets", args.data.display());

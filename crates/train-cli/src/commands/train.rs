@@ -24,6 +24,9 @@ fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
     let start = start(args, configured, world)?;
     let device = world.device(args.device.name)?.autodiff();
     let run = Run::open(experiment, Context { device, communicator: world.communicator() }, start)?;
+    if world.is_leader() && std::io::stderr().is_terminal() {
+        eprintln!("timing a few steps for the plan …");
+    }
     let summary = run.summary()?;
     match args.json {
         _ if !world.is_leader() => {}
@@ -197,7 +200,9 @@ fn tell_end(trained: &Trained, total_steps: u64, run_dir: &Path, best_folder: &P
         out!("best         {:.4} at step {} ({which}): {}", best.score, best.step, best_folder.display());
     }
     out!("logs         {}", run_dir.display());
-    if interrupted.is_some() {
-        out!("continue with the same command and --resume auto");
+    match (interrupted, checkpoint) {
+        (Some(_), Some(_)) => out!("continue with the same command and --resume auto"),
+        (Some(_), None) => out!("no update was made, so there is nothing to continue"),
+        _ => {}
     }
 }

@@ -70,6 +70,14 @@ fn the_paper_learning_rate_and_size_of_atto() {
 }
 
 #[test]
+fn batches_may_be_larger_than_what_a_thread_makes_at_a_time() {
+    let bench = Bench::new();
+    let large = ["--set", "train.batch_size=20", "--set", "train.accumulate=1", "--set", "train.max_steps=1"];
+    let output = bench.pretrain("run", &[&large[..], &["--set", "model.drop_path_rate=0.2"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_run_leaves_logs_pictures_and_a_checkpoint_that_can_be_looked_at() {
     let bench = Bench::new();
     let output = bench.pretrain("run", &["--set", "train.max_steps=6"]);
