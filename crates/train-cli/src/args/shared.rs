@@ -25,7 +25,7 @@ pub(crate) struct BatchArgs {
 /// What a command changes of the preprocessing that a checkpoint asks for.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EvalSetArgs {
-    /// Override what is done to images, as in the section [eval] of a configuration; of an imported
+    /// Override what is done to images, as in the section `[eval]` of a configuration; of an imported
     /// checkpoint as well.
     #[arg(long = "set", value_name = "eval.KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
