@@ -50,32 +50,23 @@ impl Judged {
         };
         let (path, root, wanted) = (data.path()?, data.root()?, split.unwrap_or(Split::Val));
         let found = splits(path, data.format)?;
-        if let Some(csv) = data.val_csv.as_ref().filter(|_| wanted == Split::Val) {
-            return Ok(Self::whole(
-                open(csv, data.format, wanted, Labels::Required)?,
-                run_root,
-                root,
-                wanted,
-                list,
-            ));
-        }
-        if wanted == Split::Test || wanted == Split::Val && found.contains(&wanted) {
-            if found.is_empty() {
+        // Where the images of this part lie apart from those that are trained on.
+        let apart = match &data.val_csv {
+            Some(csv) if wanted == Split::Val => Some(csv),
+            _ if wanted == Split::Test && found.is_empty() => {
                 return Err(DataError::NotDivided(path.clone()));
             }
-            return Ok(Self::whole(
-                open(path, data.format, wanted, Labels::Required)?,
-                run_root,
-                root,
-                wanted,
-                list,
-            ));
+            _ if wanted == Split::Test || wanted == Split::Val && found.contains(&wanted) => Some(path),
+            _ => None,
+        };
+        if let Some(place) = apart {
+            let images = open(place, data.format, wanted, Labels::Required)?;
+            return Ok(Self::whole(images, run_root, root, wanted, list));
         }
         let pool = data.open(Labels::Required)?;
-        let present = listed(root, &*pool, Split::Train);
-        let knows = |list: &&ImageList| {
-            is_own || !found.contains(&Split::Val) && list.shared_with(run_root, &present, root) > 0
-        };
+        let shares =
+            |list: &ImageList| list.shared_with(run_root, &listed(root, &*pool, Split::Train), root) > 0;
+        let knows = |list: &&ImageList| is_own || !found.contains(&Split::Val) && shares(list);
         match list.filter(knows) {
             Some(list) if list.count(Split::Val) > 0 || wanted == Split::Train => {
                 Self::as_listed(&pool, root, wanted, list)

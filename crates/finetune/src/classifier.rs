@@ -31,8 +31,6 @@ pub struct Classifier {
     pub naming: Naming,
     /// What its outputs are.
     pub problem: ProblemType,
-    /// Seed of the run, by which its images were divided.
-    pub seed: u64,
     /// The network, without autodiff.
     pub network: ConvNextV2ForImageClassification,
     device: Device,
@@ -66,7 +64,6 @@ impl Classifier {
             problem: finetune.problem_type.unwrap_or_default(),
             classes,
             naming,
-            seed: recipe.section("seed")?.unwrap_or_default(),
             network,
             device: device.clone(),
         })

@@ -48,6 +48,15 @@ impl Progress for Silent {
     fn finish(&mut self) {}
 }
 
+/// Writes 26 images of two classes.
+fn write_images(data: &Path, write: impl Fn(u8, &Path)) {
+    for index in 0..26u8 {
+        let path = data.join(format!("class{}/{index:02}.png", index % 2));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        write(index, &path);
+    }
+}
+
 /// Weights, moments and averages after a run, and the images it left out.
 fn trained(data: &Path, run_dir: &Path, planned: bool) -> (Vec<Vec<u8>>, BTreeSet<(String, String)>) {
     let path = format!("data.path={}", data.display());
@@ -71,13 +80,10 @@ fn trained(data: &Path, run_dir: &Path, planned: bool) -> (Vec<Vec<u8>>, BTreeSe
 fn a_plan_changes_no_bit_of_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    for index in 0..26u8 {
-        let path = data.join(format!("class{}/{index:02}.png", index % 2));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        RgbImage::from_fn(20, 18, |x, y| Rgb([index * 9, (x * 10) as u8, (y * 12) as u8]))
-            .save(path)
-            .unwrap();
-    }
+    write_images(&data, |index, path| {
+        let pixel = |x, y| Rgb([index * 9, (x * 10) as u8, (y * 12) as u8]);
+        RgbImage::from_fn(20, 18, pixel).save(path).unwrap();
+    });
     let (plain, _) = trained(&data, &dir.path().join("plain"), false);
     let (planned, _) = trained(&data, &dir.path().join("planned"), true);
     assert!(plain == planned);
@@ -89,11 +95,7 @@ fn a_plan_changes_no_bit_of_the_run() {
 fn images_that_a_plan_meets_are_not_counted() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    for index in 0..26u8 {
-        let path = data.join(format!("class{}/{index:02}.png", index % 2));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, b"no picture").unwrap();
-    }
+    write_images(&data, |_, path| fs::write(path, b"no picture").unwrap());
     let path = format!("data.path={}", data.display());
     let experiment: FinetuneExperiment = config::parse(CONFIG, &[path]).unwrap();
     let start = Start::new(dir.path().join("run"));
