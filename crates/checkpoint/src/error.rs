@@ -12,7 +12,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub enum CheckpointError {
     /// The run directory exists already.
     #[error(
-        "{} exists already and is not empty; continue that run with --resume auto, or choose another --run-dir",
+        "{} exists already and is not empty; continue that run with --resume auto, choose another --run-dir, or \
+         replace it with --overwrite",
         .0.display()
     )]
     RunExists(PathBuf),

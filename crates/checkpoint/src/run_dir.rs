@@ -58,6 +58,15 @@ impl RunDir {
         Ok(run)
     }
 
+    /// Removes everything in it and makes it anew.
+    ///
+    /// # Errors
+    /// Something cannot be removed, or it cannot be written.
+    pub fn replace(self) -> Result<Self, CheckpointError> {
+        fs::remove_dir_all(&self.0).map_err(CheckpointError::io("remove", &self.0))?;
+        Self::create(&self.0)
+    }
+
     /// That of another process, which alone writes there; it need not exist on this machine.
     pub fn of_leader(path: &Path) -> Self {
         Self(path.to_owned())
@@ -186,6 +195,9 @@ mod tests {
         assert!(RunDir::create(&dir.path().join("file")).is_err());
         assert!(RunDir::create(&dir.path().join("file/run")).is_err());
         assert!(matches!(RunDir::open(dir.path()), Err(CheckpointError::NoRun(_))));
+        fs::write(path.join("log.jsonl"), "{}").unwrap();
+        let replaced = RunDir::open(&path).unwrap().replace().unwrap();
+        assert!(!replaced.log().exists() && replaced.samples().is_dir());
     }
 
     #[test]

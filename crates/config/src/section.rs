@@ -65,7 +65,7 @@ impl Field {
 }
 
 /// A value as it would stand in a file; none for one that would be left out.
-pub(crate) fn in_toml<T: Serialize>(value: &T) -> Option<String> {
+pub fn in_toml<T: Serialize>(value: &T) -> Option<String> {
     toml::Value::try_from(value).ok().map(|value| value.to_string())
 }
 

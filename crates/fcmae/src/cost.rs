@@ -87,7 +87,7 @@ impl PretrainCost {
             }
         });
         Ok(Self {
-            model: experiment.model.describe(model),
+            model: model.describe(),
             encoder_parameters: encoder.parameters(),
             decoder_parameters,
             dense_macs: encoder.macs() + mask.decoder_macs(model, true),

@@ -4,10 +4,9 @@
 use std::env::args;
 
 use burn::tensor::Device;
-use checkpoint::Checkpoint;
 use data::{DataConfig, ImageSize};
 use finetune::FinetuneExperiment;
-use trainer::{BoxError, Context, OptimConfig, Run, Start, TrainConfig};
+use trainer::{BoxError, Context, Init, OptimConfig, Run, Start, TrainConfig};
 
 fn main() -> Result<(), BoxError> {
     let mut args = args().skip(1);
@@ -15,9 +14,7 @@ fn main() -> Result<(), BoxError> {
     let (images, init, run_dir) = (next("a folder of images")?, next("a checkpoint")?, next("a run")?);
     let epochs = next("epochs").map_or(Ok(10), |epochs| epochs.parse())?;
     // The network is the checkpoint's.
-    let model = Checkpoint::open(init.as_ref())?.recipe.section("model")?.unwrap_or_default();
     let experiment = FinetuneExperiment {
-        model,
         data: DataConfig {
             path: Some(images.into()),
             image_size: ImageSize::Square(32),
@@ -27,7 +24,7 @@ fn main() -> Result<(), BoxError> {
         train: TrainConfig { batch_size: 50, epochs, ..TrainConfig::default() },
         ..FinetuneExperiment::default()
     };
-    let start = Start { init: Some(init.into()), ..Start::new(run_dir) };
+    let start = Start { init: Init::Checkpoint(init.into()), ..Start::new(run_dir) };
     let run = Run::open(experiment, Context::single(&Device::flex()), start)?;
     println!("{}", run.summary()?);
     let outcome = run.begin()?.train_quietly()?;

@@ -37,7 +37,7 @@ impl ClassifierCost {
         // Weights, gradients and two moments.
         let copies = 4 + u64::from(experiment.finetune.ema_decay.is_some());
         Self {
-            model: experiment.model.describe(model),
+            model: model.describe(),
             parameters,
             macs: encoder.macs() + channels * outputs,
             memory: Memory { parameters: 4 * copies * parameters, activations: 4 * encoder.activations() },

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use checkpoint::{Allow, Checkpoint};
+use checkpoint::{Allow, Checkpoint, Recipe};
 use data::{Divided, ImageList};
 use model::ConvNextV2ForImageClassification;
 use trainer::{
@@ -20,6 +20,7 @@ use crate::layer_decay::LayerDecay;
 use crate::loss::scale_head;
 use crate::objective::ClassificationObjective;
 use crate::problem::ProblemType;
+use crate::recipe::model_section;
 use crate::section::{FinetuneConfig, Freeze};
 
 impl Experiment for FinetuneExperiment {
@@ -36,6 +37,21 @@ impl Experiment for FinetuneExperiment {
             train: &self.train,
             log: &self.log,
         }
+    }
+
+    /// Takes the network.
+    fn adopt(&mut self, recipe: &Recipe) -> Result<(), BoxError> {
+        Ok(self.model.adopt(&model_section(recipe)?, self.data.image_size.pixels())?)
+    }
+
+    fn concern_about_random_weights(&self) -> Option<String> {
+        let decay = self.finetune.layer_decay;
+        (decay < 1.0).then(|| {
+            format!(
+                "no --init is given, and finetune.layer_decay = {decay} is for an encoder that has learnt \
+                 something; --init none says that this is meant"
+            )
+        })
     }
 
     /// Fills in the classes and what the network learns to say.

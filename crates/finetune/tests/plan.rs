@@ -63,10 +63,10 @@ fn trained(data: &Path, run_dir: &Path, planned: bool) -> (Vec<Vec<u8>>, BTreeSe
     let experiment: FinetuneExperiment = config::parse(CONFIG, &[path]).unwrap();
     let run = Run::open(experiment, Context::single(&Device::flex()), Start::new(run_dir)).unwrap();
     if planned {
-        let summary = run.summary().unwrap().to_string();
+        let outlook = run.outlook().unwrap().to_string();
         assert!(
-            summary.contains("finish       roughly") && summary.contains("memory       about"),
-            "{summary}"
+            outlook.contains("finish       roughly") && outlook.contains("memory       about"),
+            "{outlook}"
         );
     }
     let training = run.begin().unwrap();
@@ -100,9 +100,9 @@ fn images_that_a_plan_meets_are_not_counted() {
     let experiment: FinetuneExperiment = config::parse(CONFIG, &[path]).unwrap();
     let start = Start::new(dir.path().join("run"));
     let run = Run::open(experiment, Context::single(&Device::flex()), start).unwrap();
-    let summary = run.summary().unwrap().to_string();
+    let outlook = run.outlook().unwrap().to_string();
     assert!(
-        summary.contains("finish       not timed: ") && summary.contains("data.max_corrupt = 1"),
-        "{summary}"
+        outlook.contains("finish       not timed: ") && outlook.contains("data.max_corrupt = 1"),
+        "{outlook}"
     );
 }

@@ -18,13 +18,13 @@ pub enum DeviceError {
     NoLibtorch,
     /// Libtorch sees no GPU.
     #[error(
-        "--device libtorch:cuda:{0}: libtorch sees no GPU. Either the machine has none (nvidia-smi lists \
+        "--device cuda:{0}: libtorch sees no GPU. Either the machine has none (nvidia-smi lists \
          them), its driver is too old for this libtorch, or libtorch was installed without CUDA: \
          scripts/setup_libtorch.sh --cuda && cargo build --release --features tch"
     )]
     NoGpu(usize),
     /// A number beyond those of the machine's GPUs.
-    #[error("--device libtorch:cuda:{index}: this machine's GPUs have the numbers 0 to {last}")]
+    #[error("--device cuda:{index}: this machine's GPUs have the numbers 0 to {last}")]
     UnknownGpu {
         /// The number asked for.
         index: usize,
@@ -54,14 +54,7 @@ impl FromStr for DeviceName {
             "auto" => Self::Auto,
             "cpu" => Self::Cpu,
             "libtorch" | "libtorch:cpu" => Self::LibTorch,
-            "libtorch:cuda" => Self::LibTorchCuda(None),
-            _ => match text.strip_prefix("libtorch:cuda:").map(str::parse) {
-                Some(Ok(index)) => Self::LibTorchCuda(Some(index)),
-                Some(Err(_)) => {
-                    return Err("the number of a GPU is a whole number, as in libtorch:cuda:0".into());
-                }
-                None => return Err(unknown(text)),
-            },
+            _ => Self::LibTorchCuda(gpu_number(text)?),
         };
         match name {
             Self::LibTorch | Self::LibTorchCuda(_) if !libtorch::AVAILABLE => {
@@ -72,12 +65,21 @@ impl FromStr for DeviceName {
     }
 }
 
-fn unknown(text: &str) -> String {
-    let hint = match text.split(':').next() {
-        Some("cuda" | "gpu") => "; an NVIDIA GPU is libtorch:cuda:0",
-        _ => "",
+/// The number of a GPU by its name: `cuda:1`, or `libtorch:cuda:1`; none where it says none.
+fn gpu_number(text: &str) -> Result<Option<usize>, String> {
+    let unknown = || {
+        let hint = if text.starts_with("gpu") { "; an NVIDIA GPU is cuda:0" } else { "" };
+        format!("must be auto, cpu, cuda, cuda:NUMBER or libtorch{hint}")
     };
-    format!("must be auto, cpu, libtorch, libtorch:cuda or libtorch:cuda:NUMBER{hint}")
+    let number = text.strip_prefix("libtorch:").unwrap_or(text).strip_prefix("cuda").ok_or_else(unknown)?;
+    match number.strip_prefix(':') {
+        None if number.is_empty() => Ok(None),
+        None => Err(unknown()),
+        Some(number) => match number.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err("the number of a GPU is a whole number, as in cuda:0".to_owned()),
+        },
+    }
 }
 
 impl fmt::Display for DeviceName {
@@ -86,13 +88,23 @@ impl fmt::Display for DeviceName {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::LibTorch => f.write_str("libtorch"),
-            Self::LibTorchCuda(None) => f.write_str("libtorch:cuda"),
-            Self::LibTorchCuda(Some(index)) => write!(f, "libtorch:cuda:{index}"),
+            Self::LibTorchCuda(None) => f.write_str("cuda"),
+            Self::LibTorchCuda(Some(index)) => write!(f, "cuda:{index}"),
         }
     }
 }
 
 impl DeviceName {
+    /// The name of a device.
+    pub fn of(device: &Device) -> Self {
+        let device = device.clone().inner();
+        match (libtorch::is_device(&device), libtorch::gpu(&device)) {
+            (false, _) => Self::Cpu,
+            (true, None) => Self::LibTorch,
+            (true, gpu) => Self::LibTorchCuda(gpu),
+        }
+    }
+
     /// Whether it can turn out to be an NVIDIA GPU.
     pub fn may_be_cuda(self) -> bool {
         match self {
@@ -142,19 +154,20 @@ mod tests {
         for text in ["auto", "cpu"] {
             assert_eq!(text.parse::<DeviceName>().unwrap().to_string(), text);
         }
-        for (text, hint) in
-            [("cuda", "libtorch:cuda:0"), ("gpu:1", "libtorch:cuda:0"), ("tpu", "must be auto")]
-        {
+        for (text, hint) in [("gpu:1", "cuda:0"), ("tpu", "must be auto"), ("cudas", "must be auto")] {
             let error = text.parse::<DeviceName>().unwrap_err();
             assert!(error.contains(hint), "{text}: {error}");
         }
-        assert!("libtorch:cuda:x".parse::<DeviceName>().unwrap_err().contains("whole number"));
+        for text in ["libtorch:cuda:x", "cuda:x", "cuda:"] {
+            assert!(text.parse::<DeviceName>().unwrap_err().contains("whole number"), "{text}");
+        }
+        assert_eq!(DeviceName::of(&Device::flex().autodiff()), DeviceName::Cpu);
     }
 
     #[cfg(not(feature = "tch"))]
     #[test]
     fn a_build_without_libtorch_says_how_to_get_one() {
-        for text in ["libtorch", "libtorch:cuda:0"] {
+        for text in ["libtorch", "libtorch:cuda:0", "cuda", "cuda:1"] {
             assert!(text.parse::<DeviceName>().unwrap_err().contains("--features tch"));
         }
     }
@@ -162,9 +175,13 @@ mod tests {
     #[cfg(feature = "tch")]
     #[test]
     fn names_of_libtorch_are_read_as_they_are_written() {
-        for text in ["libtorch", "libtorch:cuda", "libtorch:cuda:3"] {
+        for text in ["libtorch", "cuda", "cuda:3"] {
             assert_eq!(text.parse::<DeviceName>().unwrap().to_string(), text);
         }
+        for (text, index) in [("libtorch:cuda", None), ("libtorch:cuda:3", Some(3))] {
+            assert_eq!(text.parse::<DeviceName>().unwrap(), DeviceName::LibTorchCuda(index));
+        }
+        assert_eq!(DeviceName::of(&libtorch::processor()), DeviceName::LibTorch);
         assert!(DeviceName::LibTorch.device().is_ok());
         let error = DeviceName::LibTorchCuda(Some(99)).device().unwrap_err().to_string();
         assert!(error.contains("GPU"), "{error}");

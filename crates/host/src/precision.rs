@@ -1,5 +1,7 @@
 //! In which numbers the heavy operations compute.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Numbers of convolutions, linear layers and what lies between them. Weights, their updates,
@@ -12,4 +14,13 @@ pub enum Precision {
     F32,
     /// Eight bits of precision in the range of f32.
     Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
 }

@@ -161,6 +161,19 @@ impl ConvNextV2Config {
         Self { hidden_sizes: size.hidden_sizes().to_vec(), depths: size.depths().to_vec(), ..Self::default() }
     }
 
+    /// The published size that these depths and channels are of, if any.
+    pub fn size(&self) -> Option<Size> {
+        Size::ALL
+            .into_iter()
+            .find(|size| self.depths == size.depths() && self.hidden_sizes == size.hidden_sizes())
+    }
+
+    /// The network in words: `ConvNeXt V2-atto, depths [2, 2, 6, 2], channels [40, 80, 160, 320]`.
+    pub fn describe(&self) -> String {
+        let size = self.size().map_or(String::new(), |size| format!("-{size}"));
+        format!("ConvNeXt V2{size}, depths {:?}, channels {:?}", self.depths, self.hidden_sizes)
+    }
+
     /// Pixels per site of the last stage: the stem's stride times two for every later stage.
     pub fn total_stride(&self) -> usize {
         self.patch_size << (self.num_stages - 1)

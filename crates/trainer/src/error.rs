@@ -179,6 +179,9 @@ pub enum TrainError {
     /// The experiment cannot be set up.
     #[error(transparent)]
     Experiment(BoxError),
+    /// The checkpoint that a run starts from lies in the directory that it would replace.
+    #[error("--overwrite would remove {}, which the run starts from; choose another --run-dir", .0.display())]
+    WouldRemove(PathBuf),
     /// The terminal dashboard needs a terminal.
     #[error("--tui draws on a terminal, and standard output is none")]
     NoTerminal,

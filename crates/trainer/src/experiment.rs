@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use checkpoint::{Allow, Checkpoint};
+use checkpoint::{Allow, Checkpoint, Recipe};
 use config::{Config, Section, SettingError};
 use data::{AugmentConfig, Batch, DataConfig, EvalConfig, ImageList, ImageSource, Labels, Shard};
 use distributed::Communicator;
@@ -30,6 +30,21 @@ pub trait Experiment: Config {
 
     /// The sections that every experiment has.
     fn settings(&self) -> Settings<'_>;
+
+    /// Takes what the configuration leaves open from that of the checkpoint that the run starts from or goes
+    /// on from; nothing by default.
+    ///
+    /// # Errors
+    /// A contradiction between the two.
+    fn adopt(&mut self, _recipe: &Recipe) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// What is to be said where a run starts from random weights and nobody asked for them; none where that
+    /// is usual.
+    fn concern_about_random_weights(&self) -> Option<String> {
+        None
+    }
 
     /// Opens the images, and completes the configuration by what they say: the training images of
     /// `data.path`, unless the objective needs labels or images to evaluate on. A run that goes on

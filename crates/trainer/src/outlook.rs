@@ -25,17 +25,15 @@ const USUAL_SHARE: f64 = 0.15;
 
 const MIB: u64 = 1 << 20;
 
-/// What is left of a run, and what it takes.
+/// What a run takes on this machine.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Outlook {
-    /// Updates that are made.
-    #[serde(skip)]
-    made: u64,
-    steps_left: u64,
-    evaluations_left: u64,
+pub struct Outlook {
     /// Images of a batch that were timed.
     timed_images: usize,
+    #[serde(skip)]
     batch_size: usize,
+    #[serde(skip)]
+    left: Left,
     /// At this machine's speed; none where it is not known.
     expected_hours: Option<f64>,
     /// Of the process, or of the device that computes; none where it is not known.
@@ -46,7 +44,7 @@ pub(crate) struct Outlook {
 }
 
 /// Updates and evaluations that a run still has before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Left {
     pub(crate) steps: u64,
     pub(crate) evaluations: u64,
@@ -81,23 +79,21 @@ impl Left {
 }
 
 impl<E: Experiment> Rehearsal<'_, E> {
-    /// What is left of the run, by steps that are tried unless nothing is.
-    pub(crate) fn outlook(&self, cost: &E::Cost, from: Option<&RunState>) -> Outlook {
-        let left = Left::of(self.plan, self.experiment.evaluation(), from);
+    /// What the rest of the run takes, by steps that are tried unless nothing is left. The process holds
+    /// `held` parameters already that the run will train.
+    pub(crate) fn outlook(&self, cost: &E::Cost, left: Left, held: usize) -> Outlook {
         let batch_size = self.experiment.settings().train.batch_size;
         // Before anything is tried: what the process holds without a network.
         let memory = self.estimated_memory(cost.memory(), batch_size);
         let mut outlook = Outlook {
-            made: from.map_or(0, |state| state.position.step),
-            steps_left: left.steps,
-            evaluations_left: left.evaluations,
             timed_images: 0,
             batch_size,
+            left,
             expected_hours: None,
             memory_mib: memory.map(|bytes| bytes / MIB),
             not_timed: None,
         };
-        if left == (Left { steps: 0, evaluations: 0 }) {
+        if left == Left::default() {
             outlook.expected_hours = Some(0.0);
             return outlook;
         }
@@ -112,6 +108,8 @@ impl<E: Experiment> Rehearsal<'_, E> {
                     self.measured_memory(cost.memory(), &trial, batch_size).or(outlook.memory_mib);
             }
         }
+        let held = if is_on_host(self.device) { 4 * held as u64 / MIB } else { 0 };
+        outlook.memory_mib = outlook.memory_mib.map(|mib| mib.saturating_sub(held));
         outlook
     }
 
@@ -162,36 +160,22 @@ impl<E: Experiment> Rehearsal<'_, E> {
 
 impl fmt::Display for Outlook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.made > 0 {
-            write!(f, "; {} are made, {} are left", self.made, self.steps_left)?;
+        if let Some(mib) = self.memory_mib {
+            writeln!(f, "memory       about {mib} MiB")?;
         }
         let Self { timed_images, batch_size, .. } = self;
         match (self.expected_hours, &self.not_timed) {
-            (None, None) => Ok(()),
-            (_, Some(reason)) => write!(f, "\nfinish       not timed: {reason}"),
-            (Some(_), _) if self.steps_left == 0 && self.evaluations_left == 0 => {
-                write!(f, "\nfinish       nothing is left to do")
-            }
+            (None, None) => write!(f, "finish       not known"),
+            (_, Some(reason)) => write!(f, "finish       not timed: {reason}"),
+            (Some(_), _) if self.left == Left::default() => write!(f, "finish       nothing is left to do"),
             (Some(hours), _) => {
-                write!(f, "\nfinish       roughly {} from now", duration(hours))?;
+                write!(f, "finish       roughly {} from now", duration(hours))?;
                 match timed_images < batch_size {
                     true => write!(f, ", by steps of {timed_images} of the {batch_size} images of a batch"),
                     false => Ok(()),
                 }
             }
         }
-    }
-}
-
-impl Outlook {
-    /// Images of a process in one forward pass.
-    pub(crate) fn batch_size(&self) -> usize {
-        self.batch_size
-    }
-
-    /// The line of the memory; nothing where it is not known.
-    pub(crate) fn memory(&self) -> String {
-        self.memory_mib.map_or(String::new(), |mib| format!("memory       about {mib} MiB\n"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use burn::train::Interrupter;
-use checkpoint::{Allow, Checkpoint, RunDir, RunState, read_state};
+use checkpoint::{Checkpoint, RunDir, RunState, read_state};
 use data::{ImageList, Loader, Sampling, TrainingBatches};
 
 use crate::continuation::{changes_since, keep_best};
@@ -12,12 +12,14 @@ use crate::error::TrainError;
 use crate::experiment::{Context, Data, Experiment, Network, Settings, Weights};
 use crate::groups::{ParameterGroup, parameter_groups};
 use crate::images;
-use crate::objective::{BoxError, Objective};
+use crate::objective::Objective;
+use crate::outlook::{Left, Outlook};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::run_directory::{Resume, open_run_directory, resume_point};
+use crate::run_directory::{open_run_directory, require_directory, resume_point};
 use crate::saving::{Beginning, StateParts};
-use crate::summary::Summary;
+use crate::start::{Init, Start, adopt, cannot_start, read_source};
+use crate::summary::{Facts, Origin, Summary};
 use crate::train::{Outcome, Trainer};
 use crate::trial::Rehearsal;
 
@@ -40,6 +42,8 @@ pub struct Run<E: Experiment> {
     context: Context,
     start: Start,
     resumed: Option<PathBuf>,
+    /// The network with the weights of the checkpoint that a new run starts from, on rank 0.
+    initialized: Option<Initialized<E>>,
     data: Data,
     images: ImageList,
     /// Whether they are not those that the run began with.
@@ -47,54 +51,29 @@ pub struct Run<E: Experiment> {
     loader: Loader,
     plan: Plan,
     groups: Vec<ParameterGroup>,
+    notes: Vec<String>,
 }
 
-/// What opens the checkpoint that a run starts from.
-pub type ReadCheckpoint = dyn Fn(&Path, &Allow) -> Result<Checkpoint, BoxError>;
-
-/// How a run begins.
-pub struct Start {
-    /// The run directory.
-    pub run_dir: PathBuf,
-    /// What to go on from, if the run is not new.
-    pub resume: Option<Resume>,
-    /// Whether it goes on although images are new, gone or changed.
-    pub allow_changed_data: bool,
-    /// The checkpoint whose weights a new run starts from.
-    pub init: Option<PathBuf>,
-    /// Which differences between that checkpoint and the network are no errors.
-    pub allow: Allow,
-    /// Reads it; by default [`Checkpoint::open`], which knows this project's own.
-    pub read: Box<ReadCheckpoint>,
-}
-
-impl Start {
-    /// A new run with fresh weights, in a directory that is new or empty.
-    pub fn new(run_dir: impl Into<PathBuf>) -> Self {
-        let read = Box::new(|path: &Path, _: &Allow| Ok(Checkpoint::open(path)?));
-        Self {
-            run_dir: run_dir.into(),
-            resume: None,
-            allow_changed_data: false,
-            init: None,
-            allow: Allow::default(),
-            read,
-        }
-    }
+/// A network, and the names of what stays fresh beside the weights of a checkpoint.
+struct Initialized<E: Experiment> {
+    network: Network<E>,
+    fresh: Vec<String>,
 }
 
 impl<E: Experiment> Run<E> {
-    /// Checks the configuration, opens the data, as the run to go on with divided them, and plans the
-    /// run.
+    /// Checks the configuration, completes it by the checkpoint that the run starts from or goes on from,
+    /// opens the data, as the run to go on with divided them, and plans the run.
     ///
     /// # Errors
-    /// Settings that are not allowed, data that cannot be used, do not fill one update, or have changed
-    /// since the run began without being allowed to.
+    /// Settings that are not allowed, a checkpoint that cannot be read or does not fit, data that cannot be
+    /// used, do not fill one update, or have changed since the run began without being allowed to.
     pub fn open(mut experiment: E, context: Context, start: Start) -> Result<Self, TrainError> {
         experiment.check()?;
         experiment.settings().check()?;
         let communicator = context.communicator.as_ref();
         let resumed = resume_point(start.resume.as_ref(), &start.run_dir, communicator)?;
+        let source = read_source(&start, resumed.as_deref(), &context)?;
+        adopt(&mut experiment, source.as_ref(), resumed.as_deref(), &context)?;
         let recorded = images::recorded(resumed.as_deref(), communicator)?;
         let mut data = experiment.open_data(recorded.as_ref()).map_err(TrainError::Experiment)?;
         let mut changed = false;
@@ -133,7 +112,53 @@ impl<E: Experiment> Run<E> {
         let zeros = experiment.network(Weights::Zero, &context.device).map_err(TrainError::Experiment)?;
         let rule = |name: &str, shape: &[usize]| experiment.rule(name, shape);
         let groups = parameter_groups(&zeros, &E::Objective::parameter_name, &rule);
-        Ok(Self { experiment, context, start, resumed, data, images: present, changed, loader, plan, groups })
+        let mut run = Self {
+            experiment,
+            context,
+            start,
+            resumed,
+            initialized: None,
+            data,
+            images: present,
+            changed,
+            loader,
+            plan,
+            groups,
+            notes: Vec::new(),
+        };
+        run.look_back(source)?;
+        Ok(run)
+    }
+
+    /// Puts the weights of a checkpoint into the network, so that a plan can say what stays fresh, and notes
+    /// what is to be known of what the run builds on.
+    fn look_back(&mut self, source: Option<Checkpoint>) -> Result<(), TrainError> {
+        if let Some(checkpoint) = self.resumed.as_deref().filter(|_| self.context.communicator.is_leader()) {
+            self.notes.extend(changes_since(checkpoint, &self.experiment, &self.plan)?);
+        }
+        let (Some(source), Some(path)) = (source, self.start.init.checkpoint()) else { return Ok(()) };
+        let root = self.experiment.settings().data.root()?;
+        let known = images::known_to(&source, &self.images, root).map_err(TrainError::Experiment)?;
+        let fresh =
+            self.experiment.network(Weights::Fresh, &self.context.device).map_err(TrainError::Experiment)?;
+        let (network, fresh) = self
+            .experiment
+            .initialize(fresh, source, &self.start.allow)
+            .map_err(|error| TrainError::Experiment(cannot_start(path, error)))?;
+        self.notes.extend(known);
+        self.initialized = Some(Initialized { network, fresh });
+        Ok(())
+    }
+
+    /// Refuses a directory that holds something already, before anything is timed or trained.
+    ///
+    /// # Errors
+    /// It is not empty, and the run neither goes on in it nor replaces what it holds.
+    pub fn require_directory(&self) -> Result<(), TrainError> {
+        match self.context.communicator.is_leader() {
+            true => require_directory(&self.start),
+            false => Ok(()),
+        }
     }
 
     /// The configuration, completed by the data.
@@ -141,33 +166,76 @@ impl<E: Experiment> Run<E> {
         &self.experiment
     }
 
-    /// What the run is going to do and what it will cost, if it goes on from a checkpoint, from there on.
-    /// A few steps are timed for it, with a network and batches of their own. Processes that share a machine
-    /// should do it together, or they see it idle.
+    /// What the run is going to do and what its network costs, if it goes on from a checkpoint, from there
+    /// on.
     ///
     /// # Errors
     /// A configuration that describes no network, a checkpoint that cannot be read.
     pub fn summary(&self) -> Result<Summary<E::Cost>, TrainError> {
         let cost = self.experiment.cost().map_err(TrainError::Experiment)?;
-        // Others may not see the files of rank 0.
-        let resumed = self.resumed.as_deref().filter(|_| self.context.communicator.is_leader());
-        let from = resumed.map(read_state).transpose()?;
-        // Scores over other images do not count.
-        let from = from.map(|state| match self.changed {
-            true => RunState { best: None, evaluated: None, ..state },
-            false => state,
-        });
-        let outlook = Rehearsal {
+        let facts = Facts {
+            settings: self.experiment.settings(),
+            context: &self.context,
+            data: &self.data,
+            words: self.experiment.describe(&self.data),
+            plan: &self.plan,
+            left: self.left()?,
+            groups: &self.groups,
+            origin: self.origin(),
+            notes: &self.notes,
+            occupied: self.require_directory().is_err().then_some(&*self.start.run_dir),
+        };
+        Ok(Summary::new(cost, facts))
+    }
+
+    /// What the run will take on this machine. A few steps are timed for it, with a network and batches of
+    /// their own. Processes that share a machine should do it together, or they see it idle.
+    ///
+    /// # Errors
+    /// A configuration that describes no network, a checkpoint that cannot be read.
+    pub fn outlook(&self) -> Result<Outlook, TrainError> {
+        let cost = self.experiment.cost().map_err(TrainError::Experiment)?;
+        let rehearsal = Rehearsal {
             experiment: &self.experiment,
             data: &self.data,
             loader: &self.loader,
             groups: &self.groups,
             plan: &self.plan,
             device: &self.context.device,
+        };
+        let held = if self.initialized.is_some() { elements(&self.groups) } else { 0 };
+        Ok(rehearsal.outlook(&cost, self.left()?, held))
+    }
+
+    /// What the weights are.
+    fn origin(&self) -> Origin {
+        let fresh = self.initialized.as_ref().map_or(Vec::new(), |start| start.fresh.clone());
+        let unresumed = self.start.resume.is_some() && self.resumed.is_none();
+        Origin {
+            resumed: self.resumed.clone(),
+            init: self.start.init.checkpoint().map(Path::to_owned).filter(|_| self.resumed.is_none()),
+            fresh,
+            nothing_to_resume: unresumed.then(|| self.start.run_dir.clone()),
+            concern: match self.start.init {
+                Init::Unstated if self.resumed.is_none() => self.experiment.concern_about_random_weights(),
+                _ => None,
+            },
         }
-        .outlook(&cost, from.as_ref());
-        let (words, settings) = (self.experiment.describe(&self.data), self.experiment.settings());
-        Ok(Summary::new(cost, &settings, &self.data, words, &self.plan, &self.groups, outlook))
+    }
+
+    /// What the checkpoint that the run goes on from says of it, on rank 0: others may not see its files.
+    fn state(&self) -> Result<Option<RunState>, TrainError> {
+        let resumed = self.resumed.as_deref().filter(|_| self.context.communicator.is_leader());
+        let state = resumed.map(read_state).transpose()?;
+        // Scores over other images do not count.
+        Ok(state.map(|state| match self.changed {
+            true => RunState { best: None, evaluated: None, ..state },
+            false => state,
+        }))
+    }
+
+    fn left(&self) -> Result<Left, TrainError> {
+        Ok(Left::of(&self.plan, self.experiment.evaluation(), self.state()?.as_ref()))
     }
 
     /// Builds the network or reads the checkpoint to go on from, then makes the run directory.
@@ -178,21 +246,24 @@ impl<E: Experiment> Run<E> {
     pub fn begin(mut self) -> Result<Training<E>, TrainError> {
         let (communicator, resumed) = (self.context.communicator.as_ref(), self.resumed.take());
         if let Some(init) = self.experiment.init_mut() {
-            init.clone_from(&self.start.init);
+            *init = self.start.init.named();
         }
         let objective =
             self.experiment.objective(&self.data, &self.context).map_err(TrainError::Experiment)?;
-        let First { network, fresh, note } =
-            self.network(resumed.is_some()).map_err(TrainError::Experiment)?;
-        let mut notes = Vec::from_iter(note);
-        if let Some(checkpoint) = resumed.as_deref().filter(|_| communicator.is_leader()) {
-            notes.extend(changes_since(checkpoint, &self.experiment, &self.plan)?);
-        }
+        let network = match self.initialized.take() {
+            Some(Initialized { network, .. }) => network,
+            // A run that goes on finds its weights in its own checkpoint, and other processes get theirs
+            // from rank 0.
+            None => {
+                let weights = if resumed.is_some() { Weights::Zero } else { Weights::Fresh };
+                self.experiment.network(weights, &self.context.device).map_err(TrainError::Experiment)?
+            }
+        };
+        let mut notes = Vec::new();
         let run_dir = open_run_directory(
             &self.experiment,
             &self.images,
-            &self.start.run_dir,
-            self.start.resume.is_some(),
+            &self.start,
             resumed.as_deref(),
             communicator,
         )?;
@@ -226,45 +297,13 @@ impl<E: Experiment> Run<E> {
             run_dir,
             communicator: self.context.communicator,
         };
-        Ok(Training { trainer, beginning, loader: self.loader, start: self.start, resumed, fresh, notes })
-    }
-
-    /// What training starts from. A run that goes on finds its weights in its own checkpoint, and other
-    /// processes get theirs from rank 0.
-    fn network(&self, resumes: bool) -> Result<First<E>, BoxError> {
-        let start = &self.start;
-        let network = |weights| self.experiment.network(weights, &self.context.device);
-        match start.init.as_ref().filter(|_| self.context.communicator.is_leader()) {
-            _ if resumes => Ok(First::of(network(Weights::Zero)?)),
-            None => Ok(First::of(network(Weights::Fresh)?)),
-            Some(path) => {
-                let source = (start.read)(path, &start.allow).map_err(|error| cannot_start(path, error))?;
-                let root = self.experiment.settings().data.root()?;
-                let note = images::known_to(&source, &self.images, root)?;
-                let started = self.experiment.initialize(network(Weights::Fresh)?, source, &start.allow);
-                let (network, fresh) = started.map_err(|error| cannot_start(path, error))?;
-                Ok(First { network, fresh, note })
-            }
-        }
+        Ok(Training { trainer, beginning, loader: self.loader, notes })
     }
 }
 
-/// A network, the names of what stays fresh beside the weights of a checkpoint, and what is to be known of
-/// that.
-struct First<E: Experiment> {
-    network: Network<E>,
-    fresh: Vec<String>,
-    note: Option<String>,
-}
-
-impl<E: Experiment> First<E> {
-    fn of(network: Network<E>) -> Self {
-        Self { network, fresh: Vec::new(), note: None }
-    }
-}
-
-fn cannot_start(path: &Path, error: BoxError) -> BoxError {
-    format!("cannot start from {}: {error}", path.display()).into()
+/// Parameters of all groups.
+fn elements(groups: &[ParameterGroup]) -> usize {
+    groups.iter().map(|group| group.elements).sum()
 }
 
 /// Length of the run; an error when the data do not fill one update.
@@ -287,30 +326,11 @@ pub struct Training<E: Experiment> {
     trainer: Trainer<E::Objective>,
     beginning: Beginning<Network<E>>,
     loader: Loader,
-    start: Start,
-    resumed: Option<PathBuf>,
-    fresh: Vec<String>,
     notes: Vec<String>,
 }
 
 impl<E: Experiment> Training<E> {
-    /// How it was told to begin.
-    pub fn start(&self) -> &Start {
-        &self.start
-    }
-
-    /// The checkpoint that the run goes on from.
-    pub fn resumed(&self) -> Option<&Path> {
-        self.resumed.as_deref()
-    }
-
-    /// Parameters that start fresh although the run starts from a checkpoint.
-    pub fn fresh(&self) -> &[String] {
-        &self.fresh
-    }
-
-    /// What is to be known of how the run begins, a sentence each: images to validate on that its checkpoint
-    /// was trained on, settings that make its updates other ones, a best network that is gone.
+    /// What turned out only now: a best network that is gone.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }

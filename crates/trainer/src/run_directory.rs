@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use checkpoint::{CONFIG_FILE, Checkpoint, RunDir, read_state};
+use checkpoint::{CONFIG_FILE, Checkpoint, CheckpointError, RunDir, read_state};
 use config::Config;
 use data::{IMAGES_FILE, ImageList};
 use distributed::Communicator;
 
 use crate::error::TrainError;
+use crate::start::Start;
 
 /// What a run goes on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +41,12 @@ pub(crate) fn resume_point(
 pub(crate) fn open_run_directory<C: Config>(
     experiment: &C,
     images: &ImageList,
-    path: &Path,
-    may_exist: bool,
+    start: &Start,
     resumed: Option<&Path>,
     communicator: &dyn Communicator,
 ) -> Result<RunDir, TrainError> {
     let own = match communicator.is_leader() {
-        true => Some(open_here(experiment, images, path, may_exist, resumed)?),
+        true => Some(open_here(experiment, images, start, resumed)?),
         false => None,
     };
     let text = own.as_ref().map_or(String::new(), |run_dir| run_dir.path().display().to_string());
@@ -57,13 +57,15 @@ pub(crate) fn open_run_directory<C: Config>(
 fn open_here<C: Config>(
     experiment: &C,
     images: &ImageList,
-    path: &Path,
-    may_exist: bool,
+    start: &Start,
     resumed: Option<&Path>,
 ) -> Result<RunDir, TrainError> {
-    let run_dir = match may_exist && path.exists() {
-        true => RunDir::open(path)?,
-        false => RunDir::create(path)?,
+    let path = &start.run_dir;
+    require_directory(start)?;
+    let run_dir = match path.exists() {
+        true if start.resume.is_some() => RunDir::open(path)?,
+        true if start.overwrite && !is_empty_folder(path) => RunDir::open(path)?.replace()?,
+        _ => RunDir::create(path)?,
     };
     if let Some(checkpoint) = resumed {
         refuse_to_branch(&run_dir, checkpoint)?;
@@ -72,6 +74,30 @@ fn open_here<C: Config>(
     run_dir.write(IMAGES_FILE, &list)?;
     run_dir.write(CONFIG_FILE, config::to_toml(experiment)?.as_bytes())?;
     Ok(run_dir)
+}
+
+/// Refuses a directory that a run can neither be made in nor go on in.
+pub(crate) fn require_directory(start: &Start) -> Result<(), TrainError> {
+    let path = &start.run_dir;
+    if start.resume.is_some() || !path.exists() || is_empty_folder(path) {
+        return Ok(());
+    }
+    if !start.overwrite {
+        return Err(CheckpointError::RunExists(path.clone()).into());
+    }
+    RunDir::open(path)?;
+    let within = |other: &Path| match (other.canonicalize(), path.canonicalize()) {
+        (Ok(other), Ok(path)) => other.starts_with(path),
+        _ => false,
+    };
+    match start.init.checkpoint().filter(|init| within(init)) {
+        Some(init) => Err(TrainError::WouldRemove(init.to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn is_empty_folder(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn refuse_to_branch(run_dir: &RunDir, checkpoint: &Path) -> Result<(), TrainError> {

@@ -1,13 +1,15 @@
 //! What a run is going to do and what it will cost, shown before it starts.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
+use host::{DeviceName, Precision};
 use serde::Serialize;
 
 use crate::error::times_processes;
-use crate::experiment::{Cost, Data, Settings};
+use crate::experiment::{Context, Cost, Data, Settings};
 use crate::groups::ParameterGroup;
-use crate::outlook::Outlook;
+use crate::outlook::Left;
 use crate::plan::Plan;
 use crate::schedule::CosineSchedule;
 
@@ -17,13 +19,17 @@ pub struct Summary<C> {
     #[serde(flatten)]
     cost: C,
     #[serde(flatten)]
+    computing: Computing,
+    #[serde(flatten)]
+    origin: Origin,
+    #[serde(flatten)]
     images: ImageCounts,
     #[serde(skip)]
     data: String,
     /// What is to be said of the data: a word and a sentence.
     remarks: Vec<(&'static str, String)>,
+    batch_size: usize,
     accumulate: usize,
-    processes: usize,
     effective_batch: usize,
     peak_lr: f64,
     groups: Vec<GroupRow>,
@@ -32,10 +38,38 @@ pub struct Summary<C> {
     steps_per_epoch: u64,
     total_steps: u64,
     epochs: u64,
+    steps_left: u64,
+    evaluations_left: u64,
     seed: u64,
-    #[serde(flatten)]
-    outlook: Outlook,
+    /// What is to be known of what the run builds on.
+    notes: Vec<String>,
     warnings: Vec<String>,
+}
+
+/// Where the run computes, and in which numbers.
+#[derive(Debug, Clone, Serialize)]
+struct Computing {
+    device: String,
+    threads: usize,
+    precision: Precision,
+    processes: usize,
+}
+
+/// What the weights of a run are.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Origin {
+    /// The checkpoint that it goes on from.
+    pub(crate) resumed: Option<PathBuf>,
+    /// The checkpoint whose weights a new run starts from.
+    pub(crate) init: Option<PathBuf>,
+    /// Parameters that start fresh beside those of `init`.
+    pub(crate) fresh: Vec<String>,
+    /// The run directory, if the run was to go on and there is no checkpoint yet.
+    #[serde(skip)]
+    pub(crate) nothing_to_resume: Option<PathBuf>,
+    /// Why random weights may not be what is wanted.
+    #[serde(skip)]
+    pub(crate) concern: Option<String>,
 }
 
 /// How many images there are.
@@ -55,54 +89,82 @@ struct GroupRow {
     parameters: usize,
 }
 
+/// What a summary is made of, beside the costs of the network.
+pub(crate) struct Facts<'a> {
+    pub(crate) settings: Settings<'a>,
+    pub(crate) context: &'a Context,
+    pub(crate) data: &'a Data,
+    /// The data in words.
+    pub(crate) words: String,
+    pub(crate) plan: &'a Plan,
+    pub(crate) left: Left,
+    pub(crate) groups: &'a [ParameterGroup],
+    pub(crate) origin: Origin,
+    pub(crate) notes: &'a [String],
+    /// A run directory that is in use.
+    pub(crate) occupied: Option<&'a Path>,
+}
+
 impl<C: Cost> Summary<C> {
-    pub(crate) fn new(
-        cost: C,
-        settings: &Settings,
-        data: &Data,
-        words: String,
-        plan: &Plan,
-        groups: &[ParameterGroup],
-        outlook: Outlook,
-    ) -> Self {
+    pub(crate) fn new(cost: C, facts: Facts) -> Self {
+        let Facts { settings, context, data, words, plan, left, groups, origin, notes, occupied } = facts;
         let scales = || groups.iter().map(|group| group.rule.lr_scale);
         let lr_scales = [scales().fold(f64::INFINITY, f64::min), scales().fold(0.0, f64::max)];
-        let groups = groups.iter().map(|group| GroupRow {
-            lr_scale: group.rule.lr_scale,
-            weight_decay: group.rule.weight_decay,
-            tensors: group.names.len(),
-            parameters: group.elements,
-        });
-        let count = data.training.len();
+        let warnings = [warm_up_warning(&settings, plan), occupied.map(occupied_warning)];
         Self {
             cost,
-            images: match &data.validation {
-                None => ImageCounts::Together { images: count, classes: data.training.classes().len() },
-                Some(held_out) => {
-                    ImageCounts::Divided { training_images: count, validation_images: held_out.len() }
-                }
+            computing: Computing {
+                device: DeviceName::of(&context.device).to_string(),
+                threads: rayon::current_num_threads(),
+                precision: settings.train.precision,
+                processes: plan.processes,
             },
+            origin,
+            images: ImageCounts::of(data),
             data: words,
             remarks: data.remarks.clone(),
+            batch_size: settings.train.batch_size,
             accumulate: settings.train.accumulate,
-            processes: plan.processes,
             effective_batch: plan.effective_batch,
             peak_lr: settings.optim.peak_lr(plan.effective_batch),
-            groups: groups.collect(),
+            groups: groups.iter().map(GroupRow::of).collect(),
             lr_scales,
             steps_per_epoch: plan.steps_per_epoch(),
             total_steps: plan.total_steps,
             epochs: settings.train.epochs,
+            steps_left: left.steps,
+            evaluations_left: left.evaluations,
             seed: settings.seed,
-            outlook,
-            warnings: warm_up_warning(settings, plan).into_iter().collect(),
+            notes: notes.to_vec(),
+            warnings: warnings.into_iter().flatten().collect(),
+        }
+    }
+}
+
+impl ImageCounts {
+    fn of(data: &Data) -> Self {
+        let count = data.training.len();
+        match &data.validation {
+            None => Self::Together { images: count, classes: data.training.classes().len() },
+            Some(held_out) => Self::Divided { training_images: count, validation_images: held_out.len() },
+        }
+    }
+}
+
+impl GroupRow {
+    fn of(group: &ParameterGroup) -> Self {
+        Self {
+            lr_scale: group.rule.lr_scale,
+            weight_decay: group.rule.weight_decay,
+            tensors: group.names.len(),
+            parameters: group.elements,
         }
     }
 }
 
 impl<C: Cost> fmt::Display for Summary<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.cost, self.outlook.memory())?;
+        write!(f, "{}{}{}", self.cost, self.computing, self.origin)?;
         writeln!(f, "data         {}", self.data)?;
         for (word, sentence) in &self.remarks {
             writeln!(f, "{word:<12} {sentence}")?;
@@ -110,9 +172,9 @@ impl<C: Cost> fmt::Display for Summary<C> {
         writeln!(
             f,
             "batch        {} × {} accumulated{} = {}, peak learning rate {:.3e}",
-            self.outlook.batch_size(),
+            self.batch_size,
             self.accumulate,
-            times_processes(self.processes),
+            times_processes(self.computing.processes),
             self.effective_batch,
             self.peak_lr
         )?;
@@ -124,9 +186,51 @@ impl<C: Cost> fmt::Display for Summary<C> {
             "steps        {} in {} epochs of {}, seed {}",
             self.total_steps, self.epochs, self.steps_per_epoch, self.seed
         )?;
-        write!(f, "{}", self.outlook)?;
+        if self.origin.resumed.is_some() {
+            let made = self.total_steps.saturating_sub(self.steps_left);
+            write!(f, "; {made} are made, {} are left", self.steps_left)?;
+        }
+        self.notes.iter().try_for_each(|note| write!(f, "\nnote         {note}"))?;
         self.warnings.iter().try_for_each(|warning| write!(f, "\nwarning      {warning}"))
     }
+}
+
+impl fmt::Display for Computing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, threads, precision, processes } = self;
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        write!(f, "device       {device}, {threads} thread{}, {precision}", plural(*threads))?;
+        match processes {
+            1 => writeln!(f),
+            _ => writeln!(f, ", in each of {processes} processes"),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "start        ")?;
+        let unresumed =
+            self.nothing_to_resume.as_ref().map(|run| format!("{} has no checkpoint yet", run.display()));
+        let unresumed = unresumed.map_or(String::new(), |reason| format!(", since {reason}"));
+        match (&self.resumed, &self.init, &self.concern) {
+            (Some(checkpoint), ..) => writeln!(f, "goes on from {}", checkpoint.display()),
+            (None, Some(init), _) => writeln!(f, "from {}{unresumed}", init.display()),
+            (None, None, Some(concern)) => writeln!(f, "FROM RANDOM WEIGHTS{unresumed}: {concern}"),
+            (None, None, None) => writeln!(f, "from random weights{unresumed}"),
+        }?;
+        match &self.fresh[..] {
+            [] => Ok(()),
+            fresh => writeln!(f, "fresh        {}", fresh.join(", ")),
+        }
+    }
+}
+
+fn occupied_warning(run_dir: &Path) -> String {
+    format!(
+        "{} is not empty: the run takes --resume auto, another --run-dir, or --overwrite",
+        run_dir.display()
+    )
 }
 
 /// What to say of a run that ends within its warm-up.

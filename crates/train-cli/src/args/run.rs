@@ -19,6 +19,9 @@ pub(crate) struct RunArgs {
     /// Where checkpoints, logs and pictures go [default: runs/NAME-OF-CONFIG].
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<PathBuf>,
+    /// Replace the run that the directory holds.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
     /// Continue a run: `auto` for the newest checkpoint of the run directory, from the start if there
     /// is none yet; or a checkpoint. Its weights come before those of --init.
     #[arg(long, value_name = "auto|CHECKPOINT")]

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use burn::train::Interrupter;
-use trainer::{Context, Experiment, Outcome, ProgressKind, Resume, Run, Start, Trained, Training, progress};
+use serde::Serialize;
+use trainer::{
+    Context, Experiment, Init, Outcome, Outlook, ProgressKind, Resume, Run, Start, Summary, Trained, progress,
+};
 
 use crate::args::RunArgs;
 use crate::checkpoint;
@@ -23,24 +26,18 @@ fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
     let configured = experiment.init_mut().and_then(|init| init.take());
     let start = start(args, configured, world)?;
     let device = world.device(args.device.name)?.autodiff();
+    let display = display(args, world);
     let run = Run::open(experiment, Context { device, communicator: world.communicator() }, start)?;
-    if world.is_leader() && std::io::stderr().is_terminal() {
-        eprintln!("timing a few steps for the plan …");
+    if !args.dry_run {
+        display.check()?;
+        run.require_directory()?;
     }
-    let summary = run.summary()?;
-    match args.json {
-        _ if !world.is_leader() => {}
-        true => out!("{}", serde_json::to_string(&summary)?),
-        false => out!("{summary}"),
-    }
+    tell_plan(&run, args, world)?;
     if args.dry_run {
         return Ok(());
     }
-    let display = display(args, world);
-    display.check()?;
     let training = run.begin()?;
     if world.is_leader() {
-        tell_start(&training);
         for note in training.notes() {
             out!("note         {note}");
         }
@@ -57,6 +54,32 @@ fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
         tell_end(&trained, total_steps, run_dir.path(), &run_dir.best());
     }
     Ok(())
+}
+
+/// What the run is going to do, and what it will take: the first is said before the second is known, since
+/// that takes a while.
+fn tell_plan<E: Experiment>(run: &Run<E>, args: &RunArgs, world: &World) -> Result<()> {
+    let summary = run.summary()?;
+    let shows = world.is_leader() && !args.json;
+    if shows {
+        out!("{summary}");
+    }
+    let outlook = run.outlook()?;
+    match args.json {
+        _ if !world.is_leader() => {}
+        true => out!("{}", serde_json::to_string(&Planned { summary, outlook })?),
+        false => out!("{outlook}"),
+    }
+    Ok(())
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Planned<C> {
+    #[serde(flatten)]
+    summary: Summary<C>,
+    #[serde(flatten)]
+    outlook: Outlook,
 }
 
 /// Signals that come within this time of the first are one with it: who presses Ctrl-C reaches `launch` and
@@ -121,12 +144,12 @@ fn start(args: &RunArgs, configured: Option<PathBuf>, world: &World) -> Result<S
             checkpoint.display()
         );
     }
-    let init = args.init.clone().or(configured).filter(|path| path != Path::new("none"));
+    let init = Init::from(args.init.clone().or(configured));
     let is_here = |path: &Path| path.exists() || path.to_string_lossy().starts_with("hf:");
-    if let Some(path) = init.as_deref().filter(|path| world.is_leader() && !is_here(path)) {
+    if let Some(path) = init.checkpoint().filter(|path| world.is_leader() && !is_here(path)) {
         bail!("{} does not exist, which the run is to start from", path.display());
     }
-    if args.key.key.is_some() && init.is_none() {
+    if args.key.key.is_some() && init.checkpoint().is_none() {
         bail!("--key is about the checkpoint of --init, and there is none");
     }
     let run_dir = match &args.run_dir {
@@ -137,6 +160,7 @@ fn start(args: &RunArgs, configured: Option<PathBuf>, world: &World) -> Result<S
     };
     Ok(Start {
         run_dir,
+        overwrite: args.overwrite,
         resume,
         init,
         allow: args.allow.patterns(),
@@ -152,23 +176,6 @@ fn display(args: &RunArgs, world: &World) -> ProgressKind {
         (true, _) => ProgressKind::Tui,
         (false, true) => ProgressKind::Bar,
         (false, false) => ProgressKind::Plain,
-    }
-}
-
-fn tell_start<E: Experiment>(training: &Training<E>) {
-    let (start, resumed, fresh) = (training.start(), training.resumed(), training.fresh());
-    match (resumed, &start.resume, &start.init) {
-        (Some(checkpoint), ..) => out!("resuming from {}", checkpoint.display()),
-        (None, Some(_), _) => {
-            out!("{} has no checkpoint yet: starting from the beginning", start.run_dir.display());
-        }
-        _ => {}
-    }
-    if let (None, Some(init)) = (resumed, &start.init) {
-        out!("starting from {}", init.display());
-    }
-    if !fresh.is_empty() {
-        out!("fresh        {}", fresh.join(", "));
     }
 }
 
