@@ -19,7 +19,7 @@ if [[ -n $dry ]]; then
     device=libtorch torch_device=cpu sizes=(atto) steps=${STEPS:-1} rounds=1
     BATCH_ATTO=${BATCH_ATTO:-2} ours=(--set model.kernels=aten)
 else
-    device=libtorch:cuda:0 torch_device=cuda sizes=(atto base) steps=${STEPS:-7} rounds=${ROUNDS:-2}
+    device=cuda:0 torch_device=cuda sizes=(atto base) steps=${STEPS:-7} rounds=${ROUNDS:-2}
     ours=()
 fi
 declare -A batch=([atto]=${BATCH_ATTO:-256} [base]=${BATCH_BASE:-64})
@@ -58,7 +58,7 @@ run() {
 measure() { # kind execution size precision
     local kind=$1 execution=$2 size=$3 precision=$4 n=${batch[$3]} flag=()
     [[ $kind == pretrain ]] && flag=(--execution "$execution")
-    run "$binary" bench "$kind" "${flag[@]}" --config "configs/fcmae_$size.toml" --batch "$n" \
+    run "$binary" bench "$kind" "${flag[@]}" --config "configs/fcmae_$size.toml" --batch-size "$n" \
         --steps "$steps" --device "$device" --set "train.precision=$precision" "${ours[@]}" --json
     [[ -z $torch ]] || run "$PYTHON" scripts/bench_torch.py "$kind" "${flag[@]}" --model "$size" \
         --batch "$n" --steps "$steps" --device "$torch_device" --precision "$precision"

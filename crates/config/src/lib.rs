@@ -51,5 +51,5 @@ mod section;
 pub use difference::{Change, changes};
 pub use document::{SectionDoc, document};
 pub use error::SettingError;
-pub use parse::{Config, load, load_stored, parse, to_toml};
+pub use parse::{Config, load, load_stored, load_text, parse, read, to_toml};
 pub use section::{Field, OnResume, Section, check_field, in_toml};

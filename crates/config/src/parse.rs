@@ -33,11 +33,19 @@ pub trait Config: Default + Clone + PartialEq + Serialize + DeserializeOwned {
 /// # Errors
 /// A file that is unreadable or at fault, named with the line; an override that is.
 pub fn load<C: Config>(path: &Path, overrides: &[String]) -> Result<C, SettingError> {
-    let text = read(path)?;
+    load_text(path, &read(path)?, overrides)
+}
+
+/// Reads and checks the text of a configuration file, with `section.key=value` overrides; `path` is what
+/// messages call it.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text<C: Config>(path: &Path, text: &str, overrides: &[String]) -> Result<C, SettingError> {
     // Parsed by itself first: the file's own mistakes are shown as those of the file.
     let in_file = |reason| SettingError::File { path: path.to_owned(), reason: Box::new(reason) };
-    lay_over_defaults::<C>(&text).map_err(in_file)?;
-    parse(&text, overrides)
+    lay_over_defaults::<C>(text).map_err(in_file)?;
+    parse(text, overrides)
 }
 
 /// Reads the configuration that a run has stored. Keys that have moved since are read where they are
@@ -84,7 +92,11 @@ pub fn to_toml<C: Config>(config: &C) -> Result<String, SettingError> {
     toml::to_string_pretty(config).map_err(|error| SettingError::text(&error.to_string(), ""))
 }
 
-fn read(path: &Path) -> Result<String, SettingError> {
+/// The text of a configuration file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(path: &Path) -> Result<String, SettingError> {
     fs::read_to_string(path)
         .map_err(|error| SettingError::Unreadable { path: path.to_owned(), reason: error.to_string() })
 }

@@ -63,7 +63,7 @@ pub enum FinetuneError {
     /// A checkpoint that has no head.
     #[error(
         "{path} is a pretraining checkpoint and knows no classes; fine-tune it first: \
-         train-cli finetune --config configs/finetune_custom.toml --data DIR --init {path}",
+         train-cli finetune --config finetune_custom --data DIR --init {path}",
         path = .0.display()
     )]
     NoClasses(PathBuf),

@@ -52,11 +52,11 @@ pub enum Engine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ComputeError {
     /// Libtorch's operations on another device.
-    #[error("model.kernels = \"aten\" are libtorch's: --device libtorch or libtorch:cuda:0")]
+    #[error("model.kernels = \"aten\" are libtorch's: --device libtorch or cuda:0")]
     NotLibtorch,
     /// A precision that only libtorch's operations have.
     #[error(
-        "train.precision = \"bf16\" takes a GPU (--device libtorch:cuda:0) and model.kernels = \"fused\"; \
+        "train.precision = \"bf16\" takes a GPU (--device cuda:0) and model.kernels = \"fused\"; \
          on a processor, and by Burn's operations, networks are trained in f32"
     )]
     Precision,
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(on(Kernels::Fused, Precision::F32).unwrap().kernels, Kernels::Fused);
         for kernels in [Kernels::Fused, Kernels::Reference] {
             let error = on(kernels, Precision::Bf16).unwrap_err().to_string();
-            assert!(error.contains("libtorch:cuda:0"), "{error}");
+            assert!(error.contains("cuda:0"), "{error}");
         }
         assert!(on(Kernels::Aten, Precision::F32).unwrap_err().to_string().contains("aten"));
     }

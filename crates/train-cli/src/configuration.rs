@@ -1,11 +1,14 @@
 //! Configuration files on the command line: of one experiment, or of any.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use config::{Config, SettingError};
 use fcmae::PretrainExperiment;
 use finetune::FinetuneExperiment;
+
+use crate::bundled::{Bundled, Meant};
 
 /// An experiment of either kind.
 pub(crate) enum AnyExperiment {
@@ -13,36 +16,72 @@ pub(crate) enum AnyExperiment {
     Finetune(Box<FinetuneExperiment>),
 }
 
-/// Reads a configuration and applies `section.key=value` overrides; one of the other kind is said to
-/// be so.
-pub(crate) fn load<C: Config>(path: &Path, overrides: &[String]) -> Result<C> {
-    config::load(path, overrides).map_err(|error| match &error {
-        SettingError::File { .. } => match other_kind(path) {
-            Some(command) => {
-                anyhow!("{} is a configuration for train-cli {command}", path.display())
+/// A configuration file, or one that the program brings.
+pub(crate) struct Source {
+    /// What messages call it.
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// The file of this name, or else the configuration that the program brings under it.
+    pub(crate) fn find(path: &Path, meant: Meant) -> Result<Self> {
+        if path.is_file() {
+            return Ok(Self { path: path.to_owned(), text: config::read(path)? });
+        }
+        let name = path.to_string_lossy();
+        match Bundled::find(&name, meant) {
+            Some(bundled) => Ok(Self { path: bundled.name.into(), text: bundled.text.to_owned() }),
+            None => {
+                bail!("{name}: no such file, and no configuration of the program{}", nearest(path, meant))
             }
-            None => error.into(),
-        },
-        _ => error.into(),
-    })
-}
-
-/// Reads a configuration of either kind. What is wrong with one is said as for the kind that its
-/// sections are of.
-pub(crate) fn load_any(path: &Path, overrides: &[String]) -> Result<AnyExperiment> {
-    let table = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
-    Ok(match table.is_some_and(|table| table.contains_key("finetune")) {
-        true => AnyExperiment::Finetune(Box::new(config::load(path, overrides)?)),
-        false => AnyExperiment::Pretrain(Box::new(config::load(path, overrides)?)),
-    })
-}
-
-/// The command that a file is a configuration for.
-fn other_kind(path: &Path) -> Option<&'static str> {
-    if config::load::<PretrainExperiment>(path, &[]).is_ok() {
-        return Some("pretrain");
+        }
     }
-    config::load::<FinetuneExperiment>(path, &[]).is_ok().then_some("finetune")
+
+    /// Its name, after which a run is called.
+    pub(crate) fn stem(&self) -> Result<&OsStr> {
+        self.path.file_stem().context("the configuration has no file name")
+    }
+
+    /// Reads it and applies `section.key=value` overrides; one of the other kind is said to be so.
+    pub(crate) fn load<C: Config>(&self, overrides: &[String]) -> Result<C> {
+        config::load_text(&self.path, &self.text, overrides).map_err(|error| match &error {
+            SettingError::File { .. } => match self.other_kind() {
+                Some(command) => {
+                    anyhow!("{} is a configuration for train-cli {command}", self.path.display())
+                }
+                None => error.into(),
+            },
+            _ => error.into(),
+        })
+    }
+
+    /// Reads one of either kind. What is wrong with it is said as for the kind that its sections are of.
+    pub(crate) fn load_any(&self, overrides: &[String]) -> Result<AnyExperiment> {
+        let table = self.text.parse::<toml::Table>().ok();
+        Ok(match table.is_some_and(|table| table.contains_key("finetune")) {
+            true => AnyExperiment::Finetune(Box::new(self.load(overrides)?)),
+            false => AnyExperiment::Pretrain(Box::new(self.load(overrides)?)),
+        })
+    }
+
+    /// The command that it is a configuration for.
+    fn other_kind(&self) -> Option<&'static str> {
+        if config::load_text::<PretrainExperiment>(&self.path, &self.text, &[]).is_ok() {
+            return Some("pretrain");
+        }
+        config::load_text::<FinetuneExperiment>(&self.path, &self.text, &[]).is_ok().then_some("finetune")
+    }
+}
+
+/// What may have been meant by a name that is none.
+fn nearest(path: &Path, meant: Meant) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    // A path of the repository, outside of it.
+    if let Some(bundled) = Bundled::find(&stem, meant) {
+        return format!("; one of them is called {}", bundled.name);
+    }
+    "; train-cli configs list shows these".to_owned()
 }
 
 #[cfg(test)]
@@ -75,6 +114,10 @@ This page is made from the types: `UPDATE=1 cargo test --release -p train-cli co
         HEAD.to_owned() + &config::document(&experiments)
     }
 
+    fn load<C: Config>(file: &Path, overrides: &[String]) -> Result<C> {
+        Source::find(file, Meant::Either)?.load(overrides)
+    }
+
     #[test]
     fn the_documentation_is_that_of_the_types() {
         if std::env::var_os("UPDATE").is_some() {
@@ -85,13 +128,24 @@ This page is made from the types: `UPDATE=1 cargo test --release -p train-cli co
     }
 
     #[test]
+    fn the_program_brings_configurations_under_their_names() {
+        let experiment: PretrainExperiment =
+            Source::find(Path::new("tiny"), Meant::Pretraining).unwrap().load(&[]).unwrap();
+        assert_eq!(experiment.model.size, Some(model::Size::Tiny));
+        let refused = |name: &str| Source::find(Path::new(name), Meant::Either).err().unwrap().to_string();
+        assert!(refused("configs/fcmae_atto.toml").ends_with("one of them is called fcmae_atto"));
+        assert!(refused("attos").ends_with("train-cli configs list shows these"));
+    }
+
+    #[test]
     fn a_configuration_of_the_other_kind_is_said_to_be_so() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.toml");
         fs::write(&file, "[model]\nsize = \"atto\"\n[fcmae]\nmask_ratio = 0.7\n").unwrap();
         let error = load::<FinetuneExperiment>(&file, &[]).unwrap_err().to_string();
         assert!(error.contains("a configuration for train-cli pretrain"), "{error}");
-        assert!(matches!(load_any(&file, &[]).unwrap(), AnyExperiment::Pretrain(_)));
+        let any = Source::find(&file, Meant::Either).unwrap().load_any(&[]).unwrap();
+        assert!(matches!(any, AnyExperiment::Pretrain(_)));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! `train-cli`: pretrain and fine-tune ConvNeXt V2, use and convert its checkpoints.
 
 mod args;
+mod bundled;
 mod checkpoint;
 mod commands;
 mod configuration;
 mod hub;
 mod output;
+mod suited;
 mod world;
 
 use std::process::ExitCode;
@@ -16,6 +18,7 @@ use fcmae::PretrainExperiment;
 use finetune::FinetuneExperiment;
 
 use crate::args::{Cli, Command};
+use crate::bundled::Meant;
 
 fn main() -> ExitCode {
     kernels::memory::keep_freed_memory();
@@ -30,8 +33,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Pretrain(args) => commands::train::run::<PretrainExperiment>(&args),
-        Command::Finetune(args) => commands::train::run::<FinetuneExperiment>(&args),
+        Command::Pretrain(args) => commands::train::run::<PretrainExperiment>(&args, Meant::Pretraining),
+        Command::Finetune(args) => commands::train::run::<FinetuneExperiment>(&args, Meant::FineTuning),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Embed(args) => commands::embed::run(&args),
@@ -44,6 +47,9 @@ fn run(command: Command) -> Result<ExitCode> {
         #[cfg(feature = "hub")]
         Command::Pull(args) => commands::pull::run(&args),
         Command::Info(args) => commands::info::run(&args),
+        Command::Init(args) => commands::init::run(&args),
+        Command::Configs(args) => commands::configs::run(&args),
+        Command::Models(args) => commands::models::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Launch(args) => return commands::launch::run(&args),
         Command::Completions { shell } => commands::completions(shell),

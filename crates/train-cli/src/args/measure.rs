@@ -10,7 +10,7 @@ use super::shared::{DeviceArgs, KeyArgs, execution, positive};
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
-    /// A configuration, a run directory or a checkpoint.
+    /// A configuration (a file, or one that the program brings), a run directory or a checkpoint.
     #[arg(value_name = "CONFIG|CHECKPOINT")]
     pub(crate) path: PathBuf,
     #[command(flatten)]
@@ -24,14 +24,15 @@ pub(crate) struct InfoArgs {
 pub(crate) struct BenchArgs {
     /// What to measure.
     pub(crate) kind: BenchKind,
-    /// The network and the mask [default: Atto with the paper's mask].
-    #[arg(long, value_name = "FILE")]
+    /// The network and the mask, a file or a configuration that the program brings [default: Atto with the
+    /// paper's mask].
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) config: Option<PathBuf>,
     /// Override a setting, as in the configuration file.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Images of a step.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = positive)]
+    #[arg(long = "batch-size", alias = "batch", value_name = "N", default_value_t = 16, value_parser = positive)]
     pub(crate) batch: usize,
     /// Threads [default: all cores].
     #[arg(long, value_name = "T", value_parser = positive)]

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod checkpoints;
+mod configs;
 mod measure;
 mod run;
 mod shared;
@@ -9,6 +10,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use checkpoints::*;
+pub(crate) use configs::*;
 pub(crate) use measure::*;
 pub(crate) use run::*;
 pub(crate) use shared::{CheckpointArgs, EvalSetArgs, KeyArgs};
@@ -100,11 +102,29 @@ The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
   train-cli info configs/fcmae_base.toml
   train-cli info runs/quickstart --json")]
     Info(InfoArgs),
+    /// Write configurations that suit a folder of images: one for pretraining, one for fine-tuning.
+    #[command(after_help = "Examples:
+  train-cli init ~/photos
+  train-cli init ~/photos --out configs --name holiday")]
+    Init(InitArgs),
+    /// The configurations that the program brings.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  train-cli configs list
+  train-cli configs show fcmae_atto > mine.toml"
+    )]
+    Configs(ConfigsArgs),
+    /// The published sizes: parameters, multiply-adds, accuracy, and their checkpoints on the Hub.
+    #[command(after_help = "Examples:
+  train-cli models
+  train-cli finetune --config custom --data ~/photos --init hf:facebook/convnextv2-tiny-22k-224")]
+    Models(ModelsArgs),
     /// Measure the speed of a training or inference step on noise.
     #[command(after_help = "Examples:
-  train-cli bench pretrain --batch 16
-  train-cli bench infer --batch 1 --threads 2 --json
-  train-cli bench pretrain --config configs/fcmae_tiny.toml --batch 4 --set fcmae.mask_ratio=0.9")]
+  train-cli bench pretrain --batch-size 16
+  train-cli bench infer --batch-size 1 --threads 2 --json
+  train-cli bench pretrain --config configs/fcmae_tiny --batch-size 4 --set fcmae.mask_ratio=0.9")]
     Bench(BenchArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:

@@ -9,15 +9,15 @@ use super::shared::{DeviceArgs, KeyArgs, positive};
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The experiment.
-    #[arg(long, value_name = "FILE")]
+    /// The experiment: a file, or a configuration that the program brings (`train-cli configs list`).
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) config: PathBuf,
     /// Images: a folder, a CSV file that lists them, or a CIFAR-10 or MNIST data set [overrides
     /// data.path].
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Where checkpoints, logs and pictures go [default: runs/NAME-OF-CONFIG].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "TRAIN_CLI_RUN_DIR")]
     pub(crate) run_dir: Option<PathBuf>,
     /// Replace the run that the directory holds.
     #[arg(long, conflicts_with = "resume")]
@@ -41,10 +41,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<String>,
     #[command(flatten)]
+    pub(crate) shortcuts: Shortcuts,
+    #[command(flatten)]
     pub(crate) device: DeviceArgs,
-    /// Passes over the data [overrides train.epochs].
-    #[arg(long, value_name = "N")]
-    pub(crate) epochs: Option<u64>,
     /// Print the plan and stop.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -54,6 +53,41 @@ pub(crate) struct RunArgs {
     /// Full-screen dashboard instead of a progress bar.
     #[arg(long)]
     pub(crate) tui: bool,
+}
+
+/// Settings that have a flag of their own.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Shortcuts for --set")]
+pub(crate) struct Shortcuts {
+    /// Peak learning rate [optim.lr].
+    #[arg(long, value_name = "RATE")]
+    lr: Option<String>,
+    /// Images of a process in one forward pass [train.batch_size].
+    #[arg(long, value_name = "N")]
+    batch_size: Option<String>,
+    /// Passes over the data [train.epochs].
+    #[arg(long, value_name = "N")]
+    epochs: Option<String>,
+    /// Threads that decode and augment [data.workers].
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// What every random choice depends on [seed].
+    #[arg(long, value_name = "N")]
+    seed: Option<String>,
+}
+
+impl Shortcuts {
+    /// Flag, key and value of each that is given.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
+        let all = [
+            ("--lr", "optim.lr", &self.lr),
+            ("--batch-size", "train.batch_size", &self.batch_size),
+            ("--epochs", "train.epochs", &self.epochs),
+            ("--workers", "data.workers", &self.workers),
+            ("--seed", "seed", &self.seed),
+        ];
+        all.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_deref()?)))
+    }
 }
 
 /// Which differences between a checkpoint and the network it is for are no errors.

@@ -9,8 +9,8 @@ use model::Execution;
 /// Where to compute, of every command that does.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct DeviceArgs {
-    /// Where to compute: auto, cpu, libtorch or libtorch:cuda:NUMBER.
-    #[arg(long = "device", value_name = "DEVICE", default_value = "auto")]
+    /// Where to compute: auto, cpu, cuda, cuda:NUMBER, or libtorch (this machine's processor).
+    #[arg(long = "device", value_name = "DEVICE", default_value = "auto", env = "TRAIN_CLI_DEVICE")]
     pub(crate) name: DeviceName,
 }
 
@@ -18,7 +18,7 @@ pub(crate) struct DeviceArgs {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct BatchArgs {
     /// Images of a forward pass.
-    #[arg(long = "batch", value_name = "N", default_value_t = 32, value_parser = positive)]
+    #[arg(long = "batch-size", alias = "batch", value_name = "N", default_value_t = 32, value_parser = positive)]
     pub(crate) images: usize,
 }
 

@@ -16,7 +16,8 @@ use serde::Serialize;
 use trainer::{AdamWConfig, ParameterRule, build_optimizer, learning_rates, parameter_groups, peak_rss_mib};
 
 use crate::args::{BenchArgs, BenchKind};
-use crate::configuration::{AnyExperiment, load_any};
+use crate::bundled::Meant;
+use crate::configuration::{AnyExperiment, Source};
 use crate::output::out;
 
 /// Steps before the clock starts.
@@ -95,7 +96,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 fn experiment(args: &BenchArgs) -> Result<PretrainExperiment> {
     let mut experiment = match &args.config {
         None => config::parse("[model]\nsize = \"atto\"\n", &args.set)?,
-        Some(path) => match load_any(path, &args.set)? {
+        Some(path) => match Source::find(path, Meant::Either)?.load_any(&args.set)? {
             AnyExperiment::Pretrain(experiment) => *experiment,
             AnyExperiment::Finetune(experiment) => PretrainExperiment {
                 model: experiment.model,

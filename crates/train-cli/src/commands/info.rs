@@ -10,8 +10,9 @@ use model::cost::{EncoderCost, in_giga, in_millions};
 use serde::Serialize;
 
 use crate::args::InfoArgs;
+use crate::bundled::{Bundled, Meant};
 use crate::checkpoint::{open, pretraining};
-use crate::configuration::{AnyExperiment, load_any};
+use crate::configuration::{AnyExperiment, Source};
 use crate::output::out;
 
 /// What `--json` prints.
@@ -101,11 +102,12 @@ fn show(info: &Info) {
 
 fn describe(args: &InfoArgs) -> Result<Info> {
     let path = &args.path;
-    if path.extension().is_some_and(|e| e == "toml") {
+    let is_bundled = || Bundled::find(&path.to_string_lossy(), Meant::Either).is_some();
+    if path.extension().is_some_and(|e| e == "toml") || !path.exists() && is_bundled() {
         if args.key.key.is_some() {
             bail!("--key is for checkpoints; {} is a configuration", path.display());
         }
-        return Ok(match load_any(path, &[])? {
+        return Ok(match Source::find(path, Meant::Either)?.load_any(&[])? {
             AnyExperiment::Pretrain(experiment) => {
                 let model = experiment.resolve()?;
                 let cost = PretrainCost::of(&experiment, &model)?;

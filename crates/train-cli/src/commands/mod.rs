@@ -1,12 +1,15 @@
 //! One file a subcommand.
 
 pub(crate) mod bench;
+pub(crate) mod configs;
 pub(crate) mod embed;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod info;
+pub(crate) mod init;
 pub(crate) mod launch;
+pub(crate) mod models;
 pub(crate) mod predict;
 pub(crate) mod probe;
 #[cfg(feature = "hub")]

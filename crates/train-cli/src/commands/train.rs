@@ -12,19 +12,25 @@ use trainer::{
 };
 
 use crate::args::RunArgs;
+use crate::bundled::Meant;
 use crate::checkpoint;
-use crate::configuration;
+use crate::configuration::Source;
 use crate::output::out;
 use crate::world::World;
 
-pub(crate) fn run<E: Experiment>(args: &RunArgs) -> Result<()> {
-    World::enter(args.device.name, |world| train::<E>(args, world))
+pub(crate) fn run<E: Experiment>(args: &RunArgs, meant: Meant) -> Result<()> {
+    World::enter(args.device.name, |world| train::<E>(args, meant, world))
 }
 
-fn train<E: Experiment>(args: &RunArgs, world: &World) -> Result<()> {
-    let mut experiment: E = configuration::load(&args.config, &overrides(args)?)?;
+fn train<E: Experiment>(args: &RunArgs, meant: Meant, world: &World) -> Result<()> {
+    let source = Source::find(&args.config, meant)?;
+    let mut experiment: E = source.load(&overrides(args)?)?;
     let configured = experiment.init_mut().and_then(|init| init.take());
-    let start = start(args, configured, world)?;
+    let run_dir = match &args.run_dir {
+        Some(path) => path.clone(),
+        None => Path::new("runs").join(source.stem()?),
+    };
+    let start = start(args, run_dir, configured, world)?;
     let device = world.device(args.device.name)?.autodiff();
     let display = display(args, world);
     let run = Run::open(experiment, Context { device, communicator: world.communicator() }, start)?;
@@ -126,14 +132,18 @@ fn overrides(args: &RunArgs) -> Result<Vec<String>> {
             path.to_str().with_context(|| format!("--data {}: the name is not UTF-8", path.display()))?;
         overrides.push(format!("data.path={}", toml::Value::from(text)));
     }
-    if let Some(epochs) = args.epochs {
-        overrides.push(format!("train.epochs={epochs}"));
+    for (flag, key, value) in args.shortcuts.given() {
+        let is_set = |entry: &String| entry.split_once('=').is_some_and(|(set, _)| set.trim() == key);
+        if args.set.iter().any(is_set) {
+            bail!("{flag} and --set {key} are the same setting; give one of them");
+        }
+        overrides.push(format!("{key}={value}"));
     }
     Ok(overrides)
 }
 
 /// Where the run begins: `--init`, or else the checkpoint that the configuration names; `--resume`.
-fn start(args: &RunArgs, configured: Option<PathBuf>, world: &World) -> Result<Start> {
+fn start(args: &RunArgs, run_dir: PathBuf, configured: Option<PathBuf>, world: &World) -> Result<Start> {
     let resume = args.resume.as_deref().map(|from| match from {
         "auto" => Resume::Auto,
         checkpoint => Resume::From(checkpoint.into()),
@@ -152,12 +162,6 @@ fn start(args: &RunArgs, configured: Option<PathBuf>, world: &World) -> Result<S
     if args.key.key.is_some() && init.checkpoint().is_none() {
         bail!("--key is about the checkpoint of --init, and there is none");
     }
-    let run_dir = match &args.run_dir {
-        Some(path) => path.clone(),
-        None => {
-            Path::new("runs").join(args.config.file_stem().context("the configuration has no file name")?)
-        }
-    };
     Ok(Start {
         run_dir,
         overwrite: args.overwrite,

@@ -9,6 +9,7 @@ mod common;
 #[cfg(feature = "tch")]
 mod distributed;
 mod finetune;
+mod first_hour;
 #[cfg(feature = "hub")]
 mod hub;
 mod interop;

@@ -1,0 +1,136 @@
+//! `train-cli init`: from a folder of images to configurations that suit it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use data::{DataConfig, Format, ImageSource, Labels, Split, Task, splits};
+use rayon::prelude::*;
+
+use crate::args::InitArgs;
+use crate::output::out;
+use crate::suited::{Found, Labelled, fine_tuning, pretraining};
+
+/// Images that are looked at.
+const SAMPLE: usize = 32;
+
+pub(crate) fn run(args: &InitArgs) -> Result<()> {
+    let path =
+        args.data.to_str().with_context(|| format!("{}: the name is not UTF-8", args.data.display()))?;
+    let data = DataConfig { path: Some(args.data.clone()), ..DataConfig::default() };
+    let images = data.open(Labels::Ignored)?;
+    let found = Found {
+        path: Some(path.to_owned()),
+        images: images.len(),
+        side: usual_side(&images)?,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let labelled = data
+        .open(Labels::Required)
+        .map_err(anyhow::Error::from)
+        .and_then(|images| labels(&args.data, &*images));
+    let name = match &args.name {
+        Some(name) if name.contains(['/', '\\']) => {
+            bail!("--name {name} is no name of a file; --out names the folder")
+        }
+        Some(name) => name.clone(),
+        None => name_of(&args.data)?,
+    };
+    let out = args.out.as_deref().unwrap_or(Path::new(""));
+    let [first, second] = ["pretrain", "finetune"].map(|kind| out.join(format!("{name}_{kind}.toml")));
+    for file in [&first, &second] {
+        if file.exists() && !args.overwrite {
+            bail!("{} exists; --overwrite replaces it, --name or --out choose another one", file.display());
+        }
+    }
+    out!("images       {}, {} pixels or more a side", found.images, found.side);
+    write(&first, &pretraining(&shown(&first), &found))?;
+    match labelled {
+        Ok((words, labelled)) => {
+            out!("labels       {words}");
+            let run = format!("runs/{name}_pretrain");
+            write(&second, &fine_tuning(&shown(&second), &run, &found, &labelled))?;
+            out!("next         train-cli pretrain --config {}", shown(&first));
+            out!("then         train-cli finetune --config {}", shown(&second));
+        }
+        Err(reason) => {
+            out!("labels       none, so there is no configuration for fine-tuning: {reason:#}");
+            out!("next         train-cli pretrain --config {}", shown(&first));
+        }
+    }
+    Ok(())
+}
+
+/// The median of the shorter sides of some images, of those that can be read.
+fn usual_side(images: &Arc<dyn ImageSource>) -> Result<usize> {
+    let count = images.len().min(SAMPLE);
+    let sides: Vec<_> = (0..count)
+        .into_par_iter()
+        .map(|index| {
+            let image = images.get(index * images.len() / count)?.image;
+            Ok(image.width().min(image.height()) as usize)
+        })
+        .collect();
+    let (mut readable, mut unreadable) = (Vec::new(), None);
+    for side in sides {
+        match side {
+            Ok(side) => readable.push(side),
+            Err(error) => unreadable = unreadable.or(Some(error)),
+        }
+    }
+    readable.sort_unstable();
+    match (readable.get(readable.len() / 2), unreadable) {
+        (Some(side), _) => Ok(*side),
+        (None, Some::<data::DataError>(error)) => {
+            Err(error).context("none of the images that were tried can be read")
+        }
+        (None, None) => bail!("there are no images"),
+    }
+}
+
+/// What there is to learn, in words and in numbers.
+fn labels(path: &Path, images: &dyn ImageSource) -> Result<(String, Labelled)> {
+    let is_divided = splits(path, Format::Auto)?.contains(&Split::Val);
+    let names = images.classes();
+    let mut counts = vec![0; names.len()];
+    (0..images.len()).filter_map(|index| images.label(index)).for_each(|class| counts[class as usize] += 1);
+    let largest = counts.iter().max().copied().unwrap_or(0);
+    let smallest = counts.iter().min().copied().unwrap_or(0);
+    let of_class = images.task() == Task::Class;
+    let words = match images.task() {
+        Task::Class => format!("{} classes of {smallest} to {largest} images", names.len()),
+        Task::Labels => format!("{} classes, any number an image", names.len()),
+        Task::Numbers => format!("{} numbers an image", names.len()),
+    };
+    let labelled = Labelled {
+        extremes: of_class.then_some([largest, smallest]),
+        is_divided,
+        has_classes: images.task() != Task::Numbers,
+    };
+    Ok((words, labelled))
+}
+
+/// The name of a folder or file, as a name of files and runs.
+fn name_of(data: &Path) -> Result<String> {
+    let path = fs::canonicalize(data).with_context(|| format!("cannot open {}", data.display()))?;
+    let stem = path.file_stem().map_or("images".into(), |stem| stem.to_string_lossy());
+    let keep = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    Ok(stem.chars().map(keep).collect())
+}
+
+/// A file as a command names it.
+fn shown(file: &Path) -> String {
+    let name = file.display().to_string();
+    if name.contains(' ') { format!("'{name}'") } else { name }
+}
+
+fn write(file: &PathBuf, text: &str) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| fs::write(file, text))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    out!("written      {}", file.display());
+    Ok(())
+}
