@@ -110,7 +110,11 @@ impl<C: Cost> Summary<C> {
         let Facts { settings, context, data, words, plan, left, groups, origin, notes, occupied } = facts;
         let scales = || groups.iter().map(|group| group.rule.lr_scale);
         let lr_scales = [scales().fold(f64::INFINITY, f64::min), scales().fold(0.0, f64::max)];
-        let warnings = [warm_up_warning(&settings, plan), occupied.map(occupied_warning)];
+        let warnings = [
+            warm_up_warning(&settings, plan),
+            few_updates_warning(plan, data.training.len()),
+            occupied.map(occupied_warning),
+        ];
         Self {
             cost,
             computing: Computing {
@@ -248,6 +252,22 @@ fn warm_up_warning(settings: &Settings<'_>, plan: &Plan) -> Option<String> {
     ))
 }
 
+/// Updates that an epoch should have at least.
+const FEW_UPDATES: u64 = 4;
+
+/// What to say where an update takes a large part of all images, as with a recipe for ImageNet on a folder of
+/// photos.
+fn few_updates_warning(plan: &Plan, images: usize) -> Option<String> {
+    (plan.steps_per_epoch() < FEW_UPDATES).then(|| {
+        format!(
+            "{} updates an epoch: each takes {} of the {images} images. Lower train.accumulate or \
+             train.batch_size, or let `train-cli init` write a configuration for so many",
+            plan.steps_per_epoch(),
+            plan.effective_batch
+        )
+    })
+}
+
 /// A line for each weight decay, with the range of its learning rates where layers differ.
 fn group_lines(groups: &[GroupRow]) -> Vec<String> {
     let mut decays: Vec<f64> = groups.iter().map(|group| group.weight_decay).collect();
@@ -284,6 +304,14 @@ mod tests {
             "weight decay 0.05: 4 tensors, 20 parameters, learning rate by layer × 0.400 to 1.000"
         );
         assert_eq!(found[1], "weight decay 0: 2 tensors, 10 parameters, learning rate × 0.400");
+    }
+
+    #[test]
+    fn a_batch_that_takes_most_of_the_images_is_warned_of() {
+        let train = TrainConfig { batch_size: 64, accumulate: 4, ..TrainConfig::default() };
+        let found = few_updates_warning(&Plan::new(&train, 12, 1), 800).unwrap();
+        assert!(found.starts_with("3 updates an epoch: each takes 256 of the 800 images"), "{found}");
+        assert_eq!(few_updates_warning(&Plan::new(&train, 16, 1), 1024), None);
     }
 
     #[test]

@@ -28,17 +28,17 @@ pub(crate) enum Command {
     /// Pretrain an encoder on images, no labels needed.
     #[command(after_help = "Examples:
   train-cli pretrain --config configs/quickstart.toml
-  train-cli pretrain --config configs/fcmae_atto.toml --data ~/photos --run-dir runs/photos
-  train-cli pretrain --config configs/fcmae_atto.toml --data ~/photos --dry-run
-  train-cli pretrain --config configs/fcmae_atto.toml --run-dir runs/photos --resume auto
-  train-cli pretrain --config configs/fcmae_atto.toml --set train.batch_size=16 --set optim.blr=3e-4")]
+  train-cli pretrain --config custom --data ~/photos --run-dir runs/photos
+  train-cli pretrain --config custom --data ~/photos --dry-run
+  train-cli pretrain --config custom --data ~/photos --run-dir runs/photos --resume auto
+  train-cli pretrain --config atto --data /path/to/imagenet --batch-size 64 --set train.accumulate=64")]
     Pretrain(RunArgs),
     /// Fine-tune a pretrained encoder (or train from scratch) on images with classes.
     #[command(after_help = "Examples:
   train-cli finetune --config configs/finetune_quickstart.toml
-  train-cli finetune --config configs/finetune_custom.toml --data ~/photos --init runs/photos
-  train-cli finetune --config configs/finetune_custom.toml --data labels.csv --init runs/photos
-  train-cli finetune --config configs/finetune_atto.toml --data /path/to/imagenet --init none --dry-run")]
+  train-cli finetune --config custom --data ~/photos --init runs/photos
+  train-cli finetune --config custom --data labels.csv --init hf:facebook/convnextv2-tiny-22k-224
+  train-cli finetune --config atto --data /path/to/imagenet --init none --dry-run")]
     Finetune(RunArgs),
     /// Accuracy of a classifier on images with classes.
     #[command(after_help = "Examples:
@@ -99,7 +99,7 @@ The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
     Launch(LaunchArgs),
     /// Parameters, multiply-adds, tokens and memory of a configuration or checkpoint.
     #[command(after_help = "Examples:
-  train-cli info configs/fcmae_base.toml
+  train-cli info base
   train-cli info runs/quickstart --json")]
     Info(InfoArgs),
     /// Write configurations that suit a folder of images: one for pretraining, one for fine-tuning.
