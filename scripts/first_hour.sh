@@ -69,7 +69,7 @@ sed -nE 's/^loss +([0-9.]+) → ([0-9.]+)$/{"first": \1, "last": \2}/p' said >lo
 holds losses 'line["last"] < 0.9 * line["first"]'
 run finetune --config photos_finetune.toml --epochs 12
 run eval --checkpoint runs/photos_finetune --json
-holds said 'line["acc1"] > 0.8'
+holds said 'line["top1"] > 0.8'
 run predict --checkpoint runs/photos_finetune photos/discs/000.png photos/stripes/000.png
 run export --checkpoint runs/photos_finetune --format hf --out exported
 test -s exported/README.md

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint, Recipe, StateDict};
 use config::{Config, Section, SettingError};
@@ -56,6 +56,12 @@ impl Config for Evaluation {
 pub(crate) fn override_eval(opened: &mut Opened, set: &EvalSetArgs) -> Result<()> {
     if set.overrides.is_empty() {
         return Ok(());
+    }
+    if let Some(entry) = set.overrides.iter().find(|entry| !entry.trim_start().starts_with("eval.")) {
+        bail!(
+            "in --set {entry}: this command takes keys of [eval], such as eval.crop_pct=0.9; the rest is as the \
+             checkpoint was trained"
+        );
     }
     let eval = opened.recipe.section("eval")?.unwrap_or_default();
     let stored = config::to_toml(&Evaluation { eval })?;

@@ -117,7 +117,7 @@ pub(crate) fn pretraining(name: &str, found: &Found) -> String {
     let batch_size = found.batch_size(64);
     let epochs = found.epochs(PRETRAINING_IMAGES, [100, 400]);
     let updates = images / batch_size;
-    let (warm_up, patches) = ((epochs / 10).min(40), (image_size / patch_size).pow(2));
+    let (warm_up, patches) = ((epochs / 20).min(5), (image_size / patch_size).pow(2));
     let pictures = (updates * epochs / 20).clamp(50, 1000);
     format!(
         r#"# FCMAE pretraining on about {images} images of one's own, most of them {side} pixels or more a side.
@@ -144,7 +144,7 @@ hflip = true            # false where left and right matter, as in text
 
 [optim]
 lr = {lr:<19}# at a batch of {batch_size}; the paper's 1.5e-4 for 256 is for batches of 4096
-warmup_epochs = {warm_up:<8}# a tenth of the run
+warmup_epochs = {warm_up:<8}# the rate rises for so long
 weight_decay = 0.05
 betas = [0.9, 0.95]
 
@@ -173,7 +173,7 @@ pub(crate) fn fine_tuning(name: &str, init: &str, found: &Found, labelled: &Labe
     let Found { images, cores, .. } = found;
     let batch_size = found.batch_size(32);
     let epochs = found.epochs(FINE_TUNING_IMAGES, [20, 100]);
-    let warm_up = (epochs / 10).max(1);
+    let warm_up = (epochs / 10).clamp(1, 5);
     format!(
         r#"# Fine-tuning on about {images} images of one's own.
 #

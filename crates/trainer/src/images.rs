@@ -89,6 +89,22 @@ pub(crate) fn moved(checkpoint: Option<&Path>, plan: &Plan) -> Result<Option<Str
     }))
 }
 
+/// What is to be said where a checkpoint has seen images of another size or normalisation than it is going to
+/// be shown.
+pub(crate) fn seen_otherwise(source: &Checkpoint, data: &DataConfig) -> Result<Option<String>, BoxError> {
+    let Some(theirs) = source.recipe.section::<DataConfig>("data")? else { return Ok(None) };
+    let ([height, width], now) = (theirs.image_size.pixels(), data.image_size.pixels());
+    let mut differences = Vec::new();
+    if [height, width] != now {
+        differences.push(format!("{height}×{width} pixels, not {}×{}", now[0], now[1]));
+    }
+    if (&theirs.mean, &theirs.std) != (&data.mean, &data.std) {
+        differences.push("another data.mean or data.std".to_owned());
+    }
+    let differences = differences.join(" and ");
+    Ok((!differences.is_empty()).then(|| format!("the checkpoint has seen images of {differences}")))
+}
+
 /// What is to be said where images to validate on are known to the checkpoint that a run starts from.
 pub(crate) fn known_to(
     source: &Checkpoint,

@@ -139,13 +139,15 @@ impl<E: Experiment> Run<E> {
         let (Some(source), Some(path)) = (source, self.start.init.checkpoint()) else { return Ok(()) };
         let root = self.experiment.settings().data.root()?;
         let known = images::known_to(&source, &self.images, root).map_err(TrainError::Experiment)?;
+        let seen = images::seen_otherwise(&source, self.experiment.settings().data);
+        let seen = seen.map_err(TrainError::Experiment)?;
         let fresh =
             self.experiment.network(Weights::Fresh, &self.context.device).map_err(TrainError::Experiment)?;
         let (network, fresh) = self
             .experiment
             .initialize(fresh, source, &self.start.allow)
             .map_err(|error| TrainError::Experiment(cannot_start(path, error)))?;
-        self.notes.extend(known);
+        self.notes.extend(known.into_iter().chain(seen));
         self.initialized = Some(Initialized { network, fresh });
         Ok(())
     }

@@ -160,10 +160,14 @@ fn fine_tuning_takes_its_network_from_the_checkpoint() {
     let told = bench.succeed(&finetune("other", &[&random[..], &["--init", "none"]].concat()));
     assert!(told.contains("start        from random weights\n"), "{told}");
 
+    let error = bench.fail(&["eval", "--checkpoint", "run", "--set", "data.image_size=8"]);
+    assert!(error.contains("takes keys of [eval], such as"), "{error}");
+
     // The hint of `eval` on a pretrained network is a command that works.
     let error = bench.fail(&["eval", "--checkpoint", "pretrained", "--data", "data"]);
     assert!(error.contains("train-cli finetune --config finetune_custom --data DIR --init "), "{error}");
     let hinted = ["finetune", "--config", "finetune_custom", "--data", "data", "--init", "pretrained"];
     let small = ["--set", "data.image_size=16", "--set", "data.val_fraction=0.5", "--batch-size", "4"];
-    bench.succeed(&[&hinted[..], &small, &["--epochs", "1"]].concat());
+    let told = bench.succeed(&[&hinted[..], &small, &["--epochs", "1"]].concat());
+    assert!(told.contains("note         the checkpoint has seen images of 16×24 pixels, not 16×16\n"), "{told}");
 }
