@@ -4,7 +4,7 @@ use std::fmt;
 
 use burn::tensor::{DataError, Tensor};
 use data::transform::normalize::Normalize;
-use drawing::{Block, PAPER, Sheet, enlarge, enlargement, mix};
+use drawing::{Block, Sheet, enlarge, enlargement, mix};
 use image::imageops::{crop_imm, grayscale, replace};
 use image::{Luma, Rgb, RgbImage};
 use model::{Execution, Observe, PatchMask, Predict, official_name};
@@ -18,8 +18,9 @@ use crate::target::{patch_statistics, patchify, unpatchify};
 const READABLE: u32 = 160;
 /// Colour of hidden patches.
 const HIDDEN: Rgb<u8> = Rgb([168; 3]);
-/// What is left of visible patches beside predictions.
-const MUTED_SHARE: f32 = 0.25;
+/// What visible patches fade to beside predictions, and how much of them is left.
+const FADED: Rgb<u8> = Rgb([226; 3]);
+const LEFT: f32 = 0.2;
 /// What the picture says of predictions that were coloured with what the network cannot know.
 const BORROWED: &str = "Borrowed from the original: brightness and contrast (mean and variance) of every \
                         hidden patch, to which this network's predictions are relative (norm_pix_loss).";
@@ -135,7 +136,7 @@ fn muted(picture: &RgbImage) -> RgbImage {
     let grey = grayscale(picture);
     RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
         let Luma([value]) = *grey.get_pixel(x, y);
-        mix(PAPER, Rgb([value; 3]), MUTED_SHARE)
+        mix(FADED, Rgb([value; 3]), LEFT)
     })
 }
 

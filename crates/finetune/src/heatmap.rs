@@ -44,7 +44,8 @@ pub fn heatmap(
 /// The most images whose heat maps are drawn on one picture.
 pub const MOST_HEATMAPS: usize = 100;
 /// What the picture says below.
-const NOTE: &str = "The brighter a place, the more it speaks for the class (Grad-CAM); each image by itself.";
+const NOTE: &str =
+    "The brighter a place, the more it speaks for the class, compared with the rest of its image (Grad-CAM).";
 /// Dark where a map says least, bright where most: as bright in print as on a screen.
 const RAMP: [[f32; 3]; 8] = [
     [0.0, 0.0, 4.0],

@@ -10,21 +10,56 @@ use serde_json::Value;
 
 use crate::error::TrainError;
 
-/// What is drawn together: a title, its unit, and values by their keys in the log and names.
+/// What is drawn together.
 struct Group {
     title: &'static str,
     unit: &'static str,
-    values: &'static [(&'static str, &'static str)],
+    values: &'static [Measured],
+}
+
+/// A value of the log.
+struct Measured {
+    key: &'static str,
+    /// What it is called among the others of its group, and on its own.
+    name: &'static str,
+    title: &'static str,
+}
+
+const fn measured(key: &'static str, name: &'static str, title: &'static str) -> Measured {
+    Measured { key, name, title }
 }
 
 const GROUPS: [Group; 5] = [
-    Group { title: "loss", unit: "", values: &[("loss", "training"), ("val_loss", "validation")] },
-    Group { title: "accuracy", unit: " %", values: &[("val_acc1", "top-1"), ("val_acc5", "top-5")] },
-    Group { title: "labels", unit: " %", values: &[("val_map", "mean average precision"), ("val_f1", "F1")] },
-    Group { title: "R²", unit: "", values: &[("val_r2", "validation")] },
-    Group { title: "learning rate", unit: "", values: &[("lr", "")] },
+    Group {
+        title: "loss",
+        unit: "",
+        values: &[
+            measured(TRAINING, "training", "training loss"),
+            measured("val_loss", "validation", "validation loss"),
+        ],
+    },
+    Group {
+        title: "accuracy",
+        unit: " %",
+        values: &[
+            measured("val_acc1", "top-1", "top-1 accuracy"),
+            measured("val_acc5", "top-5", "top-5 accuracy"),
+        ],
+    },
+    Group {
+        title: "labels",
+        unit: " %",
+        values: &[
+            measured("val_map", "mean average precision", "mean average precision"),
+            measured("val_f1", "F1", "F1"),
+        ],
+    },
+    Group { title: "R²", unit: "", values: &[measured("val_r2", "validation", "R²")] },
+    Group { title: "learning rate", unit: "", values: &[measured("lr", "", "learning rate")] },
 ];
 
+/// The key of the one loss that runs of all objectives have.
+const TRAINING: &str = "loss";
 /// Before the keys of what the moving average of the weights achieves; drawn in dashes.
 const AVERAGE: &str = "ema_";
 /// Runs that can be told apart.
@@ -72,7 +107,7 @@ impl History {
     /// Whether there is nothing to draw.
     fn is_empty(&self) -> bool {
         let has = |key: &str| !self.points(key, "epoch", 1.0).is_empty();
-        let mut keys = GROUPS.iter().flat_map(|group| group.values).map(|(key, _)| *key);
+        let mut keys = GROUPS.iter().flat_map(|group| group.values).map(|value| value.key);
         !keys.any(|key| has(key) || has(&format!("{AVERAGE}{key}")))
     }
 
@@ -132,7 +167,7 @@ fn lines(run: &History, key: &str, group: &Group, over: &str, colour: usize) -> 
 /// A panel for all values of a group.
 fn together(run: &History, group: &Group, over: &str) -> Option<Panel> {
     let (mut drawn, mut legend) = (Vec::new(), Vec::new());
-    for (colour, (key, name)) in group.values.iter().enumerate() {
+    for (colour, Measured { key, name, .. }) in group.values.iter().enumerate() {
         for line in lines(run, key, group, over, colour) {
             let name = if line.dashed { format!("{name}, average") } else { (*name).to_owned() };
             legend.push(Key { name, colour: line.colour, dashed: line.dashed });
@@ -149,39 +184,49 @@ fn together(run: &History, group: &Group, over: &str) -> Option<Panel> {
 fn compared(runs: &[History], over: &str) -> Vec<Panel> {
     let mut panels = Vec::new();
     for group in &GROUPS {
-        for (key, name) in group.values {
+        for Measured { key, title, .. } in group.values {
             for objective in objectives(runs, key) {
-                let shown =
-                    runs.iter().enumerate().filter(|(_, run)| objective.is_none_or(|o| run.objective == o));
-                let lines: Vec<_> =
-                    shown.flat_map(|(colour, run)| lines(run, key, group, over, colour)).collect();
-                let words = [objective.unwrap_or_default(), name, group.title];
-                let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
-                panels.push(Panel { title: words.join(" "), unit: group.unit, lines, legend: Vec::new() });
+                let shown = runs.iter().enumerate();
+                let shown = shown.filter(|(_, run)| objective.is_none_or(|only| run.objective == only));
+                let lines = shown.flat_map(|(colour, run)| lines(run, key, group, over, colour)).collect();
+                let title = match objective {
+                    Some(objective) if *key == TRAINING => format!("{objective} loss"),
+                    _ => (*title).to_owned(),
+                };
+                panels.push(Panel { title, unit: group.unit, lines, legend: Vec::new() });
             }
         }
     }
     panels.retain(|panel| !panel.lines.is_empty());
-    let averages = panels.iter().flat_map(|panel| &panel.lines).any(|line| line.dashed);
+    let legend = legend(runs, &panels);
     if let Some(first) = panels.first_mut() {
-        first.legend = runs
-            .iter()
-            .zip(LINES)
-            .map(|(run, colour)| Key { name: run.name.clone(), colour, dashed: false })
-            .collect();
-        let average = Key { name: "moving average".to_owned(), colour: MUTED, dashed: true };
-        first.legend.extend(averages.then_some(average));
+        first.legend = legend;
     }
     panels
 }
 
-/// What the values of a key are to be divided by: losses by what they are losses of.
+/// The colours of the runs, and what dashes are if there are any.
+fn legend(runs: &[History], panels: &[Panel]) -> Vec<Key> {
+    let keys = runs.iter().zip(LINES);
+    let mut keys: Vec<_> =
+        keys.map(|(run, colour)| Key { name: run.name.clone(), colour, dashed: false }).collect();
+    if panels.iter().flat_map(|panel| &panel.lines).any(|line| line.dashed) {
+        keys.push(Key { name: "moving average".to_owned(), colour: MUTED, dashed: true });
+    }
+    keys
+}
+
+/// What the values of a key are to be divided by, in the order of the runs: losses by what they are
+/// losses of, unless all are of the same.
 fn objectives(runs: &[History], key: &str) -> Vec<Option<&'static str>> {
-    let mut objectives: Vec<_> = runs.iter().map(|run| Some(run.objective)).collect();
-    objectives.sort_unstable();
-    objectives.dedup();
+    let mut objectives: Vec<&str> = Vec::new();
+    for run in runs {
+        if !objectives.contains(&run.objective) {
+            objectives.push(run.objective);
+        }
+    }
     match key.ends_with("loss") && objectives.len() > 1 {
-        true => objectives,
+        true => objectives.into_iter().map(Some).collect(),
         false => vec![None],
     }
 }
@@ -240,17 +285,17 @@ mod tests {
         assert_eq!(
             titles(&panels),
             [
-                "fine-tuning training loss",
-                "pretraining training loss",
-                "fine-tuning validation loss",
+                "pretraining loss",
+                "fine-tuning loss",
+                "validation loss",
                 "top-1 accuracy",
                 "top-5 accuracy",
                 "learning rate"
             ]
         );
         let colours = |panel: &Panel| panel.lines.iter().map(|line| line.colour).collect::<Vec<_>>();
-        assert_eq!(colours(&panels[0]), LINES[1..3]);
-        assert_eq!(colours(&panels[1]), LINES[..1]);
+        assert_eq!(colours(&panels[0]), LINES[..1]);
+        assert_eq!(colours(&panels[1]), LINES[1..3]);
         assert_eq!(colours(&panels[5]), LINES[..3]);
         let names: Vec<_> = panels[0].legend.iter().map(|key| &key.name[..]).collect();
         assert_eq!(names, ["p", "f", "g", "moving average"]);

@@ -3,7 +3,7 @@
 mod table;
 mod thumbnail;
 
-use drawing::{Canvas, Style, mix, width};
+use drawing::{Canvas, INK, MUTED, Style, mix};
 use image::{Rgb, RgbImage};
 
 /// Classes up to which each has a row with its name.
@@ -86,20 +86,22 @@ impl Pair {
     }
 }
 
-/// What the colours mean.
-fn scale(canvas: &mut Canvas, [left, middle]: [f32; 2]) {
-    let mut x = left;
+/// Of all that stands below the classes.
+const FOOT: f32 = 108.0;
+
+/// What there is to say below the classes: how many images are recognised, what the colours mean.
+fn foot(canvas: &mut Canvas, confusion: &Confusion, top: f32) {
+    canvas.text([MARGIN, top + 26.0], &confusion.summary(), &Style::new(SIZE, INK));
     for (predicted, name) in [(0, "recognised"), (1, "taken for another")] {
-        let text = format!("share of a class's images {name}:  0 %");
-        canvas.text([x, middle], &text, &Style::new(SIZE, drawing::MUTED));
-        x += width(&text, SIZE) + 8.0;
+        let (y, style) = (top + 54.0 + 24.0 * predicted as f32, Style::new(SIZE, MUTED));
+        canvas.text([MARGIN, y], "0 %", &style);
+        let mut x = MARGIN + 36.0;
         for step in 0..=60 {
             let pair = Pair { truth: 0, predicted, count: 0, share: f64::from(step) / 60.0 };
-            canvas.fill([x, middle - 7.0], [x + 2.0, middle + 7.0], pair.colour());
+            canvas.fill([x, y - 7.0], [x + 2.0, y + 7.0], pair.colour());
             x += 2.0;
         }
-        canvas.text([x + 8.0, middle], "100 %", &Style::new(SIZE, drawing::MUTED));
-        x += 8.0 + width("100 %", SIZE) + 28.0;
+        canvas.text([x + 8.0, y], &format!("100 % of a class's images {name}"), &style);
     }
 }
 

@@ -3,7 +3,7 @@
 use drawing::{Across, Canvas, INK, MUTED, PAPER, Style, fit, width};
 use image::RgbImage;
 
-use super::{Confusion, MARGIN, SIZE, scale};
+use super::{Confusion, FOOT, MARGIN, SIZE, foot};
 
 /// The most pixels of a name.
 const NAME: f32 = 240.0;
@@ -24,10 +24,11 @@ pub(super) fn draw(confusion: &Confusion) -> RgbImage {
     let side = cell * classes.len() as f32;
     let (middle, end) = (margin + side / 2.0, margin + side);
     // Wide enough for what the colours mean.
-    let mut canvas = Canvas::new([(end + RECOGNISED + MARGIN).max(920.0), end + 82.0]);
+    let mut canvas = Canvas::new([(end + RECOGNISED + MARGIN).max(540.0), end + FOOT]);
     let axis = Style { across: Across::Centre, ..Style::new(SIZE, MUTED) };
     canvas.text([MARGIN + 8.0, middle], "true class", &Style { upward: true, ..axis });
     canvas.text([middle, MARGIN + 8.0], "predicted class", &axis);
+    canvas.text([end + 12.0, margin - 16.0], "recognised", &Style::new(SIZE, MUTED));
     for (index, name) in names.iter().enumerate() {
         let at = margin + cell * (index as f32 + 0.5);
         canvas.text([margin - 10.0, at], name, &Style { across: Across::Right, ..Style::new(SIZE, INK) });
@@ -45,8 +46,7 @@ pub(super) fn draw(confusion: &Confusion) -> RgbImage {
             draw_cell(&mut canvas, confusion, [truth, predicted], corner, cell);
         }
     }
-    canvas.text([MARGIN, end + 26.0], &confusion.summary(), &Style::new(SIZE, INK));
-    scale(&mut canvas, [MARGIN, end + 54.0]);
+    foot(&mut canvas, confusion, end);
     canvas.into_picture()
 }
 

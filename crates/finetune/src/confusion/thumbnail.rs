@@ -3,7 +3,7 @@
 use drawing::{Across, Canvas, INK, MUTED, Style, fit};
 use image::RgbImage;
 
-use super::{Confusion, MARGIN, Pair, SIZE, WRONG, scale};
+use super::{Confusion, FOOT, MARGIN, Pair, SIZE, WRONG, foot};
 
 /// About the side of the thumbnail.
 const SIDE: usize = 600;
@@ -25,7 +25,7 @@ pub(super) fn draw(confusion: &Confusion) -> RgbImage {
     let (corner, side) = (MARGIN + TITLE, (cell * cells) as f32);
     let list = corner + side + 40.0;
     let bottom = corner + side.max(LINE * (PAIRS + 1) as f32);
-    let mut canvas = Canvas::new([list + 2.0 * NAME + 220.0 + MARGIN, bottom + 82.0]);
+    let mut canvas = Canvas::new([list + 2.0 * NAME + 220.0 + MARGIN, bottom + FOOT]);
     let axis = Style { across: Across::Centre, ..Style::new(SIZE, MUTED) };
     let middle = corner + side / 2.0;
     canvas.text([MARGIN + 8.0, middle], "true class", &Style { upward: true, ..axis });
@@ -38,8 +38,7 @@ pub(super) fn draw(confusion: &Confusion) -> RgbImage {
         }
     }
     draw_list(&mut canvas, confusion, [list, MARGIN + 8.0]);
-    canvas.text([MARGIN, bottom + 26.0], &confusion.summary(), &Style::new(SIZE, INK));
-    scale(&mut canvas, [MARGIN, bottom + 54.0]);
+    foot(&mut canvas, confusion, bottom);
     canvas.into_picture()
 }
 

@@ -184,7 +184,9 @@ fn explain(
         ProblemType::Regression => format!("{label}: {score:.4}"),
         _ => format!("{label}, {:.1} %", 100.0 * score),
     };
-    let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+    // Its folder as well: in many it is the class.
+    let parts: Vec<_> = file.iter().collect();
+    let name = parts[parts.len().saturating_sub(2)..].iter().collect::<PathBuf>().display().to_string();
     Ok(Explained { photo, map, sites, caption, name })
 }
 
