@@ -1,7 +1,5 @@
 //! Pictures as files.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
@@ -12,11 +10,14 @@ use image::{ImageError, RgbImage};
 /// # Errors
 /// The file cannot be written.
 pub fn save(picture: &RgbImage, path: &Path) -> Result<(), ImageError> {
-    let mut file = BufWriter::new(File::create(path)?);
-    picture.write_with_encoder(PngEncoder::new_with_quality(
-        &mut file,
-        CompressionType::Best,
-        FilterType::Adaptive,
-    ))?;
-    Ok(file.flush()?)
+    // Filters make photos smaller, and text and lines larger.
+    let (photo, flat) = (encode(picture, FilterType::Adaptive)?, encode(picture, FilterType::NoFilter)?);
+    let smaller = if photo.len() < flat.len() { photo } else { flat };
+    Ok(std::fs::write(path, smaller)?)
+}
+
+fn encode(picture: &RgbImage, filter: FilterType) -> Result<Vec<u8>, ImageError> {
+    let mut file = Vec::new();
+    picture.write_with_encoder(PngEncoder::new_with_quality(&mut file, CompressionType::Best, filter))?;
+    Ok(file)
 }

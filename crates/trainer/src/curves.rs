@@ -266,10 +266,8 @@ mod tests {
         let names: Vec<_> = panels[1].legend.iter().map(|key| (&key.name[..], key.dashed)).collect();
         assert_eq!(names, [("top-1", false), ("top-1, average", true), ("top-5", false)]);
         // In percent, over the epochs; a value and its average have one colour.
-        assert_eq!(
-            panels[1].lines[0].points,
-            [[1.0, 20.000000000000007], [2.0, 50.0], [3.0, 60.000000000000014]]
-        );
+        let points = panels[1].lines[0].points.iter().map(|point| point.map(f64::round));
+        assert_eq!(points.collect::<Vec<_>>(), [[1.0, 20.0], [2.0, 50.0], [3.0, 60.0]]);
         assert_eq!(panels[1].lines[0].colour, panels[1].lines[1].colour);
         assert!(panels[2].legend.is_empty());
     }

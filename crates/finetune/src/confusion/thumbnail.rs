@@ -29,7 +29,11 @@ pub(super) fn draw(confusion: &Confusion) -> RgbImage {
     let axis = Style { across: Across::Centre, ..Style::new(SIZE, MUTED) };
     let middle = corner + side / 2.0;
     canvas.text([MARGIN + 8.0, middle], "true class", &Style { upward: true, ..axis });
-    canvas.text([middle, MARGIN + 8.0], &format!("predicted class, {classes} in their order"), &axis);
+    canvas.text(
+        [middle, MARGIN + 8.0],
+        &format!("predicted class ({classes} classes, in their order)"),
+        &axis,
+    );
     for truth in 0..cells {
         for predicted in 0..cells {
             let [x, y] = [predicted, truth].map(|index| corner + (cell * index) as f32);

@@ -70,7 +70,7 @@ fn heat_maps_of_a_folder_are_a_grid_and_their_strength_is_an_option() {
     assert_eq!(rows.lines().map(json).count(), 13);
     assert!(grid.width() > one.width() && grid.height() > one.height());
 
-    let args = |more: &[&str]| [&["predict", "--checkpoint", "run", image][..], more].concat();
+    let args = |more: &[&'static str]| [&["predict", "--checkpoint", "run", image][..], more].concat();
     assert!(misuse(&bench, &args(&["--heatmap-strength", "0.3"])).contains("--heatmap"));
     assert!(
         misuse(&bench, &args(&["--heatmap", "x.png", "--heatmap-strength", "2"])).contains("from 0 to 1")
