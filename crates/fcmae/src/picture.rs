@@ -1,8 +1,12 @@
 //! What the network makes of masked images, as a picture and as numbers.
 
+use std::fmt;
+
 use burn::tensor::{DataError, Tensor};
 use data::transform::normalize::Normalize;
-use image::{Rgb, RgbImage};
+use drawing::{Block, Sheet, enlarge, enlargement, mix};
+use image::imageops::{crop_imm, grayscale, replace};
+use image::{Luma, Rgb, RgbImage};
 use model::{Execution, Observe, PatchMask, Predict, official_name};
 use serde::Serialize;
 use trainer::NotFinite;
@@ -10,14 +14,16 @@ use trainer::NotFinite;
 use crate::network::Fcmae;
 use crate::target::{patch_statistics, patchify, unpatchify};
 
-/// Pixels between pictures.
-const GAP: u32 = 2;
-/// Smaller pictures are enlarged to about this side, so that something can be seen.
-const READABLE: usize = 128;
+/// Smaller images are enlarged to at least this side, so that something can be seen.
+const READABLE: u32 = 160;
 /// Colour of hidden patches.
-const HIDDEN: Rgb<u8> = Rgb([128, 128, 128]);
-/// Colour between pictures.
-const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
+const HIDDEN: Rgb<u8> = Rgb([168; 3]);
+/// What visible patches fade to beside predictions, and how much of them is left.
+const FADED: Rgb<u8> = Rgb([226; 3]);
+const LEFT: f32 = 0.2;
+/// What the picture says of predictions that were coloured with what the network cannot know.
+const BORROWED: &str = "Borrowed from the original: brightness and contrast (mean and variance) of every \
+                        hidden patch, to which this network's predictions are relative (norm_pix_loss).";
 
 /// How well the hidden patches of one image were predicted.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -33,8 +39,8 @@ pub struct Score {
 /// Reconstructions of a batch.
 #[derive(Debug)]
 pub struct Reconstruction {
-    /// A row an image: original, masked, reconstruction, reconstruction with the visible patches
-    /// pasted in.
+    /// A row an image: original, visible patches, predictions of the others, both together; with titles,
+    /// the error of each image, and what was borrowed from it.
     pub picture: RgbImage,
     /// A score an image.
     pub scores: Vec<Score>,
@@ -83,39 +89,65 @@ pub fn reconstruct(
     let truth = images.into_data().try_into_vec::<f32>()?;
 
     let size = channels * height * width;
-    let (cell_width, cell_height) = (width as u32 + GAP, height as u32 + GAP);
-    let (columns, rows) = (4 * cell_width - GAP, batch as u32 * cell_height - GAP);
-    let mut picture = RgbImage::from_pixel(columns, rows, PAPER);
-    let mut scores = Vec::with_capacity(batch);
+    let (mut blocks, mut scores) = (Vec::with_capacity(batch), Vec::with_capacity(batch));
     for sample in 0..batch {
         let view = |values| Pixels { values, height, width, normalize };
         let truth = view(&truth[sample * size..][..size]);
         let pred = view(&pred[sample * size..][..size]);
-        let is_hidden = hidden_pixels(mask, sample, patch, width);
-        for y in 0..height {
-            for x in 0..width {
-                let (seen, made) = (truth.rgb(y, x), pred.rgb(y, x));
-                let row = match is_hidden(y, x) {
-                    true => [seen, HIDDEN, made, made],
-                    false => [seen, seen, made, seen],
-                };
-                for (column, colour) in row.into_iter().enumerate() {
-                    let left = column as u32 * cell_width + x as u32;
-                    picture.put_pixel(left, sample as u32 * cell_height + y as u32, colour);
-                }
-            }
-        }
         let losses = &losses[sample * mask.patches()..];
-        scores.push(score(&truth, &pred, &mask.hidden()[sample], losses, is_hidden));
+        let is_hidden = hidden_pixels(mask, sample, patch, width);
+        let score = score(&truth, &pred, &mask.hidden()[sample], losses, is_hidden);
+        let tiles = tiles(&truth.picture(), &pred.picture(), &mask.hidden()[sample], patch as u32);
+        blocks.push(Block { tiles, caption: vec![score.to_string()] });
+        scores.push(score);
     }
-    Ok(Reconstruction { picture: enlarge(picture, width.min(height)), scores, used_target_statistics })
+    let picture = sheet(blocks, mask, used_target_statistics);
+    Ok(Reconstruction { picture, scores, used_target_statistics })
 }
 
-/// Repeats pixels of a picture of small images.
-fn enlarge(picture: RgbImage, side: usize) -> RgbImage {
-    let factor = (READABLE / side).max(1) as u32;
-    let (width, height) = picture.dimensions();
-    image::imageops::resize(&picture, width * factor, height * factor, image::imageops::FilterType::Nearest)
+fn sheet(blocks: Vec<Block>, mask: &PatchMask, borrowed: bool) -> RgbImage {
+    let visible = format!("visible: {} of {}", mask.visible()[0].len(), mask.patches());
+    let titles = ["original", &visible, "predicted", "completed"].map(str::to_owned).to_vec();
+    let notes = borrowed.then(|| BORROWED.to_owned()).into_iter().collect();
+    Sheet { titles, columns: 1, blocks, notes }.draw()
+}
+
+/// Original, visible patches, predictions of the hidden ones, both together. Predictions are enlarged
+/// patch by patch: nothing of their neighbours bleeds into them.
+fn tiles(truth: &RgbImage, pred: &RgbImage, hidden: &[usize], patch: u32) -> Vec<RgbImage> {
+    let (width, height) = truth.dimensions();
+    let times = enlargement([width, height], READABLE);
+    let original = enlarge(truth, times);
+    let (mut visible, mut predicted, mut completed) = (original.clone(), muted(&original), original.clone());
+    let covered = RgbImage::from_pixel(patch * times, patch * times, HIDDEN);
+    for index in hidden {
+        let (row, column) = (*index as u32 / (width / patch), *index as u32 % (width / patch));
+        let made = enlarge(&crop_imm(pred, column * patch, row * patch, patch, patch).to_image(), times);
+        let (x, y) = (i64::from(column * patch * times), i64::from(row * patch * times));
+        replace(&mut visible, &covered, x, y);
+        replace(&mut predicted, &made, x, y);
+        replace(&mut completed, &made, x, y);
+    }
+    vec![original, visible, predicted, completed]
+}
+
+/// Pale and without colours.
+fn muted(picture: &RgbImage) -> RgbImage {
+    let grey = grayscale(picture);
+    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+        let Luma([value]) = *grey.get_pixel(x, y);
+        mix(FADED, Rgb([value; 3]), LEFT)
+    })
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { masked_mse, psnr_db, .. } = self;
+        match psnr_db {
+            Some(psnr) => write!(f, "masked MSE {masked_mse:.4}, PSNR {psnr:.1} dB"),
+            None => write!(f, "masked MSE {masked_mse:.4}, no pixel differs"),
+        }
+    }
 }
 
 fn score(
@@ -172,6 +204,10 @@ impl Pixels<'_> {
     }
 
     /// The first three channels, or the first one as grey.
+    fn picture(&self) -> RgbImage {
+        RgbImage::from_fn(self.width as u32, self.height as u32, |x, y| self.rgb(y as usize, x as usize))
+    }
+
     fn rgb(&self, y: usize, x: usize) -> Rgb<u8> {
         let channel = |wanted: usize| if self.channels() < 3 { 0 } else { wanted };
         Rgb([0, 1, 2].map(|c| (self.intensity(channel(c), y, x) * 255.0).round() as u8))
@@ -211,6 +247,47 @@ mod tests {
         assert_eq!((masked_mse, psnr_db), (0.0, None));
         let Score { masked_mse, psnr_db, .. } = of_zeros(0.4).unwrap().scores[0];
         assert!((masked_mse - 0.01).abs() < 1e-8 && (psnr_db.unwrap() - 20.0).abs() < 1e-5);
+    }
+
+    /// A mask of two of the six patches of a striped image, and other stripes as prediction.
+    fn of_stripes() -> (RgbImage, RgbImage, [usize; 2]) {
+        let stripes = |red| RgbImage::from_fn(24, 16, |x, y| Rgb([red, 10 * x as u8, 15 * y as u8]));
+        (stripes(250), stripes(20), [1, 5])
+    }
+
+    #[test]
+    fn predictions_are_shown_where_something_was_hidden_and_nowhere_else() {
+        let (truth, pred, hidden) = of_stripes();
+        let tiles = tiles(&truth, &pred, &hidden, 8);
+        assert!(tiles.iter().all(|tile| tile.dimensions() == (240, 160)));
+        for (x, y, is_hidden) in
+            [(79, 10, false), (80, 0, true), (159, 79, true), (160, 80, true), (159, 80, false)]
+        {
+            let [original, visible, predicted, completed] =
+                [0, 1, 2, 3].map(|i: usize| tiles[i].get_pixel(x, y).0);
+            assert_eq!((original[0], completed[0]), (250, if is_hidden { 20 } else { 250 }), "{x} {y}");
+            assert_eq!(visible == HIDDEN.0, is_hidden);
+            // What is not predicted has no colour.
+            assert_eq!(
+                predicted[0] == predicted[1] && predicted[1] == predicted[2],
+                !is_hidden,
+                "{predicted:?}"
+            );
+            assert_eq!(predicted[0] == 20, is_hidden);
+        }
+    }
+
+    #[test]
+    fn a_reconstruction_looks_as_stored() {
+        let (truth, pred, hidden) = of_stripes();
+        let score = Score { loss: 0.5, masked_mse: 0.0123, psnr_db: Some(19.1) };
+        let block = Block { tiles: tiles(&truth, &pred, &hidden, 8), caption: vec![score.to_string()] };
+        let picture = sheet(vec![block], &PatchMask::new([2, 3], vec![vec![0, 2, 3, 4]]).unwrap(), true);
+        let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pictures/reconstruction.png");
+        drawing::stored::compare(&picture, stored.as_ref()).unwrap();
+        // What was borrowed is said below.
+        let same = of_zeros(0.4).unwrap();
+        assert!(!same.used_target_statistics && picture.height() > same.picture.height() + 30);
     }
 
     #[test]

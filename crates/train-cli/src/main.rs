@@ -40,6 +40,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Embed(args) => commands::embed::run(&args),
         Command::Probe(args) => commands::probe::run(&args),
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
+        Command::Plot(args) => commands::plot::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Export(args) => commands::export::run(&args),
         #[cfg(feature = "hub")]

@@ -7,6 +7,7 @@ use config::SettingError;
 use data::{Changes, DataError};
 use distributed::DistributedError;
 
+use crate::curves::MOST_RUNS;
 use crate::objective::BoxError;
 use crate::optimizer_state::OptimizerStateError;
 
@@ -192,6 +193,28 @@ pub enum TrainError {
         path: PathBuf,
         /// The reason of the failure.
         error: image::ImageError,
+    },
+    /// A folder to draw the curves of, which is no run.
+    #[error("{} has no log.jsonl: it is not the directory of a run", .0.display())]
+    NoLog(PathBuf),
+    /// A log without a number to draw.
+    #[error("{} has nothing to draw yet", .0.display())]
+    EmptyLog(PathBuf),
+    /// A log that this program has not written so.
+    #[error("{}, line {line}: {error}", path.display())]
+    LogLine {
+        /// The log.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        error: serde_json::Error,
+    },
+    /// More runs than there are colours.
+    #[error("{runs} runs are more than can be told apart; draw at most {MOST_RUNS} of them")]
+    TooManyRuns {
+        /// How many.
+        runs: usize,
     },
 }
 

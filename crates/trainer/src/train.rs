@@ -10,6 +10,7 @@ use checkpoint::{Best, RunDir};
 use distributed::Communicator;
 
 use crate::broadcast::broadcast_parameters;
+use crate::curves::draw_curves;
 use crate::error::TrainError;
 use crate::evaluation::{EvaluationPlan, is_best, judge};
 use crate::groups::ParameterGroup;
@@ -18,7 +19,6 @@ use crate::log::RunLog;
 use crate::memory::peak_rss_mib;
 use crate::objective::{BoxError, Objective, Picture};
 use crate::plan::Plan;
-use crate::plot::draw_curves;
 use crate::progress::{Progress, StepReport};
 use crate::saving::{Beginning, Judged, Saver};
 use crate::schedule::CosineSchedule;
@@ -395,7 +395,7 @@ impl<O: Objective> Session<'_, O> {
         self.outcome.picture = None;
         let picture = self.trainer.objective.picture(&state.model.valid()).map_err(TrainError::Objective)?;
         let Some(Picture { tag, image }) = picture else { return Ok(()) };
-        image.save(&path).map_err(|error| TrainError::Picture { path: path.clone(), error })?;
+        drawing::save(&image, &path).map_err(|error| TrainError::Picture { path: path.clone(), error })?;
         log.picture(tag, &image, state.step)?;
         self.outcome.picture = Some(path);
         Ok(())
@@ -404,7 +404,7 @@ impl<O: Objective> Session<'_, O> {
     fn finish(mut self) -> Result<Outcome, TrainError> {
         self.progress.finish();
         if self.trainer.communicator.is_leader() && self.outcome.step > 0 {
-            self.outcome.curves = Some(draw_curves(&self.trainer.run_dir)?);
+            self.outcome.curves = draw_curves(&self.trainer.run_dir)?;
         }
         Ok(self.outcome)
     }

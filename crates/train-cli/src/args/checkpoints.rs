@@ -9,7 +9,9 @@ use finetune::Tta;
 use serde::Serialize;
 
 use super::run::AllowArgs;
-use super::shared::{BatchArgs, CheckpointArgs, DeviceArgs, EvalSetArgs, KeyArgs, amount, positive};
+use super::shared::{
+    BatchArgs, CheckpointArgs, DeviceArgs, EvalSetArgs, KeyArgs, amount, png, positive, share,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
@@ -81,7 +83,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) class_map: Option<PathBuf>,
     /// Draw how often each class is taken for which; the counts go beside it as JSON.
-    #[arg(long, value_name = "FILE.png")]
+    #[arg(long, value_name = "FILE.png", value_parser = png)]
     pub(crate) confusion: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
@@ -111,9 +113,12 @@ pub(crate) struct PredictArgs {
     /// Names of the outputs, in a file as `eval` takes it.
     #[arg(long, value_name = "FILE")]
     pub(crate) class_map: Option<PathBuf>,
-    /// Show where the score of the first class comes from, for a single image.
-    #[arg(long, value_name = "FILE.png", conflicts_with = "tta")]
+    /// Draw where the score of each image's first class comes from: the photo beside its heat map.
+    #[arg(long, value_name = "FILE.png", value_parser = png, conflicts_with = "tta")]
     pub(crate) heatmap: Option<PathBuf>,
+    /// How much of the photo the heat map hides, from 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share, requires = "heatmap")]
+    pub(crate) heatmap_strength: f32,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print a line of JSON for each image.
@@ -241,7 +246,7 @@ pub(crate) struct ReconstructArgs {
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
     /// The picture; the scores go beside it as JSON.
-    #[arg(long, value_name = "FILE.png")]
+    #[arg(long, value_name = "FILE.png", value_parser = png)]
     pub(crate) out: PathBuf,
     /// Seed of the masks.
     #[arg(long, default_value_t = 0)]

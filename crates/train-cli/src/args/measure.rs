@@ -6,7 +6,7 @@ use clap::Args;
 use model::Execution;
 use serde::Serialize;
 
-use super::shared::{DeviceArgs, KeyArgs, execution, positive};
+use super::shared::{DeviceArgs, KeyArgs, execution, png, positive};
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
@@ -48,6 +48,16 @@ pub(crate) struct BenchArgs {
     /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlotArgs {
+    /// Run directories; one is drawn by what was measured, several over each other.
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The picture.
+    #[arg(long, value_name = "FILE.png", value_parser = png)]
+    pub(crate) out: PathBuf,
 }
 
 /// What `bench` measures.

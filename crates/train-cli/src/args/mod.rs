@@ -49,7 +49,7 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:
   train-cli predict --checkpoint runs/finetune_quickstart data/sample/val/cat/000.png
   train-cli predict --checkpoint runs/mine ~/photos --top-k 3 --csv > predictions.csv
-  train-cli predict --checkpoint runs/mine photo.jpg --heatmap why.png")]
+  train-cli predict --checkpoint runs/mine ~/photos/new --heatmap why.png --heatmap-strength 0.6")]
     Predict(PredictArgs),
     /// Features of images, from a pretrained encoder or a classifier.
     #[command(after_help = "Examples:
@@ -66,6 +66,11 @@ pub(crate) enum Command {
   train-cli reconstruct --checkpoint runs/quickstart --out grid.png photo.jpg
   train-cli reconstruct --checkpoint runs/quickstart/checkpoints/step-00000120 --mask-ratio 0.75 --out grid.png *.jpg")]
     Reconstruct(ReconstructArgs),
+    /// Draw the curves of runs over each other.
+    #[command(after_help = "Examples:
+  train-cli plot runs/finetune_quickstart --out curves.png
+  train-cli plot runs/first runs/second runs/third --out curves.png")]
+    Plot(PlotArgs),
     /// Turn a checkpoint of the official code, timm or transformers into one of ours. (All commands
     /// also read those directly.)
     #[command(after_help = "Examples:

@@ -65,6 +65,21 @@ pub(super) fn amount(text: &str) -> Result<f64, String> {
     }
 }
 
+pub(super) fn share(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        _ => Err("must be a number from 0 to 1".to_owned()),
+    }
+}
+
+/// The file of a picture.
+pub(super) fn png(text: &str) -> Result<PathBuf, String> {
+    match PathBuf::from(text) {
+        path if path.extension().is_some_and(|extension| extension == "png") => Ok(path),
+        _ => Err("the picture is a PNG, its name ends in .png".to_owned()),
+    }
+}
+
 pub(super) fn execution(text: &str) -> Result<Execution, String> {
     match text {
         "compact" => Ok(Execution::Compact),

@@ -10,10 +10,9 @@ use data::{
     Changes, ClassMap, ClassMatch, DataError, IMAGES_FILE, ImageList, ImageSource, Judged, Matched, Naming,
     Split, evaluation_loader, match_classes, sorted_otherwise_by_timm,
 };
-use finetune::{Classifier, LabelTally, Metrics, ProblemType, Tally, evaluate};
+use finetune::{Classifier, Confusion, LabelTally, Metrics, ProblemType, Tally, evaluate};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use trainer::draw_matrix;
 
 use crate::args::{EvalArgs, TtaName};
 use crate::checkpoint::checkpoint;
@@ -22,7 +21,7 @@ use crate::world::World;
 
 /// What `--confusion` writes beside its picture.
 #[derive(Serialize)]
-struct Confusion<'a> {
+struct Counts<'a> {
     classes: &'a [String],
     class_accuracy: Vec<Option<f64>>,
     /// True class by predicted class.
@@ -45,9 +44,6 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     let source = Arc::clone(&judged.images);
     if ProblemType::of(source.task()) != *problem {
         bail!("{} was trained for targets of another kind than these", args.checkpoint.path.display());
-    }
-    if let Some(path) = args.confusion.as_ref().filter(|p| p.extension().is_none_or(|e| e != "png")) {
-        bail!("--confusion {}: the picture is a PNG, its name ends in .png", path.display());
     }
     if args.confusion.is_some() && *problem != ProblemType::SingleLabelClassification {
         bail!("--confusion is for networks that tell one class an image");
@@ -212,9 +208,10 @@ fn table(what: &str, classes: &[String], shares: &[Option<f64>]) {
 
 /// The matrix as a picture, and as JSON beside it.
 fn confusion(path: &Path, classes: &[String], tally: &Tally) -> Result<()> {
-    draw_matrix(classes, &tally.confusion, path)?;
+    let picture = Confusion { classes, counts: &tally.confusion }.draw();
+    drawing::save(&picture, path).with_context(|| format!("cannot write {}", path.display()))?;
     let counts = tally.confusion.chunks_exact(classes.len()).collect();
-    let confusion = Confusion { classes, class_accuracy: tally.class_accuracy(), counts };
+    let confusion = Counts { classes, class_accuracy: tally.class_accuracy(), counts };
     let json = path.with_extension("json");
     fs::write(&json, serde_json::to_string_pretty(&confusion)? + "\n")
         .with_context(|| format!("cannot write {}", json.display()))

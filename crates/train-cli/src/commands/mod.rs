@@ -10,6 +10,7 @@ pub(crate) mod info;
 pub(crate) mod init;
 pub(crate) mod launch;
 pub(crate) mod models;
+pub(crate) mod plot;
 pub(crate) mod predict;
 pub(crate) mod probe;
 #[cfg(feature = "hub")]

@@ -9,8 +9,7 @@ use burn::module::Module;
 use data::rng::{Stream, rng};
 use data::source::{ImageFiles, ImageFolder};
 use data::{Batch, ClassMap, ImageSource, Naming, Pixels, Shard, Transform, evaluation_loader};
-use finetune::{Classifier, ProblemType, heatmap, overlay};
-use image::RgbImage;
+use finetune::{Classifier, Explained, MOST_HEATMAPS, ProblemType, draw_heatmaps, heatmap};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -49,8 +48,8 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     }
     let images = Arc::new(ImageFiles::new(files(&args.inputs)?));
     let source: Arc<dyn ImageSource> = Arc::clone(&images) as _;
-    if args.heatmap.is_some() && source.len() != 1 {
-        bail!("--heatmap explains one image, found {}", source.len());
+    if args.heatmap.is_some() && source.len() > MOST_HEATMAPS {
+        bail!("--heatmap draws at most {MOST_HEATMAPS} images on a picture, found {}", source.len());
     }
     let bar = match std::io::stderr().is_terminal() && source.len() > args.batch.images {
         true => ProgressBar::new(source.len() as u64),
@@ -62,17 +61,25 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     let (channels, batch) = (classifier.model.num_channels, args.batch.images);
     let Classifier { data, eval, .. } = &classifier;
     let loader = evaluation_loader(&source, data, eval, channels, batch, Shard::default())?;
-    let mut unreadable = 0;
+    let (mut unreadable, mut explained) = (0, Vec::new());
     for batch in loader.batches(0, 0) {
         if output::is_gone() {
             break;
         }
         let batch = batch?;
         let count = batch.indices.len();
-        unreadable += predict(args, &classifier, &images, batch, &bar)?;
+        unreadable += predict(args, &classifier, &images, batch, &bar, &mut explained)?;
         bar.inc(count as u64);
     }
     bar.finish_and_clear();
+    if let Some(path) = args.heatmap.as_ref().filter(|_| !explained.is_empty()) {
+        let picture = draw_heatmaps(&explained, args.heatmap_strength);
+        drawing::save(&picture, path).with_context(|| format!("cannot write {}", path.display()))?;
+        // Not between rows that another program reads.
+        if !args.json && !args.csv {
+            out!("heat map     {}", path.display());
+        }
+    }
     match unreadable {
         0 => Ok(()),
         count if count == source.len() => bail!("none of the {count} images can be read"),
@@ -90,6 +97,7 @@ fn predict(
     images: &ImageFiles,
     batch: Batch,
     bar: &ProgressBar,
+    explained: &mut Vec<Explained>,
 ) -> Result<usize> {
     let (indices, shape) = (batch.indices, batch.shape);
     let errors: Vec<_> = indices.iter().map(|index| images.unreadable(*index as usize)).collect();
@@ -102,18 +110,19 @@ fn predict(
     }
     let Pixels::F32(values) = batch.pixels else { bail!("images to predict on have to be normalised") };
     let Classifier { classes, problem, .. } = classifier;
-    // Kept for the map that explains the image, if it is wanted.
-    let explained = args.heatmap.as_ref().map(|path| (path, values.clone()));
+    // Kept for the maps that explain the images, if they are wanted.
+    let kept = args.heatmap.is_some().then(|| values.clone());
     let all = classifier
         .logits(values, shape, args.tta.views())
         .with_context(|| format!("for {}", args.checkpoint.path.display()))?;
-    let rows = indices.iter().zip(&errors).zip(all.chunks_exact(classes.len()));
-    for ((index, _), logits) in rows.filter(|((_, error), _)| error.is_none()) {
+    let rows = indices.iter().zip(&errors).zip(all.chunks_exact(classes.len())).enumerate();
+    for (row, ((index, _), logits)) in rows.filter(|(_, ((_, error), _))| error.is_none()) {
         let name = images.path(*index as usize);
         let ranked = classifier.ranked(logits);
-        if let Some((path, values)) = &explained {
-            let picture = explain(args, classifier, (values.clone(), shape), ranked[0].0, name)?;
-            picture.save(path).with_context(|| format!("cannot write {}", path.display()))?;
+        if let Some(values) = &kept {
+            let size = values.len() / errors.len();
+            let image = (values[row * size..][..size].to_vec(), [1, shape[1], shape[2], shape[3]]);
+            explained.push(explain(args, classifier, image, ranked[0], name)?);
         }
         // All numbers were asked for, not the largest of them.
         let count = if *problem == ProblemType::Regression { ranked.len() } else { args.top_k };
@@ -156,23 +165,29 @@ fn csv_line(fields: [&str; 4]) -> Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?.trim_end().to_owned())
 }
 
-/// An image, as the network sees it, under a map of where the score of a class comes from: red where
-/// most.
+/// Where the score of an image's first class comes from.
 fn explain(
     args: &PredictArgs,
     classifier: &Classifier,
     (values, shape): (Vec<f32>, [usize; 4]),
-    class: usize,
+    (class, score): (usize, f32),
     file: &Path,
-) -> Result<RgbImage> {
+) -> Result<Explained> {
     let (transform, _) = classifier.preprocessing()?;
     // The part of the image that the network sees; nothing is drawn at random.
-    let picture = transform.apply(&data::decode_file(file)?, &mut rng(0, Stream::Augment, 0, 0));
+    let photo = transform.apply(&data::decode_file(file)?, &mut rng(0, Stream::Augment, 0, 0));
     let device = args.device.name.device()?.autodiff();
     let image = host::floats(values, shape, &device);
-    let network = classifier.network.clone().train();
-    let ([rows, columns], map) = heatmap(&network, image, class)?;
-    Ok(overlay(&picture, &map, [rows, columns]))
+    let (sites, map) = heatmap(&classifier.network.clone().train(), image, class)?;
+    let label = &classifier.classes[class];
+    let caption = match classifier.problem {
+        ProblemType::Regression => format!("{label}: {score:.4}"),
+        _ => format!("{label}, {:.1} %", 100.0 * score),
+    };
+    // Its folder as well: in many it is the class.
+    let parts: Vec<_> = file.iter().collect();
+    let name = parts[parts.len().saturating_sub(2)..].iter().collect::<PathBuf>().display().to_string();
+    Ok(Explained { photo, map, sites, caption, name })
 }
 
 /// Files named on the command line, in folders, and on standard input.

@@ -65,12 +65,12 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
     let json = args.out.with_extension("json");
     fs::write(&json, serde_json::to_string_pretty(&report)? + "\n")
         .with_context(|| format!("cannot write {}", json.display()))?;
-    result.picture.save(&args.out).with_context(|| format!("cannot write {}", args.out.display()))?;
+    drawing::save(&result.picture, &args.out)
+        .with_context(|| format!("cannot write {}", args.out.display()))?;
 
     out!("{} of {} patches visible", shape.visible, shape.patches());
     for row in &report.images {
-        let psnr = row.score.psnr_db.map_or("no pixel differs".to_owned(), |db| format!("PSNR {db:.1} dB"));
-        out!("{}: masked MSE {:.4}, {psnr}", row.image, row.score.masked_mse);
+        out!("{}: {}", row.image, row.score);
     }
     if report.used_target_statistics {
         out!(

@@ -14,4 +14,5 @@ mod first_hour;
 mod hub;
 mod interop;
 mod launch;
+mod pictures;
 mod resume;
