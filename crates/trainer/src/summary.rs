@@ -22,15 +22,18 @@ pub struct Summary<C> {
     computing: Computing,
     #[serde(flatten)]
     origin: Origin,
-    #[serde(flatten)]
-    images: ImageCounts,
+    train_images: usize,
+    /// Images that are held out; none where nothing is evaluated.
+    val_images: Option<usize>,
+    /// Classes of the data, or numbers to predict; 0 without labels.
+    num_classes: usize,
     #[serde(skip)]
     data: String,
     /// What is to be said of the data: a word and a sentence.
     remarks: Vec<(&'static str, String)>,
     batch_size: usize,
     accumulate: usize,
-    effective_batch: usize,
+    effective_batch_size: usize,
     peak_lr: f64,
     groups: Vec<GroupRow>,
     /// Learning-rate factors of the groups, smallest and largest.
@@ -72,14 +75,6 @@ pub(crate) struct Origin {
     pub(crate) concern: Option<String>,
 }
 
-/// How many images there are.
-#[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
-enum ImageCounts {
-    Together { images: usize, classes: usize },
-    Divided { training_images: usize, validation_images: usize },
-}
-
 /// Parameters under one rule.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct GroupRow {
@@ -110,7 +105,11 @@ impl<C: Cost> Summary<C> {
         let Facts { settings, context, data, words, plan, left, groups, origin, notes, occupied } = facts;
         let scales = || groups.iter().map(|group| group.rule.lr_scale);
         let lr_scales = [scales().fold(f64::INFINITY, f64::min), scales().fold(0.0, f64::max)];
-        let warnings = [warm_up_warning(&settings, plan), occupied.map(occupied_warning)];
+        let warnings = [
+            warm_up_warning(&settings, plan),
+            few_updates_warning(plan, data.training.len()),
+            occupied.map(occupied_warning),
+        ];
         Self {
             cost,
             computing: Computing {
@@ -120,12 +119,14 @@ impl<C: Cost> Summary<C> {
                 processes: plan.processes,
             },
             origin,
-            images: ImageCounts::of(data),
+            train_images: data.training.len(),
+            val_images: data.validation.as_ref().map(|held_out| held_out.len()),
+            num_classes: data.training.classes().len(),
             data: words,
             remarks: data.remarks.clone(),
             batch_size: settings.train.batch_size,
             accumulate: settings.train.accumulate,
-            effective_batch: plan.effective_batch,
+            effective_batch_size: plan.effective_batch,
             peak_lr: settings.optim.peak_lr(plan.effective_batch),
             groups: groups.iter().map(GroupRow::of).collect(),
             lr_scales,
@@ -137,16 +138,6 @@ impl<C: Cost> Summary<C> {
             seed: settings.seed,
             notes: notes.to_vec(),
             warnings: warnings.into_iter().flatten().collect(),
-        }
-    }
-}
-
-impl ImageCounts {
-    fn of(data: &Data) -> Self {
-        let count = data.training.len();
-        match &data.validation {
-            None => Self::Together { images: count, classes: data.training.classes().len() },
-            Some(held_out) => Self::Divided { training_images: count, validation_images: held_out.len() },
         }
     }
 }
@@ -175,7 +166,7 @@ impl<C: Cost> fmt::Display for Summary<C> {
             self.batch_size,
             self.accumulate,
             times_processes(self.computing.processes),
-            self.effective_batch,
+            self.effective_batch_size,
             self.peak_lr
         )?;
         for line in group_lines(&self.groups) {
@@ -248,6 +239,22 @@ fn warm_up_warning(settings: &Settings<'_>, plan: &Plan) -> Option<String> {
     ))
 }
 
+/// Updates that an epoch should have at least.
+const FEW_UPDATES: u64 = 4;
+
+/// What to say where an update takes a large part of all images, as with a recipe for ImageNet on a folder of
+/// photos.
+fn few_updates_warning(plan: &Plan, images: usize) -> Option<String> {
+    (plan.steps_per_epoch() < FEW_UPDATES).then(|| {
+        format!(
+            "{} updates an epoch: each takes {} of the {images} images. Lower train.accumulate or \
+             train.batch_size, or let `train-cli init` write a configuration for so many",
+            plan.steps_per_epoch(),
+            plan.effective_batch
+        )
+    })
+}
+
 /// A line for each weight decay, with the range of its learning rates where layers differ.
 fn group_lines(groups: &[GroupRow]) -> Vec<String> {
     let mut decays: Vec<f64> = groups.iter().map(|group| group.weight_decay).collect();
@@ -284,6 +291,14 @@ mod tests {
             "weight decay 0.05: 4 tensors, 20 parameters, learning rate by layer × 0.400 to 1.000"
         );
         assert_eq!(found[1], "weight decay 0: 2 tensors, 10 parameters, learning rate × 0.400");
+    }
+
+    #[test]
+    fn a_batch_that_takes_most_of_the_images_is_warned_of() {
+        let train = TrainConfig { batch_size: 64, accumulate: 4, ..TrainConfig::default() };
+        let found = few_updates_warning(&Plan::new(&train, 12, 1), 800).unwrap();
+        assert!(found.starts_with("3 updates an epoch: each takes 256 of the 800 images"), "{found}");
+        assert_eq!(few_updates_warning(&Plan::new(&train, 16, 1), 1024), None);
     }
 
     #[test]

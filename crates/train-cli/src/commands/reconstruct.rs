@@ -24,7 +24,7 @@ struct Report {
     seed: u64,
     /// Reconstructions were coloured with the true patches' mean and variance.
     used_target_statistics: bool,
-    images: Vec<Row>,
+    reconstructions: Vec<Row>,
 }
 
 #[derive(Serialize)]
@@ -60,7 +60,9 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
         patches: shape.patches(),
         seed: args.seed,
         used_target_statistics: result.used_target_statistics,
-        images: rows.map(|(path, score)| Row { image: path.display().to_string(), score: *score }).collect(),
+        reconstructions: rows
+            .map(|(path, score)| Row { image: path.display().to_string(), score: *score })
+            .collect(),
     };
     let json = args.out.with_extension("json");
     fs::write(&json, serde_json::to_string_pretty(&report)? + "\n")
@@ -68,7 +70,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
     result.picture.save(&args.out).with_context(|| format!("cannot write {}", args.out.display()))?;
 
     out!("{} of {} patches visible", shape.visible, shape.patches());
-    for row in &report.images {
+    for row in &report.reconstructions {
         let psnr = row.score.psnr_db.map_or("no pixel differs".to_owned(), |db| format!("PSNR {db:.1} dB"));
         out!("{}: masked MSE {:.4}, {psnr}", row.image, row.score.masked_mse);
     }

@@ -233,7 +233,7 @@ fn a_plan_counts_what_is_left_and_the_memory_that_is_taken() {
     let number =
         |plan: &serde_json::Value, key: &str| plan[key].as_f64().unwrap_or_else(|| panic!("{key} in {plan}"));
     assert_eq!(number(&plan(&STEPS), "steps_left"), 40.0);
-    assert!(number(&plan(&STEPS), "expected_hours") > 0.0);
+    assert!(number(&plan(&STEPS), "eta_s") > 0.0);
     bench.succeed(&pretrain_args("run", &["--set", "train.max_steps=30"]));
     assert_eq!(number(&plan(&STEPS), "steps_left"), 10.0);
     let planned = crate::common::json(
@@ -248,7 +248,7 @@ fn a_plan_counts_what_is_left_and_the_memory_that_is_taken() {
     let ratio = number(&planned, "memory_mib") / number(&last, "peak_rss_mib");
     assert!((0.75..1.25).contains(&ratio), "{planned} {last}");
     let finished = plan(&STEPS);
-    assert_eq!((number(&finished, "steps_left"), number(&finished, "expected_hours")), (0.0, 0.0));
+    assert_eq!((number(&finished, "steps_left"), number(&finished, "eta_s")), (0.0, 0.0));
     let told = bench.succeed(&pretrain_args("run", &["--dry-run", "--resume", "auto", STEPS[0], STEPS[1]]));
     assert!(told.contains("; 40 are made, 0 are left") && told.contains("nothing is left to do"), "{told}");
 }

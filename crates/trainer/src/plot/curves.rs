@@ -22,10 +22,10 @@ const PANELS: [(&str, &[(&str, &str)]); 5] = [
     (
         "accuracy",
         &[
-            ("val_acc1", "top-1"),
-            ("ema_val_acc1", "top-1, average"),
-            ("val_acc5", "top-5"),
-            ("ema_val_acc5", "top-5, average"),
+            ("val_top1", "top-1"),
+            ("ema_val_top1", "top-1, average"),
+            ("val_top5", "top-5"),
+            ("ema_val_top5", "top-5, average"),
         ],
     ),
     (
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(picture.dimensions(), (WIDTH, 2 * PANEL_HEIGHT));
         // A line from one end to the other is longer than the legend's.
         assert!(count(&picture, COLOURS[0]) > 500 && count(&picture, COLOURS[1]) == 0);
-        let evaluated = format!("{training}\n{{\"epoch\": 2.0, \"val_loss\": 1.5, \"val_acc1\": 0.5}}");
+        let evaluated = format!("{training}\n{{\"epoch\": 2.0, \"val_loss\": 1.5, \"val_top1\": 0.5}}");
         let picture = draw(&lines(&evaluated)).unwrap();
         assert_eq!(picture.height(), 3 * PANEL_HEIGHT);
         assert!(count(&picture, COLOURS[1]) > 0);
