@@ -48,7 +48,7 @@ pub struct FeatureFile<'a> {
 enum Rows<'a> {
     /// As bytes, behind a header.
     Binary(BufWriter<File>),
-    Table(Table<'a>),
+    Table(Box<Table<'a>>),
 }
 
 impl<'a> FeatureFile<'a> {
@@ -76,7 +76,7 @@ impl<'a> FeatureFile<'a> {
         let rows = match format {
             FeatureFormat::Safetensors => begin_safetensors(file, source, width).map(Rows::Binary),
             FeatureFormat::Npy => begin_npy(file, [source.len(), width]).map(Rows::Binary),
-            FeatureFormat::Csv => Table::begin(file, source, width).map(Rows::Table),
+            FeatureFormat::Csv => Table::begin(file, source, width).map(|table| Rows::Table(Box::new(table))),
         };
         let missing = source.len() * width;
         Ok(Self { path: path.to_owned(), rows: rows.map_err(error(path))?, partial, missing })
@@ -114,7 +114,7 @@ impl<'a> FeatureFile<'a> {
                 let written = file.flush().and_then(|()| file.get_ref().sync_all());
                 written.and_then(|()| fs::rename(partial_of(&names), names))
             }
-            Rows::Table(Table { writer, .. }) => writer.flush().and_then(|()| writer.get_ref().sync_all()),
+            Rows::Table(table) => table.writer.flush().and_then(|()| table.writer.get_ref().sync_all()),
         };
         let written = written.and_then(|()| fs::rename(&self.partial, &self.path));
         written.map_err(|error| self.error(error))

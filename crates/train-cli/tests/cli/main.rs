@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod bad_input;
+mod cards;
 mod classes;
 mod commands;
 mod common;
@@ -14,4 +15,6 @@ mod first_hour;
 mod hub;
 mod interop;
 mod launch;
+mod results;
 mod resume;
+mod vocabulary;

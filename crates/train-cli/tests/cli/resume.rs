@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{Bench, checkpoints, pretrain_args};
+use crate::common::{Bench, checkpoints, json, pretrain_args};
 use safetensors::SafeTensors;
 
 /// Every tensor of model and optimizer: name, shape, bytes.
@@ -114,6 +114,12 @@ fn interrupted_runs_write_a_checkpoint_and_say_how_to_continue() {
         assert_eq!(signal_at(&bench, &pretrain_args(run, &rare), 9, signal), Some(0));
         let step = checkpoints(&bench.path(run)).pop().unwrap();
         assert!(step >= bench.path(run).join("checkpoints/step-00000009"), "{}", step.display());
+        let results = json(&fs::read_to_string(bench.path(run).join("results.json")).unwrap());
+        assert_eq!(
+            (&results["outcome"], &results["reason"]),
+            (&"stopped".into(), &"interrupted by a signal".into())
+        );
+        assert!(step.ends_with(results["checkpoint"].as_str().unwrap()), "{results}");
         let finish = [&rare[..], &["--resume", "auto"]].concat();
         assert!(bench.pretrain(run, &finish).status.success());
         assert_same(&last(&bench, "straight"), &last(&bench, run));
