@@ -41,11 +41,13 @@ fn recipe(checkpoint: &Opened) -> Result<(String, Option<String>)> {
     }
     let mut experiment: FinetuneExperiment = config::parse(&stored, &[])?;
     make_general(&mut experiment.data);
-    let on_the_hub = |init: &PathBuf| Some(init.to_str()?.strip_prefix(PREFIX)?.to_owned());
-    let source = experiment.finetune.init.as_ref().and_then(on_the_hub);
-    experiment.finetune.init = source.as_ref().map(|source| format!("{PREFIX}{source}").into());
-    let repo = |source: String| source.split('@').next().map(str::to_owned);
-    Ok((config::to_toml(&experiment)?, source.and_then(repo)))
+    let init = experiment.finetune.init.as_deref().and_then(Path::to_str).map(str::to_owned);
+    let source = init.as_deref().and_then(|init| init.strip_prefix(PREFIX));
+    // That it began with random weights is known to all as well.
+    experiment.finetune.init =
+        init.as_ref().filter(|init| source.is_some() || *init == "none").map(PathBuf::from);
+    let repo = source.and_then(|source| source.split('@').next()).map(str::to_owned);
+    Ok((config::to_toml(&experiment)?, repo))
 }
 
 fn make_general(data: &mut DataConfig) {

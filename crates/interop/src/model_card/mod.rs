@@ -6,7 +6,6 @@ mod usage;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use model::ModelConfig;
 use serde_json::json;
 
 use crate::format::Format;
@@ -155,7 +154,7 @@ impl Score {
 
 /// `ConvNeXt V2-atto`; of no published size, `ConvNeXt V2`.
 fn title(network: &Network) -> String {
-    match ModelConfig::from(&network.config).size {
+    match network.config.size() {
         Some(size) => format!("ConvNeXt V2-{size}"),
         None => "ConvNeXt V2".to_owned(),
     }

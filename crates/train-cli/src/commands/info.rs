@@ -6,8 +6,8 @@ use data::EvalConfig;
 use fcmae::{PretrainCost, PretrainExperiment};
 use finetune::{ClassifierCost, FinetuneExperiment};
 use interop::{Kind, Network, Opened, Origin, Preprocessing};
-use model::cost::{EncoderCost, in_giga, in_millions};
 use model::ConvNextV2Config;
+use model::cost::{EncoderCost, in_giga, in_millions};
 use serde::Serialize;
 
 use crate::args::InfoArgs;

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use burn::train::Interrupter;
 use serde::Serialize;
 use trainer::{
-    Context, Experiment, Init, Outcome, Outlook, ProgressKind, RESULTS_FILE, Resume, Run, Start, Summary, Trained,
-    progress,
+    Context, Experiment, Init, Outcome, Outlook, ProgressKind, RESULTS_FILE, Resume, Run, Start, Summary,
+    Trained, progress,
 };
 
 use crate::args::RunArgs;

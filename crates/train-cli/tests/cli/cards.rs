@@ -24,11 +24,12 @@ fn the_card_of_a_run_has_its_accuracy_its_recipe_and_its_curves() {
     let network = "[model]\ndepths = [1, 1]\nhidden_sizes = [8, 16]\npatch_size = 2\n";
     let data = bench.path("data");
     let rest = format!(
-        "[finetune]\nema_decay = 0.5\n[data]\npath = {data:?}\nval_fraction = 0.3\nimage_size = [16, 24]\n\
+        "[finetune]\nema_decay = 0.5\n[data]\npath = {data:?}\nval_fraction = 0.3\nimage_size = 16\n\
          [optim]\nlr = 1e-2\nwarmup_epochs = 0\n[train]\nbatch_size = 4\nepochs = 3\n"
     );
     fs::write(bench.path("classes.toml"), format!("{network}{rest}")).unwrap();
-    bench.succeed(&["pretrain", "--config", "tiny.toml", "--run-dir", "pretrained", "--epochs", "1"]);
+    let square = ["--epochs", "1", "--set", "data.image_size=16"];
+    bench.succeed(&[&["pretrain", "--config", "tiny.toml", "--run-dir", "pretrained"], &square[..]].concat());
     bench.succeed(&["finetune", "--config", "classes.toml", "--run-dir", "run", "--init", "pretrained"]);
     let report = json(&bench.succeed(&["eval", "--checkpoint", "run", "--json"]));
     let best = json(&fs::read_to_string(bench.path("run/results.json")).unwrap())["best"].clone();
