@@ -26,6 +26,7 @@ from transformers import (
     pipeline,
 )
 
+import cards
 import preprocessing
 from checks import Checks, close, forward, train_cli
 
@@ -364,6 +365,7 @@ def main():
     checks.check(
         "preprocessing", lambda: preprocessing.check(checks, work, config("tiny"), randomise)
     )
+    checks.check("cards", lambda: cards.check(checks, work))
     checks.check("pretraining", lambda: pretraining(checks, work))
     checks.check("wrapped", lambda: wrapped(checks, work))
     checks.check("ImageNet", lambda: imagenet(checks, work))

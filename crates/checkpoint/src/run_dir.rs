@@ -7,6 +7,7 @@
 //!   log.jsonl       one line per log interval
 //!   tensorboard/    the same, and pictures
 //!   samples/        pictures
+//!   results.json    how the run ended
 //!   checkpoints/step-00000100/{model.safetensors, optimizer.safetensors, state.json, config.toml, images.csv.gz}
 //! ```
 

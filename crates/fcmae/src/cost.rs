@@ -16,12 +16,14 @@ use crate::section::FcmaeError;
 pub struct PretrainCost {
     /// The encoder in words.
     pub model: String,
+    /// Parameters of encoder and decoder.
+    pub parameters: u64,
     /// Parameters of the encoder.
     pub encoder_parameters: u64,
     /// Parameters of the decoder.
     pub decoder_parameters: u64,
     /// Multiply-adds of a forward pass over one image, everything dense.
-    pub dense_macs: u64,
+    pub macs: u64,
     /// The same on visible patches, and only as far as the loss reads the decoder.
     pub compact_macs: u64,
     /// Patches of an image.
@@ -88,9 +90,10 @@ impl PretrainCost {
         });
         Ok(Self {
             model: model.describe(),
+            parameters,
             encoder_parameters: encoder.parameters(),
             decoder_parameters,
-            dense_macs: encoder.macs() + mask.decoder_macs(model, true),
+            macs: encoder.macs() + mask.decoder_macs(model, true),
             compact_macs: mask.encoder_macs(&encoder) + mask.decoder_macs(model, false),
             patches: mask.patches,
             visible_patches: mask.visible,
@@ -106,7 +109,7 @@ impl Cost for PretrainCost {
     fn forward_macs(&self) -> u64 {
         match self.execution {
             Execution::Compact => self.compact_macs,
-            Execution::Masked => self.dense_macs,
+            Execution::Masked => self.macs,
         }
     }
 
@@ -129,7 +132,7 @@ impl fmt::Display for PretrainCost {
             f,
             "multiply-adds per image, forward: {} compact, {} dense",
             in_giga(self.compact_macs),
-            in_giga(self.dense_macs)
+            in_giga(self.macs)
         )
     }
 }

@@ -24,8 +24,6 @@ pub struct ClassifierCost {
     memory: Memory,
     /// What the outputs are.
     pub problem_type: ProblemType,
-    /// Classes, or numbers to predict.
-    pub outputs: usize,
 }
 
 impl ClassifierCost {
@@ -42,7 +40,6 @@ impl ClassifierCost {
             macs: encoder.macs() + channels * outputs,
             memory: Memory { parameters: 4 * copies * parameters, activations: 4 * encoder.activations() },
             problem_type: experiment.finetune.problem_type.unwrap_or_default(),
-            outputs: model.num_labels,
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum FeatureFormat {
     Safetensors,
     /// NumPy's format: the features alone.
     Npy,
+    /// A table: `path`, `label` (the name of the class, empty without one), `f0`, `f1` and so on.
+    Csv,
 }
 
 impl FeatureFormat {
@@ -25,23 +27,31 @@ impl FeatureFormat {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("safetensors") => Some(Self::Safetensors),
             Some("npy") => Some(Self::Npy),
+            Some("csv") => Some(Self::Csv),
             _ => None,
         }
     }
 }
 
 /// A file of features under way. It takes rows as they come, so that it can be larger than the memory,
-/// and has its name only when it is whole. The names of the images lie beside it, one a line, in
-/// [`FeatureFile::names`].
-pub struct FeatureFile {
+/// and has its name only when it is whole. The names of the images are in a table's first column; those of
+/// other files lie beside it, one a line, in [`FeatureFile::names`].
+pub struct FeatureFile<'a> {
     path: PathBuf,
     partial: PathBuf,
-    file: BufWriter<File>,
+    rows: Rows<'a>,
     /// Numbers that have yet to be written.
     missing: usize,
 }
 
-impl FeatureFile {
+/// How rows are written.
+enum Rows<'a> {
+    /// As bytes, behind a header.
+    Binary(BufWriter<File>),
+    Table(Box<Table<'a>>),
+}
+
+impl<'a> FeatureFile<'a> {
     /// Begins a file for the features of all images of a source, so many numbers each, and writes down
     /// their names.
     ///
@@ -50,7 +60,7 @@ impl FeatureFile {
     pub fn create(
         path: &Path,
         format: FeatureFormat,
-        source: &dyn ImageSource,
+        source: &'a dyn ImageSource,
         width: usize,
     ) -> Result<Self, FinetuneError> {
         let error = |path: &Path| {
@@ -58,19 +68,21 @@ impl FeatureFile {
             |error| FinetuneError::Write { path, error }
         };
         let partial = partial_of(path);
-        let names = partial_of(&Self::names(path));
-        write_names(&names, source).map_err(error(&names))?;
-        let file = BufWriter::new(File::create(&partial).map_err(error(&partial))?);
-        let mut started = Self { path: path.to_owned(), partial, file, missing: source.len() * width };
-        let begun = match format {
-            FeatureFormat::Safetensors => begin_safetensors(&mut started.file, source, width),
-            FeatureFormat::Npy => begin_npy(&mut started.file, [source.len(), width]),
+        if format != FeatureFormat::Csv {
+            let names = partial_of(&Self::names(path));
+            write_names(&names, source).map_err(error(&names))?;
+        }
+        let file = File::create(&partial).map_err(error(&partial))?;
+        let rows = match format {
+            FeatureFormat::Safetensors => begin_safetensors(file, source, width).map(Rows::Binary),
+            FeatureFormat::Npy => begin_npy(file, [source.len(), width]).map(Rows::Binary),
+            FeatureFormat::Csv => Table::begin(file, source, width).map(|table| Rows::Table(Box::new(table))),
         };
-        begun.map_err(error(path))?;
-        Ok(started)
+        let missing = source.len() * width;
+        Ok(Self { path: path.to_owned(), rows: rows.map_err(error(path))?, partial, missing })
     }
 
-    /// Where the names of the images in a file are.
+    /// Where the names of the images in a file that is no table are.
     pub fn names(path: &Path) -> PathBuf {
         path.with_extension("names.txt")
     }
@@ -81,7 +93,10 @@ impl FeatureFile {
     /// The file cannot be written.
     pub fn append(&mut self, features: &[f32]) -> Result<(), FinetuneError> {
         self.missing = self.missing.saturating_sub(features.len());
-        let written = features.iter().try_for_each(|value| self.file.write_all(&value.to_le_bytes()));
+        let written = match &mut self.rows {
+            Rows::Binary(file) => features.iter().try_for_each(|value| file.write_all(&value.to_le_bytes())),
+            Rows::Table(table) => table.append(features),
+        };
         written.map_err(|error| self.error(error))
     }
 
@@ -93,9 +108,14 @@ impl FeatureFile {
         if self.missing > 0 {
             return Err(self.error(Error::other(format!("{} numbers are missing", self.missing))));
         }
-        let written = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
-        let names = Self::names(&self.path);
-        let written = written.and_then(|()| fs::rename(partial_of(&names), names));
+        let written = match &mut self.rows {
+            Rows::Binary(file) => {
+                let names = Self::names(&self.path);
+                let written = file.flush().and_then(|()| file.get_ref().sync_all());
+                written.and_then(|()| fs::rename(partial_of(&names), names))
+            }
+            Rows::Table(table) => table.writer.flush().and_then(|()| table.writer.get_ref().sync_all()),
+        };
         let written = written.and_then(|()| fs::rename(&self.partial, &self.path));
         written.map_err(|error| self.error(error))
     }
@@ -105,11 +125,40 @@ impl FeatureFile {
     }
 }
 
-impl Drop for FeatureFile {
+impl Drop for FeatureFile<'_> {
     fn drop(&mut self) {
         // They are gone already where the files have their names.
         let _ = fs::remove_file(&self.partial);
         let _ = fs::remove_file(partial_of(&Self::names(&self.path)));
+    }
+}
+
+/// A table under way.
+struct Table<'a> {
+    writer: csv::Writer<File>,
+    source: &'a dyn ImageSource,
+    width: usize,
+    /// The image of the next row.
+    next: usize,
+}
+
+impl<'a> Table<'a> {
+    fn begin(file: File, source: &'a dyn ImageSource, width: usize) -> Result<Self, Error> {
+        let mut writer = csv::Writer::from_writer(file);
+        let columns = (0..width).map(|index| format!("f{index}"));
+        writer.write_record(["path", "label"].map(str::to_owned).into_iter().chain(columns))?;
+        Ok(Self { writer, source, width, next: 0 })
+    }
+
+    fn append(&mut self, features: &[f32]) -> Result<(), Error> {
+        for row in features.chunks_exact(self.width) {
+            let label =
+                self.source.label(self.next).and_then(|label| self.source.classes().get(label as usize));
+            let named = [self.source.name(self.next), label.cloned().unwrap_or_default()];
+            self.writer.write_record(named.into_iter().chain(row.iter().map(f32::to_string)))?;
+            self.next += 1;
+        }
+        Ok(())
     }
 }
 
@@ -133,7 +182,8 @@ fn write_names(path: &Path, source: &dyn ImageSource) -> Result<(), Error> {
 
 /// Header and labels. These come first because readers want numbers of eight bytes at multiples of
 /// eight.
-fn begin_safetensors(file: &mut impl Write, source: &dyn ImageSource, width: usize) -> Result<(), Error> {
+fn begin_safetensors(file: File, source: &dyn ImageSource, width: usize) -> Result<BufWriter<File>, Error> {
+    let mut file = BufWriter::new(file);
     let images = source.len();
     let is_labelled = images > 0 && (0..images).all(|index| source.label(index).is_some());
     let (start, values) = (if is_labelled { 8 * images } else { 0 }, 4 * images * width);
@@ -148,15 +198,20 @@ fn begin_safetensors(file: &mut impl Write, source: &dyn ImageSource, width: usi
     file.write_all(&(length as u64).to_le_bytes())?;
     write!(file, "{header:<length$}")?;
     let labels = (0..images).filter_map(|index| source.label(index)).filter(|_| is_labelled);
-    labels.into_iter().try_for_each(|label| file.write_all(&i64::from(label).to_le_bytes()))
+    for label in labels {
+        file.write_all(&i64::from(label).to_le_bytes())?;
+    }
+    Ok(file)
 }
 
 /// Version 1.0: magic, length of the header, a header padded to 64 bytes.
-fn begin_npy(file: &mut impl Write, [images, width]: [usize; 2]) -> Result<(), Error> {
+fn begin_npy(file: File, [images, width]: [usize; 2]) -> Result<BufWriter<File>, Error> {
     const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({images}, {width}), }}");
     let length = (MAGIC.len() + 2 + header.len() + 1).next_multiple_of(64) - MAGIC.len() - 2;
+    let mut file = BufWriter::new(file);
     file.write_all(MAGIC)?;
     file.write_all(&(length as u16).to_le_bytes())?;
-    writeln!(file, "{header:<width$}", width = length - 1)
+    writeln!(file, "{header:<width$}", width = length - 1)?;
+    Ok(file)
 }

@@ -58,7 +58,7 @@ impl Metrics {
         match self {
             Self::Classes(tally) => {
                 let (top1, top5) = (tally.top1_accuracy(), tally.top5_accuracy());
-                vec![("loss", Some(tally.loss())), ("acc1", Some(top1)), ("acc5", Some(top5))]
+                vec![("loss", Some(tally.loss())), ("top1", Some(top1)), ("top5", Some(top5))]
             }
             Self::Labels(tally) => {
                 let map = tally.mean_average_precision();

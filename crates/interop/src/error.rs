@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use checkpoint::{BoxError, CheckpointError, StateDictError};
 
 use crate::check::Mismatch;
+use crate::onnx::OnnxError;
 
 /// Why a checkpoint cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum InteropError {
     /// A run directory or a stored configuration that cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A network that cannot be written as ONNX.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
     /// A stored configuration of this project that is at fault.
     #[error(transparent)]
     Recipe(BoxError),

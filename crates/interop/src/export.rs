@@ -4,15 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use checkpoint::{Entry, MODEL_FILE, StateDict};
+use model::{ConvNextV2Config, is_encoder};
 use serde_json::Value;
 
 use crate::error::InteropError;
 use crate::format::Format;
-use crate::model_card::ModelCard;
+use crate::model_card::{CARD_FILE, CURVES_FILE, ModelCard};
 use crate::network::{Kind, Network};
+use crate::onnx::{self, Metadata};
+use crate::preprocessing::Preprocessing;
 use crate::{image_processor, pickle_writer, sparse, timm, timm_config, transformers, transformers_config};
 
-/// Writes a network into a new or empty directory and returns the files.
+/// Writes a network into a new or empty directory, with its card, and returns the files.
 ///
 /// Only `official` takes the decoder along; the others hold a pretrained encoder, whose final norm
 /// starts as the identity, as it does when the official code fine-tunes it.
@@ -29,10 +32,18 @@ pub fn export(
         Format::Transformers => transformers_files(network)?,
         Format::Timm => timm_files(network)?,
         Format::Official => official_files(network),
+        Format::Onnx => onnx_files(network),
     };
-    files.push(("README.md", Content::Text(card.text(network, format))));
+    files.push((CARD_FILE, Content::Text(card.text(network, format))));
+    if let Some(curves) = &card.curves {
+        files.push((CURVES_FILE, Content::Copy(curves.clone())));
+    }
     let write = Writer::new(folder)?;
-    files.into_iter().map(|(name, content)| write.file(name, content)).collect()
+    let written = files.into_iter().map(|(name, content)| write.file(name, content));
+    let mut written = written.collect::<Result<Vec<_>, _>>()?;
+    // What a large ONNX file keeps its weights in.
+    written.extend(Some(folder.join("model.onnx.data")).filter(|file| file.is_file()));
+    Ok(written)
 }
 
 /// What a file holds.
@@ -40,8 +51,11 @@ enum Content {
     Tensors(StateDict),
     /// The weights of a PyTorch file, under `model`.
     Pickle(StateDict),
+    Onnx(Box<ConvNextV2Config>, StateDict, Metadata),
     Json(Value),
     Text(String),
+    /// What another file holds.
+    Copy(PathBuf),
 }
 
 fn transformers_files(network: &Network) -> Result<Vec<(&'static str, Content)>, InteropError> {
@@ -71,6 +85,23 @@ fn official_files(network: &Network) -> Vec<(&'static str, Content)> {
         _ => renamed(network.weights.clone(), |name, entry| Some(sparse::from_dense(name, &entry))),
     };
     vec![("checkpoint.pth", Content::Pickle(pickle)), (MODEL_FILE, Content::Tensors(network.weights.clone()))]
+}
+
+/// A classifier with its logits; an encoder with its features.
+fn onnx_files(network: &Network) -> Vec<(&'static str, Content)> {
+    let Preprocessing { size, mean, std, .. } = network.preprocessing();
+    let labels = network.labels.clone().unwrap_or_default();
+    let metadata = Metadata { labels, image_size: Some(size), image_mean: mean, image_std: std };
+    let (config, weights) = match network.kind {
+        Kind::Classifier => (network.config.clone(), network.weights.clone()),
+        _ => {
+            let belongs = |name: &str| is_encoder(name) || name.starts_with("norm.");
+            let weights =
+                renamed(with_norm(network), |name, entry| belongs(name).then(|| (name.to_owned(), entry)));
+            (ConvNextV2Config { num_labels: 0, ..network.config.clone() }, weights)
+        }
+    };
+    vec![("model.onnx", Content::Onnx(Box::new(config), weights, metadata))]
 }
 
 fn renamed(weights: StateDict, rename: impl Fn(&str, Entry) -> Option<(String, Entry)>) -> StateDict {
@@ -110,8 +141,10 @@ impl<'a> Writer<'a> {
         match content {
             Content::Tensors(weights) => weights.save(&path)?,
             Content::Pickle(weights) => pickle_writer::save(&weights, &path)?,
+            Content::Onnx(config, weights, metadata) => onnx::write(&config, &weights, &metadata, &path)?,
             Content::Json(value) => self.text(&path, &format!("{value:#}\n"))?,
             Content::Text(text) => self.text(&path, &text)?,
+            Content::Copy(from) => fs::copy(&from, &path).map(drop).map_err(InteropError::io(&from))?,
         }
         Ok(path)
     }

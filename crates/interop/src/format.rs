@@ -11,6 +11,8 @@ pub enum Format {
     Timm,
     /// For the official code: `checkpoint.pth`, and the dense names as `model.safetensors`.
     Official,
+    /// For onnxruntime and the like: `model.onnx`.
+    Onnx,
 }
 
 impl fmt::Display for Format {
@@ -25,6 +27,7 @@ impl Format {
             Self::Transformers => "transformers",
             Self::Timm => "timm",
             Self::Official => "official",
+            Self::Onnx => "onnx",
         }
     }
 }

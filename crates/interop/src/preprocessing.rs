@@ -1,5 +1,7 @@
 //! What is done to an image before the network sees it, as it travels between formats.
 
+use std::fmt;
+
 use config::Section;
 use data::transform::{CropMode, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Interpolation};
 use data::{DataConfig, EvalConfig, ImageSize};
@@ -88,6 +90,18 @@ impl Preprocessing {
             _ => {}
         }
         found.into_iter().map(str::to_owned).collect()
+    }
+}
+
+impl fmt::Display for Preprocessing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { size: [height, width], crop_pct, crop_mode, interpolation, mean, std, .. } = self;
+        let (crop_mode, interpolation) = (name(crop_mode), name(interpolation));
+        write!(
+            f,
+            "{height}×{width} pixels, crop_mode {crop_mode}, crop_pct {crop_pct}, interpolation {interpolation}, \
+             mean {mean:?}, deviation {std:?}"
+        )
     }
 }
 

@@ -20,11 +20,20 @@ fn network(name: &str) -> Network {
 
 fn card() -> ModelCard {
     ModelCard {
-        name: "toy".into(),
         license: "mit".into(),
-        dataset: Some("photos: mine".into()),
-        score: Some(Score { top1: 0.75, step: 12 }),
+        dataset: Some("me/photos".into()),
+        base_model: Some("me/base".into()),
+        score: Some(Score {
+            top1: 0.75,
+            top5: Some(0.875),
+            step: 12,
+            ema: true,
+            data: Some("my \"photos\"".into()),
+            split: "val".into(),
+            images: Some(8),
+        }),
         experiment: Some("seed = 1\n".into()),
+        curves: None,
     }
 }
 
@@ -69,8 +78,12 @@ fn a_classifier_comes_back_from_every_format() {
         let readme = fs::read_to_string(dir.path().join("README.md")).unwrap();
         for part in [
             "---\nlicense: \"mit\"",
-            "- \"photos: mine\"",
-            "value: 0.75",
+            "datasets:\n- \"me/photos\"",
+            "base_model: \"me/base\"\nbase_model_relation: finetune",
+            "value: 0.750000",
+            "value: 0.875000",
+            "Top-1 accuracy 75.00 %, top-5 87.50 % on the 8 images of `my \"photos\"` that were held out (part `val`), \
+             after 12 updates, by the moving average of the weights.",
             "seed = 1",
             "10 classes",
             "crop_pct 0.9, interpolation lanczos",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 /// What a source on the Hub starts with.
-const PREFIX: &str = "hf:";
+pub(crate) const PREFIX: &str = "hf:";
 
 /// The path itself, or for `hf:user/name[@revision]` the folder in the cache that the model was
 /// downloaded to.

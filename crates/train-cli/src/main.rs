@@ -2,6 +2,7 @@
 
 mod args;
 mod bundled;
+mod card;
 mod checkpoint;
 mod commands;
 mod configuration;
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
+    if command.prints_json() {
+        output::keep_for_programs();
+    }
     match command {
         Command::Pretrain(args) => commands::train::run::<PretrainExperiment>(&args, Meant::Pretraining),
         Command::Finetune(args) => commands::train::run::<FinetuneExperiment>(&args, Meant::FineTuning),

@@ -42,8 +42,8 @@ const GROUPS: [Group; 5] = [
         title: "accuracy",
         unit: " %",
         values: &[
-            measured("val_acc1", "top-1", "top-1 accuracy"),
-            measured("val_acc5", "top-5", "top-5 accuracy"),
+            measured("val_top1", "top-1", "top-1 accuracy"),
+            measured("val_top5", "top-5", "top-5 accuracy"),
         ],
     },
     Group {
@@ -246,8 +246,8 @@ mod tests {
             if evaluates && step.is_multiple_of(2) {
                 let accuracy = 0.8 - 0.6 / epoch;
                 lines.push(serde_json::json!({
-                    "step": step, "epoch": epoch, "val_loss": 1.2 * loss, "val_acc1": accuracy,
-                    "ema_val_loss": 1.1 * loss, "ema_val_acc1": accuracy + 0.05, "val_acc5": accuracy + 0.2,
+                    "step": step, "epoch": epoch, "val_loss": 1.2 * loss, "val_top1": accuracy,
+                    "ema_val_loss": 1.1 * loss, "ema_val_top1": accuracy + 0.05, "val_top5": accuracy + 0.2,
                 }));
             }
         }

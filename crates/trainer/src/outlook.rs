@@ -35,11 +35,10 @@ pub struct Outlook {
     #[serde(skip)]
     left: Left,
     /// At this machine's speed; none where it is not known.
-    expected_hours: Option<f64>,
+    eta_s: Option<f64>,
     /// Of the process, or of the device that computes; none where it is not known.
     memory_mib: Option<u64>,
     /// Why nothing was timed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     not_timed: Option<String>,
 }
 
@@ -69,12 +68,12 @@ impl Left {
         Self { steps: total.saturating_sub(step), evaluations }
     }
 
-    /// Hours that it takes as steps did in a trial.
-    fn hours(&self, trial: &Trial, plan: &Plan, batch_size: usize, judged: usize) -> f64 {
+    /// Seconds that it takes as steps did in a trial.
+    fn seconds(&self, trial: &Trial, plan: &Plan, batch_size: usize, judged: usize) -> f64 {
         let batch_s = trial.batch_s * batch_size as f64 / trial.images as f64;
         let steps = self.steps as f64 * (plan.accumulate as f64 * batch_s + trial.update_s);
         let judged = judged as f64 / plan.processes as f64;
-        (steps + self.evaluations as f64 * judged * trial.judge_s) / 3600.0
+        steps + self.evaluations as f64 * judged * trial.judge_s
     }
 }
 
@@ -89,12 +88,12 @@ impl<E: Experiment> Rehearsal<'_, E> {
             timed_images: 0,
             batch_size,
             left,
-            expected_hours: None,
+            eta_s: None,
             memory_mib: memory.map(|bytes| bytes / MIB),
             not_timed: None,
         };
         if left == Left::default() {
-            outlook.expected_hours = Some(0.0);
+            outlook.eta_s = Some(0.0);
             return outlook;
         }
         let images = self.affordable(cost, batch_size);
@@ -103,7 +102,7 @@ impl<E: Experiment> Rehearsal<'_, E> {
             Ok(trial) => {
                 let judged = self.data.validation.as_ref().map_or(0, |images| images.len());
                 outlook.timed_images = trial.images;
-                outlook.expected_hours = Some(left.hours(&trial, self.plan, batch_size, judged));
+                outlook.eta_s = Some(left.seconds(&trial, self.plan, batch_size, judged));
                 outlook.memory_mib =
                     self.measured_memory(cost.memory(), &trial, batch_size).or(outlook.memory_mib);
             }
@@ -164,12 +163,12 @@ impl fmt::Display for Outlook {
             writeln!(f, "memory       about {mib} MiB")?;
         }
         let Self { timed_images, batch_size, .. } = self;
-        match (self.expected_hours, &self.not_timed) {
+        match (self.eta_s, &self.not_timed) {
             (None, None) => write!(f, "finish       not known"),
             (_, Some(reason)) => write!(f, "finish       not timed: {reason}"),
             (Some(_), _) if self.left == Left::default() => write!(f, "finish       nothing is left to do"),
-            (Some(hours), _) => {
-                write!(f, "finish       roughly {} from now", duration(hours))?;
+            (Some(seconds), _) => {
+                write!(f, "finish       roughly {} from now", duration(seconds))?;
                 match timed_images < batch_size {
                     true => write!(f, ", by steps of {timed_images} of the {batch_size} images of a batch"),
                     false => Ok(()),
@@ -191,9 +190,9 @@ fn matrix_speed(device: &Device) -> f64 {
 }
 
 /// `100 s`, `12 min`, `5.2 h` or `3.1 days`.
-fn duration(hours: f64) -> String {
-    match hours {
-        h if h < 1.0 / 30.0 => format!("{:.0} s", (h * 3600.0).ceil()),
+fn duration(seconds: f64) -> String {
+    match seconds / 3600.0 {
+        h if h < 1.0 / 30.0 => format!("{:.0} s", seconds.ceil()),
         h if h < 1.0 => format!("{:.0} min", h * 60.0),
         h if h < 48.0 => format!("{h:.1} h"),
         h => format!("{:.1} days", h / 24.0),
@@ -234,14 +233,14 @@ mod tests {
     fn a_run_takes_what_its_batches_updates_and_evaluations_take() {
         let trial = Trial { images: 2, batch_s: 10.0, update_s: 1.0, judge_s: 0.5, peak_mib: None };
         // Batches of eight images: 40 s each, three an update; each process judges half of 100 images.
-        let hours = Left { steps: 9, evaluations: 3 }.hours(&trial, &PLAN, 8, 100);
-        assert_eq!(hours * 3600.0, 9.0 * (3.0 * 40.0 + 1.0) + 3.0 * 50.0 * 0.5);
+        let seconds = Left { steps: 9, evaluations: 3 }.seconds(&trial, &PLAN, 8, 100);
+        assert_eq!(seconds, 9.0 * (3.0 * 40.0 + 1.0) + 3.0 * 50.0 * 0.5);
     }
 
     #[test]
     fn durations_read_as_people_say_them() {
-        assert_eq!([duration(0.001), duration(0.03)], ["4 s", "108 s"]);
-        assert_eq!(duration(0.2), "12 min");
-        assert_eq!([duration(5.2), duration(74.4)], ["5.2 h".to_owned(), "3.1 days".to_owned()]);
+        assert_eq!([duration(3.6), duration(108.0)], ["4 s", "108 s"]);
+        assert_eq!(duration(720.0), "12 min");
+        assert_eq!([duration(18_720.0), duration(267_840.0)], ["5.2 h".to_owned(), "3.1 days".to_owned()]);
     }
 }

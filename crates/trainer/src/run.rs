@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use burn::train::Interrupter;
 use checkpoint::{Checkpoint, RunDir, RunState, read_state};
@@ -16,6 +17,7 @@ use crate::objective::Objective;
 use crate::outlook::{Left, Outlook};
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::results::{self, Results};
 use crate::run_directory::{open_run_directory, require_directory, resume_point};
 use crate::saving::{Beginning, StateParts};
 use crate::start::{Init, Start, adopt, cannot_start, read_source};
@@ -347,7 +349,8 @@ impl<E: Experiment> Training<E> {
         self.trainer.plan.total_steps
     }
 
-    /// Trains to the end, or until the interrupter says stop.
+    /// Trains to the end, or until the interrupter says stop, and writes down what has come of it
+    /// ([`RESULTS_FILE`](crate::RESULTS_FILE)).
     ///
     /// # Errors
     /// As [`Trainer::run`].
@@ -357,11 +360,25 @@ impl<E: Experiment> Training<E> {
         interrupter: &Interrupter,
     ) -> Result<Trained, TrainError> {
         let Self { trainer, beginning, loader, .. } = self;
+        let (began, leads) = (Instant::now(), trainer.communicator.is_leader());
+        if leads {
+            results::forget(&trainer.run_dir)?;
+        }
         let position = trainer.plan.position(beginning.state.step);
         let batches = loader.batches(position.epoch, position.batch);
         let outcome = trainer.run(beginning, batches, progress, interrupter)?;
         let skipped = all_skipped(&loader, &trainer)?;
-        Ok(Trained { outcome, skipped })
+        let results = match leads {
+            true => {
+                let (Trainer { plan, run_dir, train, .. }, seconds) =
+                    (&trainer, began.elapsed().as_secs_f64());
+                let results = Results::of(&outcome, run_dir, plan, train.epochs, skipped.len(), seconds)?;
+                results.write(run_dir)?;
+                Some(results)
+            }
+            false => None,
+        };
+        Ok(Trained { outcome, skipped, results })
     }
 
     /// Trains to the end without a display.
@@ -381,6 +398,8 @@ pub struct Trained {
     pub outcome: Outcome,
     /// Unreadable images that any process met and left out: name and reason.
     pub skipped: BTreeSet<(String, String)>,
+    /// The same as rank 0 has written it down.
+    pub results: Option<Results>,
 }
 
 /// Unreadable images that any process met.

@@ -22,15 +22,18 @@ pub struct Summary<C> {
     computing: Computing,
     #[serde(flatten)]
     origin: Origin,
-    #[serde(flatten)]
-    images: ImageCounts,
+    train_images: usize,
+    /// Images that are held out; none where nothing is evaluated.
+    val_images: Option<usize>,
+    /// Classes of the data, or numbers to predict; 0 without labels.
+    num_classes: usize,
     #[serde(skip)]
     data: String,
     /// What is to be said of the data: a word and a sentence.
     remarks: Vec<(&'static str, String)>,
     batch_size: usize,
     accumulate: usize,
-    effective_batch: usize,
+    effective_batch_size: usize,
     peak_lr: f64,
     groups: Vec<GroupRow>,
     /// Learning-rate factors of the groups, smallest and largest.
@@ -70,14 +73,6 @@ pub(crate) struct Origin {
     /// Why random weights may not be what is wanted.
     #[serde(skip)]
     pub(crate) concern: Option<String>,
-}
-
-/// How many images there are.
-#[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
-enum ImageCounts {
-    Together { images: usize, classes: usize },
-    Divided { training_images: usize, validation_images: usize },
 }
 
 /// Parameters under one rule.
@@ -124,12 +119,14 @@ impl<C: Cost> Summary<C> {
                 processes: plan.processes,
             },
             origin,
-            images: ImageCounts::of(data),
+            train_images: data.training.len(),
+            val_images: data.validation.as_ref().map(|held_out| held_out.len()),
+            num_classes: data.training.classes().len(),
             data: words,
             remarks: data.remarks.clone(),
             batch_size: settings.train.batch_size,
             accumulate: settings.train.accumulate,
-            effective_batch: plan.effective_batch,
+            effective_batch_size: plan.effective_batch,
             peak_lr: settings.optim.peak_lr(plan.effective_batch),
             groups: groups.iter().map(GroupRow::of).collect(),
             lr_scales,
@@ -141,16 +138,6 @@ impl<C: Cost> Summary<C> {
             seed: settings.seed,
             notes: notes.to_vec(),
             warnings: warnings.into_iter().flatten().collect(),
-        }
-    }
-}
-
-impl ImageCounts {
-    fn of(data: &Data) -> Self {
-        let count = data.training.len();
-        match &data.validation {
-            None => Self::Together { images: count, classes: data.training.classes().len() },
-            Some(held_out) => Self::Divided { training_images: count, validation_images: held_out.len() },
         }
     }
 }
@@ -179,7 +166,7 @@ impl<C: Cost> fmt::Display for Summary<C> {
             self.batch_size,
             self.accumulate,
             times_processes(self.computing.processes),
-            self.effective_batch,
+            self.effective_batch_size,
             self.peak_lr
         )?;
         for line in group_lines(&self.groups) {

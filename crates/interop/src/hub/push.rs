@@ -14,6 +14,7 @@ use crate::hub::client::{Call, Content};
 use crate::hub::error::HubError;
 use crate::hub::repo::{RepoId, require_revision, segment};
 use crate::hub::{Hub, Progress};
+use crate::model_card::{CARD_FILE, on_the_hub};
 
 /// Bytes from which the server tells text from data.
 const SAMPLE: u64 = 512;
@@ -51,8 +52,30 @@ struct Local {
     /// Path in the repository, with `/` between folders.
     name: String,
     bytes: u64,
+    /// What is uploaded instead of what lies there.
+    text: Option<String>,
     /// SHA-256, of files that go by LFS.
     oid: Option<String>,
+}
+
+impl Local {
+    /// A file, but with the repository's name if it is a model card.
+    fn open(path: PathBuf, name: String, bytes: u64, repo: &RepoId) -> Result<Self, HubError> {
+        let mut file = Self { path, name, bytes, text: None, oid: None };
+        if file.name == CARD_FILE {
+            let card = fs::read(&file.path).map_err(|error| unreadable(&file.path, error))?;
+            file.text = String::from_utf8(card).ok().map(|card| on_the_hub(&card, &repo.owner, &repo.name));
+            file.bytes = file.text.as_ref().map_or(file.bytes, |text| text.len() as u64);
+        }
+        Ok(file)
+    }
+
+    fn read(&self) -> Result<Vec<u8>, HubError> {
+        match &self.text {
+            Some(text) => Ok(text.clone().into_bytes()),
+            None => fs::read(&self.path).map_err(|error| unreadable(&self.path, error)),
+        }
+    }
 }
 
 impl Hub {
@@ -64,7 +87,7 @@ impl Hub {
     /// read.
     pub fn push(&self, push: &Push, progress: &dyn Progress) -> Result<Commit, HubError> {
         require_revision(push.revision)?;
-        let files = files_of(push.folder)?;
+        let files = files_of(push.folder, push.repo)?;
         self.client.require_token()?;
         self.whoami()?;
         self.ensure_repository(push)?;
@@ -134,6 +157,10 @@ impl Hub {
                 continue;
             }
             if mode["uploadMode"] == "lfs" && file.bytes > 0 {
+                if file.text.take().is_some() {
+                    // Large files are sent from the disk; no server takes a model card for one.
+                    file.bytes = fs::metadata(&file.path).map_err(|e| unreadable(&file.path, e))?.len();
+                }
                 file.oid = Some(sha256(&file.path)?);
             }
             kept.push(file);
@@ -205,8 +232,7 @@ impl Hub {
                     line("lfsFile", entry)
                 }
                 None => {
-                    let bytes = fs::read(&file.path).map_err(|error| unreadable(&file.path, error))?;
-                    let content = STANDARD.encode(bytes);
+                    let content = STANDARD.encode(file.read()?);
                     line("file", json!({ "path": file.name, "encoding": "base64", "content": content }))
                 }
             };
@@ -247,9 +273,9 @@ fn unless_present<T>(result: Result<T, HubError>) -> Result<(), HubError> {
 }
 
 /// The files of a folder and its subfolders, by name; hidden ones are left out.
-fn files_of(folder: &Path) -> Result<Vec<Local>, HubError> {
+fn files_of(folder: &Path, repo: &RepoId) -> Result<Vec<Local>, HubError> {
     let mut files = Vec::new();
-    collect(folder, "", &mut files)?;
+    collect(folder, "", repo, &mut files)?;
     files.sort_by(|a, b| a.name.cmp(&b.name));
     let is_model = |file: &Local| {
         let extension = Path::new(&file.name).extension().and_then(|extension| extension.to_str());
@@ -258,7 +284,7 @@ fn files_of(folder: &Path) -> Result<Vec<Local>, HubError> {
     if files.iter().any(is_model) { Ok(files) } else { Err(HubError::NoModel(folder.to_owned())) }
 }
 
-fn collect(folder: &Path, prefix: &str, files: &mut Vec<Local>) -> Result<(), HubError> {
+fn collect(folder: &Path, prefix: &str, repo: &RepoId, files: &mut Vec<Local>) -> Result<(), HubError> {
     for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
         let path = entry.map_err(|error| unreadable(folder, error))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -268,9 +294,9 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<Local>) -> Result<(), Hu
         let (name, kind) = (format!("{prefix}{name}"), fs::metadata(&path));
         let kind = kind.map_err(|error| unreadable(&path, error))?;
         if kind.is_dir() {
-            collect(&path, &format!("{name}/"), files)?;
+            collect(&path, &format!("{name}/"), repo, files)?;
         } else {
-            files.push(Local { path, name, bytes: kind.len(), oid: None });
+            files.push(Local::open(path, name, kind.len(), repo)?);
         }
     }
     Ok(())
@@ -279,7 +305,10 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<Local>) -> Result<(), Hu
 /// A file as the server wants it announced.
 fn describe(file: &Local) -> Result<Value, HubError> {
     let mut sample = Vec::new();
-    let read = File::open(&file.path).and_then(|f| f.take(SAMPLE).read_to_end(&mut sample));
+    let read = match &file.text {
+        Some(text) => text.as_bytes().take(SAMPLE).read_to_end(&mut sample),
+        None => File::open(&file.path).and_then(|f| f.take(SAMPLE).read_to_end(&mut sample)),
+    };
     read.map_err(|error| unreadable(&file.path, error))?;
     Ok(json!({ "path": file.name, "size": file.bytes, "sample": STANDARD.encode(sample) }))
 }

@@ -42,8 +42,23 @@ pub(crate) struct ExportArgs {
     /// For the model card, as the Hugging Face Hub names licences: mit, cc-by-nc-4.0 …
     #[arg(long, value_name = "NAME", default_value = "unknown")]
     pub(crate) license: String,
+    /// For the model card, the data set as the Hugging Face Hub names it: imagenet-1k, USER/NAME …
+    #[arg(long, value_name = "NAME", value_parser = dataset)]
+    pub(crate) dataset: Option<String>,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
+}
+
+/// A name that the Hub could have.
+fn dataset(text: &str) -> Result<String, String> {
+    let fits = |part: &str| {
+        let inside = part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        inside && !part.is_empty() && !part.starts_with('.')
+    };
+    match text.split('/').count() <= 2 && text.split('/').all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("must be a name on the Hub, as imagenet-1k or USER/NAME; no path".to_owned()),
+    }
 }
 
 /// What `export` writes.
@@ -145,8 +160,9 @@ pub(crate) struct EmbedArgs {
     #[arg(long, value_enum, default_value = "train")]
     pub(crate) split: SplitName,
     /// With `features` (a row an image) and, where there are classes, `labels`; or an NPY file of the
-    /// features alone. The names of the images go beside it, one a line (FILE.names.txt).
-    #[arg(long, value_name = "FILE.safetensors|FILE.npy")]
+    /// features alone. The names of the images go beside it, one a line (FILE.names.txt). Or a CSV table
+    /// with the columns path, label (the name of the class), f0, f1 …
+    #[arg(long, value_name = "FILE.safetensors|FILE.npy|FILE.csv")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) batch: BatchArgs,

@@ -15,7 +15,10 @@ pub(crate) struct InfoArgs {
     pub(crate) path: PathBuf,
     #[command(flatten)]
     pub(crate) key: KeyArgs,
-    /// Print JSON.
+    /// List the tensors of a checkpoint, name and shape.
+    #[arg(long)]
+    pub(crate) tensors: bool,
+    /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

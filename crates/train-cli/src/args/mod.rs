@@ -139,3 +139,18 @@ The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
         shell: Shell,
     },
 }
+
+impl Command {
+    /// Whether standard output is to hold JSON and nothing else.
+    pub(crate) fn prints_json(&self) -> bool {
+        match self {
+            Self::Pretrain(args) | Self::Finetune(args) => args.json,
+            Self::Eval(args) => args.json,
+            Self::Predict(args) => args.json,
+            Self::Probe(args) => args.json,
+            Self::Info(args) => args.json,
+            Self::Bench(args) => args.json,
+            _ => false,
+        }
+    }
+}

@@ -47,7 +47,7 @@ pub(crate) struct RunArgs {
     /// Print the plan and stop.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Print the plan as JSON.
+    /// Print the plan and, at the end, the results as a line of JSON each (docs/json.md).
     #[arg(long)]
     pub(crate) json: bool,
     /// Full-screen dashboard instead of a progress bar.

@@ -18,7 +18,7 @@ use trainer::{AdamWConfig, ParameterRule, build_optimizer, learning_rates, param
 use crate::args::{BenchArgs, BenchKind};
 use crate::bundled::Meant;
 use crate::configuration::{AnyExperiment, Source};
-use crate::output::out;
+use crate::output::{self, out};
 
 /// Steps before the clock starts.
 const WARM_UP: usize = 2;
@@ -30,13 +30,14 @@ const LEARNING_RATE: f64 = 1e-5;
 #[derive(Serialize)]
 struct Report {
     bench: BenchKind,
+    /// The encoder in words.
     model: String,
     execution: Option<Execution>,
     kernels: Kernels,
     precision: Precision,
     device: String,
     image_size: [usize; 2],
-    batch: usize,
+    batch_size: usize,
     threads: usize,
     /// Every timed step, in seconds.
     step_s: Vec<f64>,
@@ -83,12 +84,14 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         BenchKind::Finetune => finetune(args, &config, compute, &model, &device)?,
         BenchKind::Infer => infer(args, &config, compute, &model, &device)?,
     };
-    let report = report(args, &config, steps, macs);
+    let report = report(args, &config, &model, steps, macs);
     match args.json {
-        true => out!("{}", serde_json::to_string(&report)?),
-        false => tell(&report),
+        true => output::json(&report),
+        false => {
+            tell(&report);
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// The configuration to measure: any of them, Atto by default. One for fine-tuning says what its
@@ -112,7 +115,13 @@ fn experiment(args: &BenchArgs) -> Result<PretrainExperiment> {
     Ok(experiment)
 }
 
-fn report(args: &BenchArgs, config: &PretrainExperiment, mut steps: Vec<Step>, macs: u64) -> Report {
+fn report(
+    args: &BenchArgs,
+    config: &PretrainExperiment,
+    model: &ConvNextV2Config,
+    mut steps: Vec<Step>,
+    macs: u64,
+) -> Report {
     let peak_rss_mib = peak_rss_mib();
     let step_s = steps.iter().map(Step::total).collect();
     steps.sort_by(|a, b| a.total().total_cmp(&b.total()));
@@ -121,13 +130,13 @@ fn report(args: &BenchArgs, config: &PretrainExperiment, mut steps: Vec<Step>, m
     let gemm_peak_gflops = peak_gflops();
     Report {
         bench: args.kind,
-        model: config.model.size.map_or("custom".to_owned(), |size| size.to_string()),
+        model: model.describe(),
         execution: (args.kind == BenchKind::Pretrain).then_some(config.model.execution()),
         kernels: config.model.kernels,
         precision: config.train.precision,
         device: args.device.name.to_string(),
         image_size: config.data.image_size.pixels(),
-        batch: args.batch,
+        batch_size: args.batch,
         threads: rayon::current_num_threads(),
         step_s,
         img_per_s: args.batch as f64 / median.total(),
@@ -142,8 +151,8 @@ fn report(args: &BenchArgs, config: &PretrainExperiment, mut steps: Vec<Step>, m
 }
 
 fn tell(r: &Report) {
-    let median = r.batch as f64 / r.img_per_s;
-    out!("{:?} {} at {:?}, batch {}, {} threads", r.bench, r.model, r.image_size, r.batch, r.threads);
+    let median = r.batch_size as f64 / r.img_per_s;
+    out!("{:?} {} at {:?}, batch {}, {} threads", r.bench, r.model, r.image_size, r.batch_size, r.threads);
     out!("step         {:.1} ms, {:.1} img/s", 1e3 * median, r.img_per_s);
     out!(
         "parts        forward {:.0}%, backward {:.0}%, optimizer {:.0}%",

@@ -15,7 +15,7 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
 
 fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
     let Some(format) = FeatureFormat::of(&args.out) else {
-        bail!("--out {}: features go into a .safetensors or a .npy file", args.out.display());
+        bail!("--out {}: features go into a .safetensors, a .npy or a .csv file", args.out.display());
     };
     let device = world.device(args.device.name)?;
     let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
@@ -35,7 +35,9 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
     if let Some(file) = file {
         file.finish()?;
         out!("features     {} × {width}: {}", source.len(), args.out.display());
-        out!("names        {}", FeatureFile::names(&args.out).display());
+        if format != FeatureFormat::Csv {
+            out!("names        {}", FeatureFile::names(&args.out).display());
+        }
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::args::{EvalArgs, TtaName};
 use crate::checkpoint::checkpoint;
-use crate::output::out;
+use crate::output::{self, out};
 use crate::world::World;
 
 /// What `--confusion` writes beside its picture.
@@ -65,8 +65,7 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     }
     let folder = classifier.path.display().to_string();
     if args.json {
-        out!("{}", json(&folder, &judged, (how, args.tta), &metrics, img_per_s));
-        return Ok(());
+        return output::json(&json(&folder, &judged, (how, args.tta), &metrics, img_per_s));
     }
     out!("checkpoint   {folder}");
     tell_match(&classifier, how, &classes);
@@ -157,14 +156,7 @@ fn json(
     let counts = [("new", new), ("gone", gone), ("changed", changed), ("trained_on", &judged.trained_on)];
     report.insert("class_match".to_owned(), serde_json::json!(how));
     report.extend(counts.map(|(name, images)| (name.to_owned(), images.len().into())));
-    for (name, value) in metrics.named() {
-        let name = match name {
-            "acc1" => "top1",
-            "acc5" => "top5",
-            other => other,
-        };
-        report.insert(name.to_owned(), value.into());
-    }
+    report.extend(metrics.named().into_iter().map(|(name, value)| (name.to_owned(), value.into())));
     report.insert("img_per_s".to_owned(), img_per_s.into());
     report.into()
 }

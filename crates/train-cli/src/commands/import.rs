@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 use checkpoint::{CONFIG_FILE, MODEL_FILE};
-use interop::{Kind, Opened, Preprocessing};
+use interop::{Kind, Opened};
 
 use crate::args::ImportArgs;
 use crate::checkpoint::{fill_in, open};
@@ -44,10 +44,6 @@ fn show(checkpoint: &Opened) {
         Kind::Classifier => out!("classes      {}", network.config.num_labels),
     }
     out!("tensors      {}", network.weights.len());
-    let Preprocessing { size: [height, width], crop_pct, crop_mode, interpolation, .. } =
-        network.preprocessing();
     let said = if network.preprocessing.is_some() { "" } else { " (the official one, as nothing is said)" };
-    out!(
-        "evaluation   {height}×{width} pixels, {crop_mode:?}, crop_pct {crop_pct:.4}, {interpolation:?}{said}"
-    );
+    out!("evaluation   {}{said}", network.preprocessing());
 }

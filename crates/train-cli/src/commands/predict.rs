@@ -133,14 +133,18 @@ fn predict(
             predictions: predictions.collect(),
             logits: args.logits.then_some(logits),
         };
-        let text = match (args.json, args.csv) {
-            (true, _) => serde_json::to_string(&row)?,
-            (_, true) => csv_table(&row)?,
-            _ => table(&row, *problem),
-        };
-        bar.suspend(|| out!("{}", text.trim_end()));
+        bar.suspend(|| show(args, &row, *problem))?;
     }
     Ok(unreadable)
+}
+
+fn show(args: &PredictArgs, row: &Row, problem: ProblemType) -> Result<()> {
+    match (args.json, args.csv) {
+        (true, _) => return output::json(row),
+        (_, true) => out!("{}", csv_table(row)?),
+        _ => out!("{}", table(row, problem).trim_end()),
+    }
+    Ok(())
 }
 
 fn table(row: &Row, problem: ProblemType) -> String {

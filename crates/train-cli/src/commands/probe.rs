@@ -7,18 +7,18 @@ use serde::Serialize;
 
 use crate::args::{ProbeArgs, ProbeKind};
 use crate::checkpoint::checkpoint;
-use crate::output::out;
+use crate::output::{self, out};
 use crate::world::World;
 
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report {
     probe: ProbeKind,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: String,
     k: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     l2: Option<f64>,
-    training_images: usize,
+    train_images: usize,
+    /// Images that are judged.
     images: u64,
     /// 0 to 1.
     top1: f64,
@@ -66,22 +66,22 @@ fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
     };
     let report = Report {
         probe: args.kind,
+        checkpoint: extractor.path.display().to_string(),
         k: args.k,
         l2: args.l2,
-        training_images: training.len(),
+        train_images: training.len(),
         images: tally.images,
         top1: tally.top1_accuracy(),
         top5: tally.top5_accuracy(),
     };
     if args.json {
-        out!("{}", serde_json::to_string(&report)?);
-        return Ok(());
+        return output::json(&report);
     }
     let judge = match args.kind {
         ProbeKind::Knn => "nearest neighbours among",
         ProbeKind::Linear => "linear classifier of",
     };
-    out!("probe        {judge} {} images", report.training_images);
+    out!("probe        {judge} {} images", report.train_images);
     out!("images       {}", report.images);
     out!("accuracy     top-1 {:.2}%, top-5 {:.2}%", 100.0 * report.top1, 100.0 * report.top5);
     Ok(())

@@ -24,7 +24,7 @@ struct Report {
     seed: u64,
     /// Reconstructions were coloured with the true patches' mean and variance.
     used_target_statistics: bool,
-    images: Vec<Row>,
+    reconstructions: Vec<Row>,
 }
 
 #[derive(Serialize)]
@@ -60,7 +60,9 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
         patches: shape.patches(),
         seed: args.seed,
         used_target_statistics: result.used_target_statistics,
-        images: rows.map(|(path, score)| Row { image: path.display().to_string(), score: *score }).collect(),
+        reconstructions: rows
+            .map(|(path, score)| Row { image: path.display().to_string(), score: *score })
+            .collect(),
     };
     let json = args.out.with_extension("json");
     fs::write(&json, serde_json::to_string_pretty(&report)? + "\n")
@@ -69,7 +71,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
         .with_context(|| format!("cannot write {}", args.out.display()))?;
 
     out!("{} of {} patches visible", shape.visible, shape.patches());
-    for row in &report.images {
+    for row in &report.reconstructions {
         out!("{}: {}", row.image, row.score);
     }
     if report.used_target_statistics {

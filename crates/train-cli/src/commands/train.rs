@@ -8,14 +8,15 @@ use anyhow::{Context as _, Result, bail};
 use burn::train::Interrupter;
 use serde::Serialize;
 use trainer::{
-    Context, Experiment, Init, Outcome, Outlook, ProgressKind, Resume, Run, Start, Summary, Trained, progress,
+    Context, Experiment, Init, Outcome, Outlook, ProgressKind, RESULTS_FILE, Resume, Run, Start, Summary,
+    Trained, progress,
 };
 
 use crate::args::RunArgs;
 use crate::bundled::Meant;
 use crate::checkpoint;
 use crate::configuration::Source;
-use crate::output::out;
+use crate::output::{self, out};
 use crate::world::World;
 
 pub(crate) fn run<E: Experiment>(args: &RunArgs, meant: Meant) -> Result<()> {
@@ -59,6 +60,9 @@ fn train<E: Experiment>(args: &RunArgs, meant: Meant, world: &World) -> Result<(
     if world.is_leader() {
         tell_end(&trained, total_steps, run_dir.path(), &run_dir.best());
     }
+    if let Some(results) = trained.results.as_ref().filter(|_| args.json) {
+        output::json(results)?;
+    }
     Ok(())
 }
 
@@ -73,7 +77,7 @@ fn tell_plan<E: Experiment>(run: &Run<E>, args: &RunArgs, world: &World) -> Resu
     let outlook = run.outlook()?;
     match args.json {
         _ if !world.is_leader() => {}
-        true => out!("{}", serde_json::to_string(&Planned { summary, outlook })?),
+        true => output::json(&Planned { summary, outlook })?,
         false => out!("{outlook}"),
     }
     Ok(())
@@ -185,7 +189,7 @@ fn display(args: &RunArgs, world: &World) -> ProgressKind {
 
 /// What came out, and what to do next.
 fn tell_end(trained: &Trained, total_steps: u64, run_dir: &Path, best_folder: &Path) {
-    let Trained { outcome, skipped } = trained;
+    let Trained { outcome, skipped, .. } = trained;
     if !skipped.is_empty() {
         out!("skipped {} unreadable image{}:", skipped.len(), if skipped.len() == 1 { "" } else { "s" });
         for (name, reason) in skipped {
@@ -210,6 +214,7 @@ fn tell_end(trained: &Trained, total_steps: u64, run_dir: &Path, best_folder: &P
         let which = if best.ema { "moving average" } else { "weights" };
         out!("best         {:.4} at step {} ({which}): {}", best.score, best.step, best_folder.display());
     }
+    out!("results      {}", run_dir.join(RESULTS_FILE).display());
     out!("logs         {}", run_dir.display());
     match (interrupted, checkpoint) {
         (Some(_), Some(_)) => out!("continue with the same command and --resume auto"),

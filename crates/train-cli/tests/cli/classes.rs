@@ -216,6 +216,7 @@ fn one_of_several_networks_is_named() {
     let args = ["pretrain", "--config", "tiny.toml", "--run-dir", "p", "--key", "model_ema"];
     assert!(bench.fail(&args).contains("--key is about the checkpoint of --init"));
     assert!(bench.fail(&["info", "tiny.toml", "--key", "model"]).contains("--key is for checkpoints"));
+    assert!(bench.fail(&["info", "tiny.toml", "--tensors"]).contains("--tensors is for checkpoints"));
 }
 
 #[test]

@@ -35,8 +35,8 @@ fn every_configuration_can_be_planned() {
             ]);
             if pretrains {
                 let plan = json(&bench.succeed(&args));
-                assert_eq!(plan["images"], 1000, "{config}");
-                assert!(plan["compact_macs"].as_u64() < plan["dense_macs"].as_u64(), "{config}");
+                assert_eq!(plan["train_images"], 1000, "{config}");
+                assert!(plan["compact_macs"].as_u64() < plan["macs"].as_u64(), "{config}");
             } else {
                 args.extend(["--init", "none"]);
                 if !text.contains("[model]") {
@@ -45,14 +45,14 @@ fn every_configuration_can_be_planned() {
                 }
                 let plan = json(&bench.succeed(&args));
                 let count = |part: &str| plan[part].as_u64().unwrap();
-                let counts = (count("training_images"), count("validation_images"));
+                let counts = (count("train_images"), count("val_images"));
                 match holds_out {
                     true => {
                         assert!(counts.0 + counts.1 == 1000 && (70..130).contains(&counts.1), "{counts:?}")
                     }
                     false => assert_eq!(counts, (1000, 250), "{config}"),
                 }
-                assert_eq!(plan["outputs"], 10, "{config}");
+                assert_eq!(plan["num_classes"], 10, "{config}");
             }
             planned += 1;
         }
@@ -108,7 +108,7 @@ fn a_run_leaves_logs_pictures_and_a_checkpoint_that_can_be_looked_at() {
     for file in ["model.safetensors", "optimizer.safetensors", "state.json", "config.toml"] {
         assert!(bench.path(checkpoint).join(file).is_file(), "{file}");
     }
-    let info = json(&bench.succeed(&["info", checkpoint, "--json"]));
+    let info = json(&bench.succeed(&["info", checkpoint, "--json", "--tensors"]));
     assert_eq!(info["hidden_sizes"], json("[8,16]"));
     assert!(info["tensors"].as_array().unwrap().iter().any(|t| t[0] == "decoder.0.grn.gamma"));
 
@@ -128,8 +128,8 @@ fn a_run_leaves_logs_pictures_and_a_checkpoint_that_can_be_looked_at() {
     assert!(stdout.contains("mean and variance of the true patches"), "{stdout}");
     let report = json(&fs::read_to_string(bench.path("grid.json")).unwrap());
     assert_eq!((&report["visible_patches"], &report["used_target_statistics"]), (&json("3"), &json("true")));
-    assert_eq!(report["images"].as_array().unwrap().len(), 2);
-    assert!(report["images"][0]["psnr_db"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["reconstructions"].as_array().unwrap().len(), 2);
+    assert!(report["reconstructions"][0]["psnr_db"].as_f64().unwrap() > 0.0);
     let first = fs::read(bench.path("grid.png")).unwrap();
     bench.succeed(&args);
     assert_eq!(first, fs::read(bench.path("grid.png")).unwrap(), "the same seed gives the same picture");

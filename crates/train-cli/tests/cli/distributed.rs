@@ -94,7 +94,7 @@ fn log(bench: &Bench, run: &str) -> Vec<Value> {
 fn assert_alike(one: &[Value], two: &[Value]) {
     assert_eq!(one.len(), two.len());
     for (one, two) in one.iter().zip(two) {
-        for name in ["step", "epoch", "lr", "loss", "grad_norm", "val_loss", "val_acc1", "ema_val_loss"] {
+        for name in ["step", "epoch", "lr", "loss", "grad_norm", "val_loss", "val_top1", "ema_val_loss"] {
             let value = |line: &Value| line.get(name).map(|value| value.as_f64().unwrap());
             if let (Some(a), Some(b)) = (value(one), value(two)) {
                 assert!((a - b).abs() <= 2e-4 * a.abs().max(1e-3), "{name}: {one} {two}");

@@ -67,10 +67,10 @@ fn evaluation_and_prediction_agree_with_training() {
     );
     let log = fs::read_to_string(bench.path("run/log.jsonl")).unwrap();
     let evaluations: Vec<Value> =
-        log.lines().map(json).filter(|line: &Value| line.get("val_acc1").is_some()).collect();
+        log.lines().map(json).filter(|line: &Value| line.get("val_top1").is_some()).collect();
     assert_eq!(evaluations.len(), 3);
     let of = |line: &Value, name: &str| line[name].as_f64().unwrap();
-    let best = evaluations.iter().flat_map(|line| [of(line, "val_acc1"), of(line, "ema_val_acc1")]);
+    let best = evaluations.iter().flat_map(|line| [of(line, "val_top1"), of(line, "ema_val_top1")]);
     let best = best.fold(0.0, f64::max);
     // The best network reproduces its accuracy exactly.
     let report = json(&bench.succeed(&["eval", "--checkpoint", "run", "--json", "--confusion", "c.png"]));
@@ -242,7 +242,7 @@ fn features_are_written_and_judged() {
         [&["probe"], args, &["--checkpoint", "pretrained", "--data", "halves", "--json"]].concat()
     };
     let knn = json(&bench.succeed(&probe(&["knn", "--k", "3"])));
-    assert_eq!((&knn["k"], &knn["images"], &knn["training_images"]), (&3.into(), &5.into(), &21.into()));
+    assert_eq!((&knn["k"], &knn["images"], &knn["train_images"]), (&3.into(), &5.into(), &21.into()));
     let linear = json(&bench.succeed(&probe(&["linear"])));
     assert_eq!((&linear["probe"], &linear["l2"]), (&"linear".into(), &1e-3.into()));
     assert!((0.0..=1.0).contains(&linear["top1"].as_f64().unwrap()));
@@ -254,8 +254,21 @@ fn features_are_written_and_judged() {
     assert!(String::from_utf8_lossy(&all.stderr).contains("--k 50 is more than the 21 training images"));
     let undivided = ["probe", "knn", "--checkpoint", "pretrained", "--data", "data"];
     assert!(bench.fail(&undivided).contains("not divided"));
-    let error = bench.fail(&["embed", "--checkpoint", "pretrained", "--data", "data", "--out", "f.csv"]);
-    assert!(error.contains(".npy"), "{error}");
+    // The table says the same, digit for digit, and names by itself.
+    fs::remove_file(bench.path("f.names.txt")).unwrap();
+    assert!(!embed("f.csv").contains("names"));
+    assert!(!bench.path("f.names.txt").exists());
+    let table = fs::read_to_string(bench.path("f.csv")).unwrap();
+    assert!(table.starts_with("path,label,f0,f1,") && table.lines().count() == 22, "{table}");
+    let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert!(rows.iter().all(|row| row.len() == 2 + 16));
+    for ((row, name), label) in rows.iter().zip(names.lines()).zip(labels.data().chunks(8)) {
+        assert_eq!((row[0], row[1]), (name, if label[0] == 0 { "class0" } else { "class1" }));
+    }
+    let numbers = rows.iter().flat_map(|row| &row[2..]).map(|number| number.parse::<f32>().unwrap());
+    assert_eq!(numbers.flat_map(f32::to_le_bytes).collect::<Vec<_>>(), features.data());
+    let error = bench.fail(&["embed", "--checkpoint", "pretrained", "--data", "data", "--out", "f.txt"]);
+    assert!(error.contains(".csv"), "{error}");
 }
 
 #[test]
@@ -328,7 +341,7 @@ fn an_unreadable_validation_image_loses_nothing() {
     let evaluated: Vec<_> = log
         .lines()
         .map(json)
-        .filter(|line| line.get("val_acc1").is_some())
+        .filter(|line| line.get("val_top1").is_some())
         .map(|line| line["step"].clone())
         .collect();
     assert_eq!(evaluated, [12, 24, 36]);
@@ -502,7 +515,7 @@ fn images_that_come_later_do_not_change_what_a_network_is_judged_by() {
     assert_eq!(notes(&bench, &["eval", "--checkpoint", "alone", "--json"]).0["images"], 7);
     // The probe is taught by what was trained on, and asked about the rest.
     let (probe, _) = notes(&bench, &["probe", "knn", "--checkpoint", "run", "--data", "data", "--json"]);
-    assert_eq!((&probe["training_images"], &probe["images"]), (&19.into(), &7.into()));
+    assert_eq!((&probe["train_images"], &probe["images"]), (&19.into(), &7.into()));
 
     // Training goes on with other images only if told to, and then divides the old ones as before.
     let go_on = ["--set", "train.max_steps=16", "--resume", "auto"];

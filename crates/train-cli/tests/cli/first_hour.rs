@@ -169,5 +169,8 @@ fn fine_tuning_takes_its_network_from_the_checkpoint() {
     let hinted = ["finetune", "--config", "finetune_custom", "--data", "data", "--init", "pretrained"];
     let small = ["--set", "data.image_size=16", "--set", "data.val_fraction=0.5", "--batch-size", "4"];
     let told = bench.succeed(&[&hinted[..], &small, &["--epochs", "1"]].concat());
-    assert!(told.contains("note         the checkpoint has seen images of 16×24 pixels, not 16×16\n"), "{told}");
+    assert!(
+        told.contains("note         the checkpoint has seen images of 16×24 pixels, not 16×16\n"),
+        "{told}"
+    );
 }

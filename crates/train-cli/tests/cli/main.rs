@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod bad_input;
+mod cards;
 mod classes;
 mod commands;
 mod common;
@@ -15,4 +16,6 @@ mod hub;
 mod interop;
 mod launch;
 mod pictures;
+mod results;
 mod resume;
+mod vocabulary;

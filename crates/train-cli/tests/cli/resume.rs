@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{Bench, checkpoints, pretrain_args};
+use crate::common::{Bench, checkpoints, json, pretrain_args};
 use safetensors::SafeTensors;
 
 /// Every tensor of model and optimizer: name, shape, bytes.
@@ -114,6 +114,12 @@ fn interrupted_runs_write_a_checkpoint_and_say_how_to_continue() {
         assert_eq!(signal_at(&bench, &pretrain_args(run, &rare), 9, signal), Some(0));
         let step = checkpoints(&bench.path(run)).pop().unwrap();
         assert!(step >= bench.path(run).join("checkpoints/step-00000009"), "{}", step.display());
+        let results = json(&fs::read_to_string(bench.path(run).join("results.json")).unwrap());
+        assert_eq!(
+            (&results["outcome"], &results["reason"]),
+            (&"stopped".into(), &"interrupted by a signal".into())
+        );
+        assert!(step.ends_with(results["checkpoint"].as_str().unwrap()), "{results}");
         let finish = [&rare[..], &["--resume", "auto"]].concat();
         assert!(bench.pretrain(run, &finish).status.success());
         assert_same(&last(&bench, "straight"), &last(&bench, run));
@@ -233,7 +239,7 @@ fn a_plan_counts_what_is_left_and_the_memory_that_is_taken() {
     let number =
         |plan: &serde_json::Value, key: &str| plan[key].as_f64().unwrap_or_else(|| panic!("{key} in {plan}"));
     assert_eq!(number(&plan(&STEPS), "steps_left"), 40.0);
-    assert!(number(&plan(&STEPS), "expected_hours") > 0.0);
+    assert!(number(&plan(&STEPS), "eta_s") > 0.0);
     bench.succeed(&pretrain_args("run", &["--set", "train.max_steps=30"]));
     assert_eq!(number(&plan(&STEPS), "steps_left"), 10.0);
     let planned = crate::common::json(
@@ -248,7 +254,7 @@ fn a_plan_counts_what_is_left_and_the_memory_that_is_taken() {
     let ratio = number(&planned, "memory_mib") / number(&last, "peak_rss_mib");
     assert!((0.75..1.25).contains(&ratio), "{planned} {last}");
     let finished = plan(&STEPS);
-    assert_eq!((number(&finished, "steps_left"), number(&finished, "expected_hours")), (0.0, 0.0));
+    assert_eq!((number(&finished, "steps_left"), number(&finished, "eta_s")), (0.0, 0.0));
     let told = bench.succeed(&pretrain_args("run", &["--dry-run", "--resume", "auto", STEPS[0], STEPS[1]]));
     assert!(told.contains("; 40 are made, 0 are left") && told.contains("nothing is left to do"), "{told}");
 }

@@ -36,7 +36,7 @@ impl Objective for ToyObjective {
 }
 
 fn score(score: f64) -> Result<Option<Evaluation>, BoxError> {
-    Ok(Some(Evaluation { score, metrics: vec![("acc1", score)] }))
+    Ok(Some(Evaluation { score, metrics: vec![("top1", score)] }))
 }
 
 /// Four epochs of two updates of three batches; evaluated after each epoch.
@@ -193,10 +193,10 @@ fn an_interrupted_evaluation_is_made_up_for() {
     let (outcome, _) = bench.run("parts", Box::new(interrupted), &stop_at);
     let outcome = outcome.unwrap();
     assert!(outcome.step == 2 && outcome.interrupted.is_some() && outcome.best.is_none(), "{outcome:?}");
-    assert!(bench.log("parts").iter().all(|line| line.get("val_acc1").is_none()));
+    assert!(bench.log("parts").iter().all(|line| line.get("val_top1").is_none()));
     bench.straight("parts");
     let evaluated = |name: &str| -> Vec<_> {
-        bench.log(name).into_iter().filter(|line| line.get("val_acc1").is_some()).collect()
+        bench.log(name).into_iter().filter(|line| line.get("val_top1").is_some()).collect()
     };
     assert_eq!(evaluated("straight").len(), 4);
     assert_eq!(evaluated("straight"), evaluated("parts"));
@@ -225,7 +225,7 @@ fn an_evaluation_that_failed_is_made_up_for() {
         assert!(outcome.curves.unwrap().exists() && bench.run_dir("parts").best().exists());
         let scores = |name: &str| {
             let log = bench.log(name).into_iter();
-            log.filter(|line| line.get("val_acc1").is_some()).collect::<Vec<_>>()
+            log.filter(|line| line.get("val_top1").is_some()).collect::<Vec<_>>()
         };
         assert_eq!(scores("straight"), scores("parts"));
         let state = |name| read_state(&bench.run_dir(name).checkpoint(8)).unwrap();

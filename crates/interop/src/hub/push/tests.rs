@@ -43,6 +43,21 @@ fn a_folder_becomes_one_commit() {
 }
 
 #[test]
+fn a_model_card_says_the_repository_and_the_one_on_the_disk_stays() {
+    let (dir, server) = (model(), FakeHub::start());
+    let card = "# Model\n\nname = \".\"  # this folder\n";
+    fs::write(dir.path().join("README.md"), card).unwrap();
+    push(&server.hub(dir.path()), dir.path()).unwrap();
+    let uploaded = String::from_utf8(server.state().files["README.md"].clone()).unwrap();
+    assert_eq!(uploaded, "# Model\n\nname = \"user/name\"\n");
+    assert_eq!(fs::read_to_string(dir.path().join("README.md")).unwrap(), card);
+    let state = server.state();
+    let announced = state.log.iter().find(|r| r.path.contains("/preupload/")).unwrap().json();
+    let card = announced["files"].as_array().unwrap().iter().find(|file| file["path"] == "README.md");
+    assert_eq!(card.unwrap()["size"], uploaded.len());
+}
+
+#[test]
 fn the_token_goes_to_the_server_and_not_to_its_storage() {
     let (dir, server) = (model(), FakeHub::start());
     push(&server.hub(dir.path()), dir.path()).unwrap();
