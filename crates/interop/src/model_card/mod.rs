@@ -74,7 +74,7 @@ impl ModelCard {
             text += "## Training\n\n";
         }
         if self.curves.is_some() {
-            let _ = writeln!(text, "![Loss and accuracy over the training]({CURVES_FILE})\n");
+            let _ = writeln!(text, "![Curves of the training]({CURVES_FILE})\n");
         }
         if let Some(experiment) = &self.experiment {
             let _ = writeln!(text, "```toml\n{}\n```", experiment.trim_end());
