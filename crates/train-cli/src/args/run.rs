@@ -51,7 +51,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// Full-screen dashboard instead of a progress bar.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub(crate) tui: bool,
 }
 

@@ -85,5 +85,24 @@ fn the_best_and_the_last_evaluation_are_told() {
     let (best, last) = (&found["best"], &found["evaluation"]);
     assert!(best["step"].as_u64() < last["step"].as_u64(), "{found}");
     assert_eq!((&last["step"], &last["val_top1"]), (&found["step"], &best["score"]));
-    assert!(bench.path("run").join(best["checkpoint"].as_str().unwrap()).join("model.safetensors").is_file());
+    let folder = format!("run/{}", best["checkpoint"].as_str().unwrap());
+    assert!(bench.path(&folder).join("model.safetensors").is_file());
+    // What is stored of it can be asked for.
+    let info = json(&bench.succeed(&["info", "run", "--json"]));
+    assert_eq!((&info["checkpoint"], &info["step"]), (&folder.into(), &best["step"]));
+    assert_eq!(
+        (&info["best"]["score"], &info["classes"]),
+        (&best["score"], &json(r#"["class0", "class1"]"#))
+    );
+    assert_eq!((&info["eval"]["size"], &info.get("tensors")), (&json("[16, 24]"), &None));
+    let told = bench.succeed(&["info", "run"]);
+    assert!(
+        told.contains("classes      2: class0, class1\n") && told.contains("evaluation   16×24 pixels"),
+        "{told}"
+    );
+    assert!(!told.contains("stages.0.0.dwconv.weight"), "{told}");
+    assert!(bench.succeed(&["info", "run", "--tensors"]).contains("stages.0.0.dwconv.weight"));
+    // The dashboard would draw over what programs read.
+    let both = bench.run(&[&args[..], &["--json", "--tui"]].concat());
+    assert_eq!(both.status.code(), Some(2), "{both:?}");
 }
