@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 
 use crate::axis::Axis;
 use crate::canvas::{Canvas, Stroke};
-use crate::colour::{GRID, INK, MUTED};
+use crate::colour::{GRID, INK, MUTED, PAPER};
 use crate::text::{Across, Style, fit, width};
 
 const WIDTH: f32 = 1200.0;
@@ -161,14 +161,30 @@ impl Panel {
             let (colour, dashed) = (line.colour, line.dashed);
             canvas.polyline(&points, &Stroke { colour, width: 2.5, dashed });
             if points.len() <= FEW {
-                points.iter().for_each(|point| canvas.disc(*point, 3.5, colour));
+                points.iter().for_each(|point| draw_point(canvas, *point, colour, dashed));
             }
         }
+        self.draw_legend(canvas, [right + 22.0, top]);
+    }
+
+    /// As its curves look: those of few points have points.
+    fn draw_legend(&self, canvas: &mut Canvas, [x, top]: [f32; 2]) {
+        let has_points = self.lines.iter().any(|line| line.points.len() <= FEW);
         for (index, Key { name, colour, dashed }) in self.legend.iter().enumerate() {
-            let (x, y) = (right + 22.0, top + KEY * (index as f32 + 0.5));
-            let stroke = Stroke { colour: *colour, width: 3.0, dashed: *dashed };
-            canvas.polyline(&[[x, y], [x + SWATCH - 10.0, y]], &stroke);
+            let (y, end) = (top + KEY * (index as f32 + 0.5), x + SWATCH - 10.0);
+            canvas.polyline(&[[x, y], [end, y]], &Stroke { colour: *colour, width: 3.0, dashed: *dashed });
+            if has_points {
+                draw_point(canvas, [(x + end) / 2.0, y], *colour, *dashed);
+            }
             canvas.text([x + SWATCH, y], &fit(name, SMALL, NAME), &Style::new(SMALL, INK));
         }
+    }
+}
+
+/// A point of a curve; of a dashed one a circle, since one that stands alone has no dashes.
+fn draw_point(canvas: &mut Canvas, place: [f32; 2], colour: Rgb<u8>, hollow: bool) {
+    canvas.disc(place, 4.0, colour);
+    if hollow {
+        canvas.disc(place, 2.0, PAPER);
     }
 }

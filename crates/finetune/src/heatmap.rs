@@ -83,8 +83,8 @@ pub fn draw_heatmaps(images: &[Explained], strength: f32) -> RgbImage {
     };
     let blocks: Vec<_> = images.iter().map(|image| image.block(least, strength)).collect();
     let (width, height) = blocks[0].tiles[0].dimensions();
-    // About three wide and two high.
-    let columns = (1.5 * images.len() as f32 * (height + 60) as f32 / (2 * width + 30) as f32).sqrt();
+    // About twice as wide as high.
+    let columns = (2.0 * images.len() as f32 * (height + 60) as f32 / (2 * width + 30) as f32).sqrt();
     let titles = ["photo", "heat map"].map(str::to_owned).to_vec();
     Sheet { titles, columns: columns.round() as usize, blocks, notes: vec![NOTE.to_owned()] }.draw()
 }
