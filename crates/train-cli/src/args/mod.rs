@@ -58,14 +58,16 @@ pub(crate) enum Command {
   train-cli pretrain --config custom --data ~/photos --run-dir runs/photos
   train-cli pretrain --config custom --data ~/photos --dry-run
   train-cli pretrain --config custom --data ~/photos --run-dir runs/photos --resume auto
-  train-cli pretrain --config atto --data /path/to/imagenet --batch-size 64 --set train.accumulate=64")]
+  train-cli pretrain --config atto --data /path/to/imagenet --batch-size 64 --set train.accumulate=64
+Ends with code 75 when it was asked to stop (Ctrl-C, SIGTERM) and has, with a checkpoint.")]
     Pretrain(RunArgs),
     /// Fine-tune a pretrained encoder (or train from scratch) on images with classes.
     #[command(after_help = "Examples:
   train-cli finetune --config configs/finetune_quickstart.toml
   train-cli finetune --config custom --data ~/photos --init runs/photos
   train-cli finetune --config custom --data labels.csv --init hf:facebook/convnextv2-tiny-22k-224
-  train-cli finetune --config atto --data /path/to/imagenet --init none --dry-run")]
+  train-cli finetune --config atto --data /path/to/imagenet --init none --dry-run
+Ends with code 75 when it was asked to stop (Ctrl-C, SIGTERM) and has, with a checkpoint.")]
     Finetune(RunArgs),
     /// Accuracy of a classifier on images with classes.
     #[command(after_help = "Examples:

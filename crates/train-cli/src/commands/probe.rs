@@ -49,6 +49,9 @@ fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
         bail!("probes tell one class an image; {} has other targets", args.data.display());
     }
     let test = with_classes(test, training.classes())?;
+    if let Some(k) = args.k.filter(|k| *k > training.len() && world.is_leader()) {
+        note!("note: --k {k} is more than the {} training images, which all vote", training.len());
+    }
     let bar = world.bar();
     let embedded = |what, source: &Arc<dyn ImageSource>| {
         bar.start(what, Unit::Items, 0..source.len() as u64);
@@ -60,9 +63,6 @@ fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
     let asked = embedded("embedding judged images", &test)?;
     if !world.is_leader() {
         return Ok(());
-    }
-    if let Some(k) = args.k.filter(|k| *k > training.len()) {
-        note!("note: --k {k} is more than the {} training images, which all vote", training.len());
     }
     bar.start("judging the features", Unit::Items, 0..0);
     let [known, asked] = [known.labelled(), asked.labelled()];

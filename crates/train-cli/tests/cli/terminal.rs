@@ -82,8 +82,8 @@ fn ctrl_c_ends_the_dashboard_with_a_checkpoint_and_gives_the_terminal_back() {
     for ((width, run), key) in WIDTHS.iter().zip(["a", "b", "c"]).zip([CTRL_C, b"q", CTRL_C]) {
         let mut terminal = Terminal::start(bench.command(&finetune(run, &endless)), *width, None);
         terminal.wait_for(&[
-            " loss ",
-            " val_acc1 ",
+            " training loss  val_loss ",
+            " val_acc1  ema_val_acc1 ",
             "this epoch",
             "whole run",
             "epoch ",
@@ -114,7 +114,7 @@ fn a_second_ctrl_c_gives_the_terminal_back_and_ends_at_once() {
         let args = pretrain_args("run", &ENDLESS);
         let args = [&args[..], if tui { &["--tui"] } else { &[] }].concat();
         let mut terminal = Terminal::start(bench.command(&args), 80, None);
-        terminal.wait_for(&["epoch 1."]);
+        terminal.wait_for(&["img/s"]);
         let (image, pipe) = (bench.path("data/class0/04.png"), bench.path("pipe"));
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         fs::rename(&pipe, &image).unwrap();
@@ -169,7 +169,8 @@ fn commands_that_take_a_while_say_how_far_they_are() {
                 Terminal::start(bench.command(&elsewhere(args, out)), *width, Some(Stdio::null()));
             terminal.wait_for(&[shown]);
             assert_eq!(terminal.end(), Some(0), "{args:?}: {}", terminal.screen.text());
-            assert_eq!(terminal.screen.wrapped, Vec::<String>::new(), "{args:?}");
+            // Sentences may.
+            assert!(!terminal.screen.wrapped.iter().any(|line| !line.starts_with("note: ")), "{args:?}");
             assert!(!has_bar(&terminal.screen.text()), "{}", terminal.screen.text());
         }
     }
@@ -183,7 +184,10 @@ fn pipes_and_the_quiet_see_no_progress() {
         let piped = bench.run(&elsewhere(args, "piped"));
         assert!(piped.status.success());
         let stderr = String::from_utf8(piped.stderr).unwrap();
-        assert!(!has_bar(&stderr) && !stderr.contains(['\r', '\u{1b}', '…']), "{args:?}: {stderr}");
+        assert!(
+            !has_bar(&stderr) && !stderr.contains(['\r', '\u{1b}']) && !stderr.contains("0:00"),
+            "{args:?}: {stderr}"
+        );
         let quiet = elsewhere(args, "quiet");
         let results = [&quiet[..], &["-q"]].concat();
         let mut terminal = Terminal::start(bench.command(&results), 80, Some(Stdio::null()));
@@ -228,11 +232,7 @@ fn quiet_runs_print_results_and_verbose_ones_what_was_chosen() {
     }
     let told = bench.run(&finetune("none", &["-v", "--dry-run"])).stderr;
     let told = String::from_utf8(told).unwrap();
-    assert!(
-        told.contains("weight decay 0.05: ") && told.contains("convnextv2")
-            || told.contains("stages.0.0.dwconv.weight"),
-        "{told}"
-    );
+    assert!(told.contains("weight decay 0.05: ") && told.contains("stages.0.0.dwconv.weight"), "{told}");
     assert_eq!(bench.run(&finetune("none", &["-v", "-q"])).status.code(), Some(2));
 }
 
@@ -264,7 +264,7 @@ fn numbers_of_a_run_that_diverges_stay_short() {
     let output = bench.pretrain("run", &diverging);
     let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     let lines: Vec<_> = told.lines().filter(|line| line.contains("loss ")).collect();
-    assert!(!lines.is_empty(), "{told}");
+    assert!(lines.iter().any(|line| line.contains("e1") || line.contains("e2")), "{told}");
     for line in lines {
         let digits = line.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
         assert!(digits <= Some(6), "{line}");

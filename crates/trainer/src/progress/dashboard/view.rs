@@ -7,7 +7,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Text};
-use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, LegendPosition};
+use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType};
 
 use super::series::Series;
 use crate::number::readable;
@@ -111,9 +111,9 @@ impl View {
         let metrics = || self.metrics.iter().map(|(name, series)| (&name[..], series));
         let is_loss = |(name, _): &(&str, &Series)| name.ends_with("loss");
         let losses: Vec<_> =
-            [("training", &self.loss)].into_iter().chain(metrics().filter(is_loss)).collect();
+            [("training loss", &self.loss)].into_iter().chain(metrics().filter(is_loss)).collect();
         let Some((score, _)) = metrics().find(|metric| !is_loss(metric)) else {
-            return chart(frame, area, "loss", &losses);
+            return chart(frame, area, &losses);
         };
         // That of the weights and that of their average.
         let scores: Vec<_> = metrics().filter(|(name, _)| name.ends_with(score)).collect();
@@ -122,32 +122,31 @@ impl View {
             WIDE.. => Layout::horizontal(halves).areas(area),
             _ => Layout::vertical(halves).areas(area),
         };
-        chart(frame, left, "loss", &losses);
-        chart(frame, right, score, &scores);
+        chart(frame, left, &losses);
+        chart(frame, right, &scores);
     }
 }
 
 /// Curves over epochs.
-fn chart(frame: &mut Frame, area: Rect, title: &str, series: &[(&str, &Series)]) {
+fn chart(frame: &mut Frame, area: Rect, series: &[(&str, &Series)]) {
     let points = || series.iter().flat_map(|(_, series)| series.points());
     let [x, y] = [range(points().map(|point| point.0)), range(points().map(|point| point.1))];
-    let datasets = series.iter().zip(COLORS).map(|((name, series), color)| {
+    let datasets = series.iter().zip(COLORS).map(|((_, series), color)| {
         Dataset::default()
-            .name(*name)
             .data(series.points())
             .marker(Marker::Braille)
             .graph_type(GraphType::Line)
             .style(Style::new().fg(color))
     });
-    let axis = |[low, high]: [f64; 2]| {
-        Axis::default().bounds([low, high]).labels([readable(low), readable(high)]).dark_gray()
+    // In the title, where no curve runs below them.
+    let names = series.iter().zip(COLORS).map(|((name, _), color)| format!(" {name} ").fg(color));
+    let axis = |[low, high]: [f64; 2], label: fn(f64) -> String| {
+        Axis::default().bounds([low, high]).labels([label(low), label(high)]).dark_gray()
     };
     let chart = Chart::new(datasets.collect())
-        .block(Block::bordered().title(format!(" {title} ")).title_bottom(" epoch "))
-        .x_axis(axis(x))
-        .y_axis(axis(y))
-        .legend_position(Some(LegendPosition::TopRight))
-        .hidden_legend_constraints((Constraint::Percentage(60), Constraint::Percentage(60)));
+        .block(Block::bordered().title(Line::from_iter(names)).title_bottom(" epoch "))
+        .x_axis(axis(x, |epoch| format!("{epoch:.1}")))
+        .y_axis(axis(y, readable));
     frame.render_widget(chart, area);
 }
 
@@ -199,8 +198,8 @@ mod tests {
             let screen = screen(width, |_| {});
             let text = screen.join("\n");
             for expected in [
-                " loss ",
-                " val_acc1 ",
+                " training loss  val_loss  ema_val_loss ",
+                " val_acc1  ema_val_acc1 ",
                 "loss 0.1000",
                 "lr 1.20e-4",
                 "val_acc1 0.5000",
@@ -213,7 +212,7 @@ mod tests {
                 assert!(text.contains(expected), "{width}: {expected} in\n{text}");
             }
             let titles = |name: &str| screen.iter().position(|line| line.contains(name));
-            assert_eq!(titles(" loss ") == titles(" val_acc1 "), width == 120, "{text}");
+            assert_eq!(titles(" training loss ") == titles(" val_acc1  ema_"), width == 120, "{text}");
         }
     }
 
@@ -237,6 +236,6 @@ mod tests {
             view.found.clear();
         })
         .join("\n");
-        assert!(text.contains(" loss ") && !text.contains("val_"), "{text}");
+        assert!(text.contains(" training loss ") && !text.contains("val_"), "{text}");
     }
 }
