@@ -47,7 +47,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Pretrain(args) => {
             return commands::train::run::<PretrainExperiment>(&args, Meant::Pretraining);
         }
-        Command::Finetune(args) => return commands::train::run::<FinetuneExperiment>(&args, Meant::FineTuning),
+        Command::Finetune(args) => {
+            return commands::train::run::<FinetuneExperiment>(&args, Meant::FineTuning);
+        }
         Command::Eval(args) => commands::eval::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Embed(args) => commands::embed::run(&args),
