@@ -22,15 +22,31 @@ pub(crate) struct Terminal {
 }
 
 /// A pseudo-terminal of this width: the side of the terminal and that of the program.
-#[allow(unsafe_code, reason = "a C function")]
+#[allow(unsafe_code, reason = "C functions")]
 fn open(columns: u16) -> (OwnedFd, OwnedFd) {
     let size = libc::winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let (mut terminal, mut program) = (-1, -1);
     // SAFETY: all pointers are to values on this stack, or null where that is allowed; both descriptors are
     // new ones.
-    unsafe {
+    let (terminal, program) = unsafe {
         assert_eq!(libc::openpty(&mut terminal, &mut program, null_mut(), null_mut(), &size), 0);
         (OwnedFd::from_raw_fd(terminal), OwnedFd::from_raw_fd(program))
+    };
+    // What has been written stays to be read, whenever Ctrl-C is pressed.
+    let mut modes = modes(&program);
+    modes.c_lflag |= libc::NOFLSH;
+    // SAFETY: the descriptor is open.
+    assert_eq!(unsafe { libc::tcsetattr(program.as_raw_fd(), libc::TCSANOW, &modes) }, 0);
+    (terminal, program)
+}
+
+#[allow(unsafe_code, reason = "a C function")]
+fn modes(terminal: &impl AsRawFd) -> libc::termios {
+    // SAFETY: the descriptor is open, and zeros are a value of the structure, which is filled in.
+    unsafe {
+        let mut modes = std::mem::zeroed();
+        assert_eq!(libc::tcgetattr(terminal.as_raw_fd(), &mut modes), 0);
+        modes
     }
 }
 
@@ -95,16 +111,8 @@ impl Terminal {
         self.child.wait().unwrap().code()
     }
 
-    /// Whether lines are edited, keys shown and Ctrl-C a signal, as when the program began.
-    #[allow(unsafe_code, reason = "a C function")]
+    /// Whether Ctrl-C is a signal, as when the program began.
     pub(crate) fn is_cooked(&self) -> bool {
-        // SAFETY: the descriptor is open, and zeros are a value of the structure, which is filled in.
-        let modes = unsafe {
-            let mut modes: libc::termios = std::mem::zeroed();
-            assert_eq!(libc::tcgetattr(self.keyboard_and_output.as_raw_fd(), &mut modes), 0);
-            modes.c_lflag
-        };
-        let cooked = libc::ICANON | libc::ECHO | libc::ISIG;
-        modes & cooked == cooked
+        modes(&self.keyboard_and_output).c_lflag & libc::ISIG != 0
     }
 }

@@ -30,6 +30,23 @@ fn finetune<'a>(run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["finetune", "--config", "classes.toml", "--run-dir", run], more].concat()
 }
 
+/// A command in a shell that keeps the terminal when the command has ended, which resets it otherwise, and
+/// writes down its modes.
+fn in_a_shell(command: Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"trap : INT; "$0" "$@"; code=$?; stty -a > modes; exit $code"#]);
+    shell.arg(command.get_program()).args(command.get_args()).current_dir(command.get_current_dir().unwrap());
+    shell
+}
+
+/// Lines are edited, keys shown, and Ctrl-C is a signal, as when the command began.
+fn assert_cooked(bench: &Bench) {
+    let modes = fs::read_to_string(bench.path("modes")).unwrap();
+    for mode in ["icanon", "isig", "echo", "opost"] {
+        assert!(modes.split_whitespace().any(|found| found == mode), "{mode}: {modes}");
+    }
+}
+
 /// What a bar consists of.
 fn has_bar(text: &str) -> bool {
     text.contains(['█', '░'])
@@ -80,7 +97,8 @@ fn ctrl_c_ends_the_dashboard_with_a_checkpoint_and_gives_the_terminal_back() {
     let bench = bench();
     let endless = [&ENDLESS[..], &["--tui", "--set", "finetune.eval_every_epochs=1"]].concat();
     for ((width, run), key) in WIDTHS.iter().zip(["a", "b", "c"]).zip([CTRL_C, b"q", CTRL_C]) {
-        let mut terminal = Terminal::start(bench.command(&finetune(run, &endless)), *width, None);
+        let command = in_a_shell(bench.command(&finetune(run, &endless)));
+        let mut terminal = Terminal::start(command, *width, None);
         terminal.wait_for(&[
             " training loss  val_loss ",
             " val_acc1  ema_val_acc1 ",
@@ -98,7 +116,8 @@ fn ctrl_c_ends_the_dashboard_with_a_checkpoint_and_gives_the_terminal_back() {
         terminal.press(b"k");
         terminal.press(key);
         assert_eq!(terminal.end(), STOPPED);
-        assert!(!terminal.screen.is_alternate() && terminal.is_cooked());
+        assert!(!terminal.screen.is_alternate());
+        assert_cooked(&bench);
         let left = terminal.screen.text();
         assert!(left.contains("stopped at step ") && !left.contains("this epoch"), "{left}");
         assert!(left.ends_with("continue with the same command and --resume auto"), "{left}");
@@ -113,7 +132,7 @@ fn a_second_ctrl_c_gives_the_terminal_back_and_ends_at_once() {
         let bench = bench();
         let args = pretrain_args("run", &ENDLESS);
         let args = [&args[..], if tui { &["--tui"] } else { &[] }].concat();
-        let mut terminal = Terminal::start(bench.command(&args), 80, None);
+        let mut terminal = Terminal::start(in_a_shell(bench.command(&args)), 80, None);
         terminal.wait_for(&["img/s"]);
         let (image, pipe) = (bench.path("data/class0/04.png"), bench.path("pipe"));
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -130,7 +149,8 @@ fn a_second_ctrl_c_gives_the_terminal_back_and_ends_at_once() {
             }
         }
         assert_eq!(terminal.end(), Some(130));
-        assert!(!terminal.screen.is_alternate() && terminal.is_cooked(), "{tui}");
+        assert!(!terminal.screen.is_alternate(), "{tui}");
+        assert_cooked(&bench);
         let left = terminal.screen.text();
         assert!(!has_bar(&left) && !left.contains("whole run"), "{left}");
         drop(writer.join().unwrap());
@@ -143,8 +163,8 @@ const BUSY: [(&[&str], &str); 6] = [
     (&["predict", "--checkpoint", "run", "data"], "predicting ░"),
     (&["embed", "--checkpoint", "run", "--data", "data", "--out", "features.npy"], "embedding ░"),
     (&["probe", "knn", "--checkpoint", "run", "--data", "divided"], "embedding judged images ░"),
-    (&["export", "--checkpoint", "run", "--format", "hf", "--out", "hf"], "writing hf … 0:00:0"),
-    (&["export", "--checkpoint", "run", "--format", "onnx", "--out", "onnx"], "writing onnx … 0:00:0"),
+    (&["export", "--checkpoint", "run", "--format", "official", "--out", "pth"], "writing pth"),
+    (&["export", "--checkpoint", "run", "--format", "onnx", "--out", "onnx"], "writing onnx"),
 ];
 
 /// A network, and its images divided into parts.

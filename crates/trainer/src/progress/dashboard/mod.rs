@@ -151,10 +151,11 @@ fn interrupts(event: &Event) -> bool {
     }
 }
 
-/// Makes the terminal what it was; one that has gone needs nothing.
+/// Makes the terminal what it was; one that has gone needs nothing. The mode last: in any other, a Ctrl-C
+/// throws away what the terminal has not read yet.
 fn give_back() {
-    let _ = disable_raw_mode();
     let _ = execute!(stderr(), LeaveAlternateScreen, Show);
+    let _ = disable_raw_mode();
 }
 
 /// The message of a panic would be lost with the screen that it is written on.
