@@ -10,6 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The exit code of a process that was asked to stop and has done so in good order, with a checkpoint to go
+/// on from: `EX_TEMPFAIL` of sysexits.h, by which schedulers start a job again. 0 says that all is done.
+pub const STOPPED: u8 = 75;
+
 /// How long the others may take to say why they end, when one process has failed.
 const FAREWELL: Duration = Duration::from_secs(20);
 
@@ -68,7 +72,8 @@ pub enum LaunchError {
 
 impl Launch {
     /// Runs this program with the arguments that `command_line` gives for each attempt, 0 the first,
-    /// and returns the exit code: of the first process that failed, or 0.
+    /// and returns the exit code: of the first process that failed, [`STOPPED`] if one was asked to stop,
+    /// or 0. What was asked to stop is not started again.
     ///
     /// # Errors
     /// Machines that do not know each other, processes that cannot be started.
@@ -92,7 +97,8 @@ impl Launch {
         let mut attempt = 0;
         loop {
             let code = Job::start(self, attempt, &command_line(attempt), &children)?.wait(&children);
-            if code == 0 || asked_to_stop.load(Relaxed) || attempt == self.max_restarts {
+            let is_over = code == 0 || code == STOPPED || asked_to_stop.load(Relaxed);
+            if is_over || attempt == self.max_restarts {
                 return Ok(code);
             }
             attempt += 1;
@@ -157,10 +163,10 @@ impl Job {
     }
 
     /// Waits for all processes; the first failure ends the others. Returns the exit code: of the
-    /// first failure, or 0.
+    /// first failure, [`STOPPED`] if there was none and a process was asked to stop, or 0.
     fn wait(self, children: &Mutex<Vec<u32>>) -> u8 {
         let mut first: Option<(u8, Instant)> = None;
-        let mut killed = false;
+        let (mut killed, mut stopped) = (false, false);
         for _ in 0..self.count {
             let (rank, status) = loop {
                 let patience = match first {
@@ -178,13 +184,17 @@ impl Job {
                     Err(RecvTimeoutError::Disconnected) => break (0, ExitStatus::default()),
                 }
             };
-            if !status.success() && !killed {
+            if status.code() == Some(STOPPED.into()) {
+                // The others stop at the same step, and rank 0 may take its time to write.
+                stopped = true;
+            } else if !status.success() && !killed {
                 eprintln!("launch: rank {rank} ended: {status}");
                 first.get_or_insert((exit_code(status), Instant::now()));
             }
         }
         children.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        first.map_or(0, |(code, _)| code)
+        let otherwise = if stopped { STOPPED } else { 0 };
+        first.map_or(otherwise, |(code, _)| code)
     }
 }
 

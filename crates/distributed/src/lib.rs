@@ -27,5 +27,5 @@ pub use communicator::{Bucket, Communicator, Pending};
 pub use connect::connect;
 pub use environment::Environment;
 pub use error::DistributedError;
-pub use launch::{Launch, LaunchError};
+pub use launch::{Launch, LaunchError, STOPPED};
 pub use single::Single;

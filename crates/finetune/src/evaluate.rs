@@ -7,7 +7,6 @@ use model::{ConvNextV2ForImageClassification, Observe, official_name};
 use trainer::NotFinite;
 
 use crate::error::FinetuneError;
-use crate::metrics::Metrics;
 
 /// What a network is shown of an image in evaluation (test-time augmentation).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,30 +19,12 @@ pub enum Tta {
     Flip,
 }
 
-/// How well a network does over all images of a loader, those of the other processes included. Counted
+/// Outputs and targets of every image of a loader and of those of the other processes, batch by batch
 /// in the order of one process, so that any number of processes finds the same.
 ///
 /// # Errors
-/// An image that cannot be read, outputs that are not finite, or another process that has ended.
-pub fn evaluate(
-    network: &ConvNextV2ForImageClassification,
-    loader: &Loader,
-    tta: Tta,
-    mut metrics: Metrics,
-    device: &Device,
-    communicator: &dyn Communicator,
-) -> Result<Metrics, FinetuneError> {
-    for_every_batch(network, loader, tta, device, communicator, |logits, targets| {
-        metrics.add(logits, targets)
-    })?;
-    Ok(metrics)
-}
-
-/// Outputs and targets of every image of a loader and of those of the other processes, batch by batch
-/// in the order of the source.
-///
-/// # Errors
-/// As [`evaluate`].
+/// An image that cannot be read, outputs that are not finite, another process that has ended, and those of
+/// `visit`.
 pub fn for_every_batch(
     network: &ConvNextV2ForImageClassification,
     loader: &Loader,

@@ -74,7 +74,7 @@ impl FeatureExtractor {
     }
 
     /// Features and classes of every image of a source, which rank 0 keeps; the other processes have
-    /// none in the end.
+    /// none in the end. `watch` is told how many images more have their features.
     ///
     /// # Errors
     /// As [`for_every_batch`](Self::for_every_batch).
@@ -83,6 +83,7 @@ impl FeatureExtractor {
         source: &Arc<dyn ImageSource>,
         batch: usize,
         communicator: &dyn Communicator,
+        watch: &dyn Fn(u64),
     ) -> Result<Embedded, FinetuneError> {
         let mut embedded = Embedded::default();
         if communicator.is_leader() {
@@ -91,6 +92,7 @@ impl FeatureExtractor {
             embedded.labels.reserve_exact(source.len());
         }
         self.for_every_batch(source, batch, communicator, |features, targets| {
+            watch((features.len() / self.width()) as u64);
             if communicator.is_leader() {
                 embedded.features.extend_from_slice(features);
                 if let Targets::Classes(classes) = targets {

@@ -40,7 +40,7 @@ pub use confusion::Confusion;
 pub use cost::ClassifierCost;
 pub use embedded::Embedded;
 pub use error::FinetuneError;
-pub use evaluate::{Tta, evaluate, for_every_batch, logits};
+pub use evaluate::{Tta, for_every_batch, logits};
 pub use feature_file::{FeatureFile, FeatureFormat};
 pub use features::FeatureExtractor;
 pub use heatmap::{Explained, MOST_HEATMAPS, draw_heatmaps, heatmap};

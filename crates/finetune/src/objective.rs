@@ -111,13 +111,22 @@ impl Objective for ClassificationObjective {
         Ok(self.problem.loss(model.forward(images, drop_path.as_ref()), targets))
     }
 
-    fn evaluate(&self, model: &Self::Model, stop: &StopSignal<'_>) -> Result<Option<Evaluation>, BoxError> {
+    fn evaluate(
+        &self,
+        model: &Self::Model,
+        stop: &StopSignal<'_>,
+        watch: &mut dyn FnMut(u64, u64),
+    ) -> Result<Option<Evaluation>, BoxError> {
         let Some(validation) = &self.validation else { return Ok(None) };
         let mut metrics = Metrics::new(self.problem, self.outputs);
         let device = self.device.clone().inner();
+        let (mut judged, images) = (0, validation.images() as u64);
+        watch(judged, images);
         // All processes see the batches of all, so they ask at the same points.
         let visit = |logits: &[f32], targets: &Targets| {
             metrics.add(logits, targets)?;
+            judged += (logits.len() / self.outputs) as u64;
+            watch(judged, images);
             if stop.is_given()? { Err(FinetuneError::Stopped) } else { Ok(()) }
         };
         match for_every_batch(model, validation, Tta::None, &device, self.communicator.as_ref(), visit) {

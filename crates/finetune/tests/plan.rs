@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use burn::train::Interrupter;
 use finetune::FinetuneExperiment;
 use image::{Rgb, RgbImage};
-use trainer::{Context, Progress, Run, Start, StepReport};
+use trainer::{Context, Plan, Progress, Run, Start, StepReport};
 
 const CONFIG: &str = r#"
 seed = 2
@@ -41,10 +41,11 @@ epochs = 3
 struct Silent;
 
 impl Progress for Silent {
-    fn start(&mut self, _: u64, _: u64) {}
-    fn report(&mut self, _: &StepReport) {}
-    fn evaluation(&mut self, _: u64, _: &[(String, f64)]) {}
+    fn start(&mut self, _: &Plan, _: u64) {}
     fn step(&mut self, _: u64) {}
+    fn report(&mut self, _: &StepReport) {}
+    fn evaluating(&mut self, _: u64, _: u64) {}
+    fn evaluation(&mut self, _: u64, _: &[(String, f64)]) {}
     fn finish(&mut self) {}
 }
 

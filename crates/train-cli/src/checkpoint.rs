@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use trainer::{BoxError, ReadCheckpoint};
 
 use crate::args::{CheckpointArgs, EvalSetArgs, KeyArgs};
+use crate::output::{detail, note};
 
 /// Opens a run (its best network, or its newest checkpoint if none was evaluated), a checkpoint
 /// folder, a directory of transformers or timm, or a weight file of any of them or of the official
@@ -26,8 +27,11 @@ pub(crate) fn open(path: &Path, key: &KeyArgs, allow: &Allow) -> Result<Opened> 
     const CONVENTIONS: Conventions = Conventions { recipe: stored_recipe };
     let opened = interop::open(&crate::hub::local(path)?, key.key.as_deref(), allow, &CONVENTIONS)?;
     let is_leader = Environment::read().is_ok_and(|environment| environment.rank == 0);
-    if let Some(note) = opened.origin.note().filter(|_| is_leader) {
-        eprintln!("note: {} {note}", path.display());
+    if is_leader {
+        if let Some(note) = opened.origin.note() {
+            note!("note: {} {note}", path.display());
+        }
+        detail!("checkpoint   {} ({}{})", opened.path.display(), opened.layout, opened.origin);
     }
     Ok(opened)
 }
@@ -36,7 +40,14 @@ pub(crate) fn open(path: &Path, key: &KeyArgs, allow: &Allow) -> Result<Opened> 
 pub(crate) fn checkpoint(args: &CheckpointArgs, set: &EvalSetArgs) -> Result<Checkpoint> {
     let mut opened = open(&args.path, &args.key, &Allow::default())?;
     override_eval(&mut opened, set)?;
+    detail!("evaluation   {}", preprocessing(&opened.network));
     Ok(opened.into_checkpoint())
+}
+
+/// What is done to images before a network sees them, in words.
+pub(crate) fn preprocessing(network: &Network) -> String {
+    let said = if network.preprocessing.is_some() { "" } else { " (the official one, as nothing is said)" };
+    format!("{}{said}", network.preprocessing())
 }
 
 /// The part of a checkpoint's configuration that a command may change.

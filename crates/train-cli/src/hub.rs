@@ -1,4 +1,4 @@
-//! The Hub as the command line sees it: `hf:` sources and a progress bar.
+//! The Hub as the command line sees it: `hf:` sources, and how far a transfer is.
 
 use std::path::{Path, PathBuf};
 
@@ -24,43 +24,27 @@ fn download(source: &str) -> Result<PathBuf> {
 #[cfg(feature = "hub")]
 fn download(source: &str) -> Result<PathBuf> {
     let hub = interop::hub::Hub::new(interop::hub::Settings::from_env())?;
-    Ok(hub.resolve(&source.parse()?, &Bar::new())?)
+    Ok(hub.resolve(&source.parse()?, &Transfer::new())?)
 }
 
-/// Bytes of the file that is under way, on a terminal.
+/// The file that is under way, as a bar.
 #[cfg(feature = "hub")]
-pub(crate) struct Bar(indicatif::ProgressBar);
+pub(crate) struct Transfer(trainer::Bar);
 
 #[cfg(feature = "hub")]
-impl Bar {
+impl Transfer {
     pub(crate) fn new() -> Self {
-        use std::io::IsTerminal;
-        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-        let style = indicatif::ProgressStyle::with_template(template);
-        let bar = match std::io::stderr().is_terminal() {
-            true => indicatif::ProgressBar::new(0),
-            false => indicatif::ProgressBar::hidden(),
-        };
-        Self(bar.with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar())))
+        Self(crate::output::bar())
     }
 }
 
 #[cfg(feature = "hub")]
-impl interop::hub::Progress for Bar {
+impl interop::hub::Progress for Transfer {
     fn start(&self, file: &str, bytes: u64) {
-        self.0.set_message(file.to_owned());
-        self.0.set_length(bytes);
-        self.0.set_position(0);
+        self.0.start(file, trainer::Unit::Bytes, 0..bytes);
     }
 
     fn advance(&self, bytes: u64) {
-        self.0.inc(bytes);
-    }
-}
-
-#[cfg(feature = "hub")]
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.0.advance(bytes);
     }
 }

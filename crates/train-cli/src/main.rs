@@ -8,10 +8,12 @@ mod commands;
 mod configuration;
 mod hub;
 mod output;
+mod stopping;
 mod suited;
 mod world;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
@@ -20,10 +22,15 @@ use finetune::FinetuneExperiment;
 
 use crate::args::{Cli, Command};
 use crate::bundled::Meant;
+use crate::output::detail;
 
 fn main() -> ExitCode {
     kernels::memory::keep_freed_memory();
-    match run(Cli::parse().command).and_then(|code| output::check().map(|()| code)) {
+    let (cli, start) = (Cli::parse(), Instant::now());
+    output::set_verbosity(cli.verbosity());
+    let result = run(cli.command);
+    detail!("took         {:.1} s", start.elapsed().as_secs_f64());
+    match result.and_then(|code| output::check().map(|()| code)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -37,8 +44,12 @@ fn run(command: Command) -> Result<ExitCode> {
         output::keep_for_programs();
     }
     match command {
-        Command::Pretrain(args) => commands::train::run::<PretrainExperiment>(&args, Meant::Pretraining),
-        Command::Finetune(args) => commands::train::run::<FinetuneExperiment>(&args, Meant::FineTuning),
+        Command::Pretrain(args) => {
+            return commands::train::run::<PretrainExperiment>(&args, Meant::Pretraining);
+        }
+        Command::Finetune(args) => {
+            return commands::train::run::<FinetuneExperiment>(&args, Meant::FineTuning);
+        }
         Command::Eval(args) => commands::eval::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Embed(args) => commands::embed::run(&args),

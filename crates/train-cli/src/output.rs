@@ -1,13 +1,38 @@
-//! Standard output, which may go away: after `predict … | head` that is no error, on a full disk it is
-//! one; `println!` would panic in both cases.
+//! What the program says. Standard output has the results of a command, standard error all else; both may
+//! go away: after `predict … | head` that is no error, on a full disk it is one, and `println!` would panic
+//! in both cases.
 
 use std::fmt::Arguments;
-use std::io::{Error, ErrorKind, Write, stderr, stdout};
+use std::io::{Error, ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use trainer::Bar;
+
+/// How much is said beside results and errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verbosity {
+    /// Nothing.
+    Quiet,
+    /// Plans, notes and progress.
+    Normal,
+    /// What was chosen, every line of tables, and how long it took as well.
+    Verbose,
+}
+
+static VERBOSITY: OnceLock<Verbosity> = OnceLock::new();
+
+/// Sets it, once, before anything is said.
+pub(crate) fn set_verbosity(verbosity: Verbosity) {
+    let _ = VERBOSITY.set(verbosity);
+}
+
+/// How much is to be said.
+pub(crate) fn verbosity() -> Verbosity {
+    *VERBOSITY.get_or_init(|| Verbosity::Normal)
+}
 
 /// The first failure; nothing is written after it.
 static FAILED: Mutex<Option<Error>> = Mutex::new(None);
@@ -20,16 +45,31 @@ pub(crate) fn keep_for_programs() {
     FOR_PROGRAMS.store(true, Ordering::Relaxed);
 }
 
-/// Prints a line for people.
+/// Prints a line of results, for people.
 macro_rules! out {
     ($($text:tt)*) => { $crate::output::line(format_args!($($text)*)) };
 }
 pub(crate) use out;
 
+/// Says something beside the results, unless quiet is wanted.
+macro_rules! note {
+    ($($text:tt)*) => {
+        $crate::output::aside($crate::output::Verbosity::Normal, format_args!($($text)*))
+    };
+}
+pub(crate) use note;
+
+/// Says something that only who wants to know more asks for.
+macro_rules! detail {
+    ($($text:tt)*) => {
+        $crate::output::aside($crate::output::Verbosity::Verbose, format_args!($($text)*))
+    };
+}
+pub(crate) use detail;
+
 pub(crate) fn line(text: Arguments) {
     if FOR_PROGRAMS.load(Ordering::Relaxed) {
-        // Whoever reads the other stream does not depend on this one.
-        let _ = writeln!(stderr(), "{text}");
+        aside(Verbosity::Normal, text);
     } else {
         print(text);
     }
@@ -45,6 +85,21 @@ fn print(text: Arguments) {
     let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
     if failed.is_none() {
         *failed = writeln!(stdout(), "{text}").err();
+    }
+}
+
+pub(crate) fn aside(least: Verbosity, text: Arguments) {
+    if verbosity() >= least {
+        // Whoever reads the other stream does not depend on this one.
+        let _ = writeln!(stderr(), "{text}");
+    }
+}
+
+/// A bar for what takes time, where somebody sees it.
+pub(crate) fn bar() -> Bar {
+    match verbosity() > Verbosity::Quiet && stderr().is_terminal() {
+        true => Bar::on_stderr(),
+        false => Bar::hidden(),
     }
 }
 

@@ -8,6 +8,9 @@ use data::Shard;
 use distributed::{Communicator, Environment, connect};
 
 use host::DeviceName;
+use trainer::Bar;
+
+use crate::output::{self, detail};
 
 /// This process's place in its job.
 pub(crate) struct World {
@@ -26,7 +29,7 @@ impl Deref for World {
 impl World {
     /// Runs a command on all processes of the job, if this is one. When one of them fails, it tells
     /// the others why.
-    pub(crate) fn enter(device: DeviceName, command: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+    pub(crate) fn enter<T>(device: DeviceName, command: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         let environment = Environment::read()?;
         let communicator = connect(&environment, device.may_be_cuda())?;
         let world = Self { communicator, local_rank: environment.local_rank };
@@ -47,8 +50,17 @@ impl World {
         Shard { rank: self.rank(), world_size: self.world_size() }
     }
 
+    /// A bar for what takes time; rank 0 alone shows one.
+    pub(crate) fn bar(&self) -> Bar {
+        if self.is_leader() { output::bar() } else { Bar::hidden() }
+    }
+
     /// Which of several equal devices is this process's, counted on its machine.
     pub(crate) fn device(&self, name: DeviceName) -> Result<burn::tensor::Device> {
-        Ok(name.for_process(self.local_rank).device()?)
+        let device = name.for_process(self.local_rank).device()?;
+        if self.is_leader() {
+            detail!("device       {}, {} threads", DeviceName::of(&device), rayon::current_num_threads());
+        }
+        Ok(device)
     }
 }

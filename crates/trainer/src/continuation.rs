@@ -9,6 +9,7 @@ use distributed::Communicator;
 
 use crate::error::TrainError;
 use crate::experiment::{Experiment, Settings};
+use crate::number::readable;
 use crate::plan::Plan;
 use crate::schedule::CosineSchedule;
 
@@ -84,9 +85,14 @@ fn sentence(said: &[Change], before: (f64, f64, u64), now: (f64, f64, u64)) -> S
     match before == now {
         true => format!("{said} from here on"),
         false => format!(
-            "the schedule changes: {said}; learning rate {:.3e} → {:.3e} now and {:.3e} → {:.3e} at the end, \
+            "the schedule changes: {said}; learning rate {} → {} now and {} → {} at the end, \
              step {} → {}",
-            before.0, now.0, before.1, now.1, before.2, now.2
+            readable(before.0),
+            readable(now.0),
+            readable(before.1),
+            readable(now.1),
+            before.2,
+            now.2
         ),
     }
 }
@@ -128,8 +134,8 @@ mod tests {
             now: Some(now.into()),
         };
         let said = sentence(&[change("train.epochs", 8)], (0.5, 0.0, 40), (0.75, 0.0, 80));
-        let expected = "the schedule changes: train.epochs 4 → 8; learning rate 5.000e-1 → 7.500e-1 now and \
-                        0.000e0 → 0.000e0 at the end, step 40 → 80";
+        let expected = "the schedule changes: train.epochs 4 → 8; learning rate 0.5000 → 0.7500 now and 0 → 0 at \
+                        the end, step 40 → 80";
         assert_eq!(said, expected);
         let same = (0.5, 0.0, 40);
         assert_eq!(

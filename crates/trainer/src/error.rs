@@ -184,7 +184,7 @@ pub enum TrainError {
     #[error("--overwrite would remove {}, which the run starts from; choose another --run-dir", .0.display())]
     WouldRemove(PathBuf),
     /// The terminal dashboard needs a terminal.
-    #[error("--tui draws on a terminal, and standard output is none")]
+    #[error("--tui draws on a terminal, and standard error is none")]
     NoTerminal,
     /// A picture could not be written.
     #[error("cannot write {}: {error}", path.display())]

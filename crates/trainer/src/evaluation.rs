@@ -30,16 +30,20 @@ pub(crate) struct Judgement<M> {
 }
 
 /// Evaluates the network of a state and its moving average; none if the objective has no data to
-/// judge by, or was told to stop.
+/// judge by, or was told to stop. `watch` is told how many images of how many are judged, over both.
 pub(crate) fn judge<O: Objective>(
     objective: &O,
     state: &State<O::Model>,
     stop: &StopSignal<'_>,
+    watch: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Judgement<O::Model>>, BoxError> {
     let model = state.model.valid();
-    let Some(plain) = objective.evaluate(&model, stop)? else { return Ok(None) };
+    let networks = 1 + u64::from(state.ema.is_some());
+    let mut first = |done, total| watch(done, networks * total);
+    let Some(plain) = objective.evaluate(&model, stop, &mut first)? else { return Ok(None) };
+    let mut second = |done, total| watch(total + done, networks * total);
     let averaged = match &state.ema {
-        Some(ema) => objective.evaluate(ema.model(), stop)?,
+        Some(ema) => objective.evaluate(ema.model(), stop, &mut second)?,
         None => None,
     };
     if stop.was_given() {

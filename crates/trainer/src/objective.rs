@@ -40,11 +40,17 @@ pub trait Objective: Sync {
 
     /// How well the network (without autodiff) does on data held out; none without such data, or when
     /// `stop` says so, which is to be asked between batches. All processes evaluate together, ask equally
-    /// often and find the same.
+    /// often and find the same. `watch` is told how many images of how many are judged, before the first
+    /// and then between batches.
     ///
     /// # Errors
     /// Data that cannot be used.
-    fn evaluate(&self, _model: &Self::Model, _stop: &StopSignal<'_>) -> Result<Option<Evaluation>, BoxError> {
+    fn evaluate(
+        &self,
+        _model: &Self::Model,
+        _stop: &StopSignal<'_>,
+        _watch: &mut dyn FnMut(u64, u64),
+    ) -> Result<Option<Evaluation>, BoxError> {
         Ok(None)
     }
 }

@@ -170,6 +170,11 @@ impl<E: Experiment> Run<E> {
         &self.experiment
     }
 
+    /// Every parameter, by its rule.
+    pub fn groups(&self) -> &[ParameterGroup] {
+        &self.groups
+    }
+
     /// What the run is going to do and what its network costs, if it goes on from a checkpoint, from there
     /// on.
     ///

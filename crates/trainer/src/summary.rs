@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::times_processes;
 use crate::experiment::{Context, Cost, Data, Settings};
 use crate::groups::ParameterGroup;
+use crate::number::readable;
 use crate::outlook::Left;
 use crate::plan::Plan;
 use crate::schedule::CosineSchedule;
@@ -162,12 +163,12 @@ impl<C: Cost> fmt::Display for Summary<C> {
         }
         writeln!(
             f,
-            "batch        {} × {} accumulated{} = {}, peak learning rate {:.3e}",
+            "batch        {} × {} accumulated{} = {}, peak learning rate {}",
             self.batch_size,
             self.accumulate,
             times_processes(self.computing.processes),
             self.effective_batch_size,
-            self.peak_lr
+            readable(self.peak_lr)
         )?;
         for line in group_lines(&self.groups) {
             writeln!(f, "group        {line}")?;
@@ -234,7 +235,8 @@ fn warm_up_warning(settings: &Settings<'_>, plan: &Plan) -> Option<String> {
     let last = schedule.lr_at(plan.epoch(plan.total_steps - 1));
     Some(format!(
         "the run ends after {length:.4} epochs, within the {warmup} of optim.warmup_epochs: the learning rate only \
-         rises, to {last:.3e} at the last update, {:.1} % of its peak; give a shorter warm-up",
+         rises, to {} at the last update, {:.1} % of its peak; give a shorter warm-up",
+        readable(last),
         100.0 * last / schedule.peak
     ))
 }
@@ -322,11 +324,11 @@ mod tests {
         // 50 updates of 200 that warm up: the last one after 49.
         let found = warning(20.0, 5, None).unwrap();
         assert!(
-            found.contains("after 5.0000 epochs, within the 20 of") && found.contains("2.450e-4"),
+            found.contains("after 5.0000 epochs, within the 20 of") && found.contains("2.45e-4"),
             "{found}"
         );
         assert!(found.contains("24.5 % of its peak"), "{found}");
-        assert!(warning(1.0, 5, Some(10)).unwrap().contains("9.000e-4"));
+        assert!(warning(1.0, 5, Some(10)).unwrap().contains("9.00e-4"));
         assert_eq!(
             [warning(1.0, 5, Some(11)), warning(0.0, 1, None), warning(4.0, 5, None)],
             [None, None, None]

@@ -90,7 +90,7 @@ impl<O: Objective> Trainer<O> {
         let Beginning { mut state, best, evaluated, checkpoint } = beginning;
         let log = self.open_log(state.step)?;
         state.model = broadcast_parameters(state.model, self.communicator.as_ref(), &O::parameter_name)?;
-        progress.start(self.plan.total_steps, state.step);
+        progress.start(&self.plan, state.step);
         let asked = || interrupter.should_stop();
         let stop = StopSignal::new(&asked, self.communicator.as_ref());
         let mut session = Session {
@@ -357,7 +357,9 @@ impl<O: Objective> Session<'_, O> {
     }
 
     fn judge(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
-        let judgement = judge(&self.trainer.objective, state, self.stop).map_err(TrainError::Objective)?;
+        let mut watch = |done, total| self.progress.evaluating(done, total);
+        let judgement = judge(&self.trainer.objective, state, self.stop, &mut watch);
+        let judgement = judgement.map_err(TrainError::Objective)?;
         if self.stop.was_given() {
             self.interrupt();
             return Ok(());

@@ -90,7 +90,7 @@ impl<E: Experiment> Rehearsal<'_, E> {
         let begin = Instant::now();
         if judged > 0 && self.experiment.evaluation().is_some() {
             // What fails here will say so when it is due; the plan only needs the time.
-            let _ = objective.evaluate(&state.model.valid(), &stop);
+            let _ = objective.evaluate(&state.model.valid(), &stop, &mut |_, _| {});
         }
         let networks = if ema.is_some() { 2.0 } else { 1.0 };
         let judge_s = networks * begin.elapsed().as_secs_f64() / judged.max(1) as f64;

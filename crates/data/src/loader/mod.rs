@@ -80,6 +80,11 @@ impl Loader {
         self.0.batches_per_epoch() as u64
     }
 
+    /// Images of the source, of which each process makes its part.
+    pub fn images(&self) -> usize {
+        self.0.source.len()
+    }
+
     /// Batches that rank 0 makes in evaluation: no other process makes more, and each at most one
     /// less.
     pub fn rounds(&self) -> u64 {

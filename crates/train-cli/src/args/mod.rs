@@ -9,6 +9,7 @@ mod shared;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::output::Verbosity;
 pub(crate) use checkpoints::*;
 pub(crate) use configs::*;
 pub(crate) use measure::*;
@@ -17,10 +18,36 @@ pub(crate) use shared::{CheckpointArgs, EvalSetArgs, KeyArgs};
 
 /// Masked-autoencoder pretraining (FCMAE) and fine-tuning of ConvNeXt V2.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes:
+  0    done
+  1    an error, which standard error names
+  2    a command line that cannot be understood
+  75   training was asked to stop (Ctrl-C, SIGTERM) and has stopped with a checkpoint: start it again
+       with --resume auto
+  130  ended at once by a second Ctrl-C"
+)]
 pub(crate) struct Cli {
+    /// Say nothing but errors and results: no plan, no notes, no progress.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more: what was chosen, every line of tables, how long it took.
+    #[arg(short, long, global = true)]
+    verbose: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -31,14 +58,16 @@ pub(crate) enum Command {
   train-cli pretrain --config custom --data ~/photos --run-dir runs/photos
   train-cli pretrain --config custom --data ~/photos --dry-run
   train-cli pretrain --config custom --data ~/photos --run-dir runs/photos --resume auto
-  train-cli pretrain --config atto --data /path/to/imagenet --batch-size 64 --set train.accumulate=64")]
+  train-cli pretrain --config atto --data /path/to/imagenet --batch-size 64 --set train.accumulate=64
+Ends with code 75 when it was asked to stop (Ctrl-C, SIGTERM) and has, with a checkpoint.")]
     Pretrain(RunArgs),
     /// Fine-tune a pretrained encoder (or train from scratch) on images with classes.
     #[command(after_help = "Examples:
   train-cli finetune --config configs/finetune_quickstart.toml
   train-cli finetune --config custom --data ~/photos --init runs/photos
   train-cli finetune --config custom --data labels.csv --init hf:facebook/convnextv2-tiny-22k-224
-  train-cli finetune --config atto --data /path/to/imagenet --init none --dry-run")]
+  train-cli finetune --config atto --data /path/to/imagenet --init none --dry-run
+Ends with code 75 when it was asked to stop (Ctrl-C, SIGTERM) and has, with a checkpoint.")]
     Finetune(RunArgs),
     /// Accuracy of a classifier on images with classes.
     #[command(after_help = "Examples:

@@ -13,7 +13,10 @@ use kernels::gemm::peak_gflops;
 use model::cost::EncoderCost;
 use model::{Compute, ConvNextV2Config, ConvNextV2ForImageClassification, Execution, Kernels, official_name};
 use serde::Serialize;
-use trainer::{AdamWConfig, ParameterRule, build_optimizer, learning_rates, parameter_groups, peak_rss_mib};
+use trainer::{
+    AdamWConfig, ParameterRule, build_optimizer, learning_rates, parameter_groups, peak_rss_mib, readable,
+    readable_speed,
+};
 
 use crate::args::{BenchArgs, BenchKind};
 use crate::bundled::Meant;
@@ -153,7 +156,7 @@ fn report(
 fn tell(r: &Report) {
     let median = r.batch_size as f64 / r.img_per_s;
     out!("{:?} {} at {:?}, batch {}, {} threads", r.bench, r.model, r.image_size, r.batch_size, r.threads);
-    out!("step         {:.1} ms, {:.1} img/s", 1e3 * median, r.img_per_s);
+    out!("step         {} ms, {}", readable(1e3 * median), readable_speed(r.img_per_s));
     out!(
         "parts        forward {:.0}%, backward {:.0}%, optimizer {:.0}%",
         100.0 * r.forward_share,
@@ -161,10 +164,10 @@ fn tell(r: &Report) {
         100.0 * r.optimizer_share
     );
     out!(
-        "useful work  {:.1} GFLOP/s, {:.0}% of a matrix product's {:.1}",
-        r.gflops,
+        "useful work  {} GFLOP/s, {:.0}% of a matrix product's {}",
+        readable(r.gflops),
         100.0 * r.peak_share,
-        r.gemm_peak_gflops
+        readable(r.gemm_peak_gflops)
     );
     if let Some(mib) = r.peak_rss_mib {
         out!("peak memory  {mib} MiB");

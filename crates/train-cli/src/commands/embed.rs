@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use data::{Format, Labels};
 use finetune::{FeatureExtractor, FeatureFile, FeatureFormat};
+use trainer::Unit;
 
 use crate::args::{EmbedArgs, SplitName};
 use crate::checkpoint::checkpoint;
@@ -26,12 +27,15 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
     let width = extractor.width();
     let create = || FeatureFile::create(&args.out, format, &*source, width);
     let mut file = world.is_leader().then(create).transpose()?;
+    let bar = world.bar();
+    bar.start("embedding", Unit::Items, 0..source.len() as u64);
     extractor
-        .for_every_batch(&source, args.batch.images, &**world, |features, _| match &mut file {
-            Some(file) => file.append(features),
-            None => Ok(()),
+        .for_every_batch(&source, args.batch.images, &**world, |features, _| {
+            bar.advance((features.len() / width) as u64);
+            file.as_mut().map_or(Ok(()), |file| file.append(features))
         })
         .with_context(|| format!("for {}", args.checkpoint.path.display()))?;
+    drop(bar);
     if let Some(file) = file {
         file.finish()?;
         out!("features     {} × {width}: {}", source.len(), args.out.display());

@@ -1,22 +1,24 @@
 //! `train-cli eval`: how often a classifier is right.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
 use data::{
     Changes, ClassMap, ClassMatch, DataError, IMAGES_FILE, ImageList, ImageSource, Judged, Matched, Naming,
     Split, evaluation_loader, match_classes, sorted_otherwise_by_timm,
 };
-use finetune::{Classifier, Confusion, LabelTally, Metrics, ProblemType, Tally, evaluate};
+use finetune::{Classifier, Confusion, LabelTally, Metrics, ProblemType, Tally, for_every_batch};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use trainer::{Unit, readable, readable_speed};
 
 use crate::args::{EvalArgs, TtaName};
 use crate::checkpoint::checkpoint;
-use crate::output::{self, out};
+use crate::output::{self, Verbosity, note, out, verbosity};
 use crate::world::World;
 
 /// What `--confusion` writes beside its picture.
@@ -35,11 +37,11 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
 fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     let device = world.device(args.device.name)?;
     let classifier = Classifier::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
-    let Classifier { problem, data, eval, .. } = &classifier;
+    let Classifier { problem, data, .. } = &classifier;
     let list = ImageList::read(&classifier.path.join(IMAGES_FILE))?;
     let judged = Judged::open(data, args.data.as_deref(), args.split.map(Split::from), list.as_ref())?;
     if world.is_leader() {
-        judged.remarks().iter().for_each(|remark| eprintln!("note: {remark}"));
+        judged.remarks().iter().for_each(|remark| note!("note: {remark}"));
     }
     let source = Arc::clone(&judged.images);
     if ProblemType::of(source.task()) != *problem {
@@ -50,18 +52,16 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     }
     let Matched { source, classes, how } = match_outputs(args, &classifier, source)
         .with_context(|| format!("for {}", args.checkpoint.path.display()))?;
-    let channels = classifier.model.num_channels;
-    let loader = evaluation_loader(&source, data, eval, channels, args.batch.images, world.shard())?;
     let start = Instant::now();
-    let metrics = Metrics::new(*problem, classes.len());
-    let metrics = evaluate(&classifier.network, &loader, args.tta.views(), metrics, &device, &**world)
+    let metrics = judge(args, &classifier, &source, &device, world)
         .with_context(|| format!("for {}", args.checkpoint.path.display()))?;
     if !world.is_leader() {
         return Ok(());
     }
     let img_per_s = source.len() as f64 / start.elapsed().as_secs_f64();
     if let (Some(path), Metrics::Classes(tally)) = (&args.confusion, &metrics) {
-        confusion(path, &classes, tally)?;
+        let json = confusion(path, &classes, tally)?;
+        out!("confusion    {}, {}", path.display(), json.display());
     }
     let folder = classifier.path.display().to_string();
     if args.json {
@@ -69,12 +69,33 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     }
     out!("checkpoint   {folder}");
     tell_match(&classifier, how, &classes);
-    out!("images       {} ({}), {img_per_s:.0} img/s", source.len(), part(&judged));
+    out!("images       {} ({}), {}", source.len(), part(&judged), readable_speed(img_per_s));
     if args.tta == TtaName::Flip {
         out!("outputs      mean over the image and its mirror image");
     }
     show(&classes, &metrics);
     Ok(())
+}
+
+/// How well the network does on all images.
+fn judge(
+    args: &EvalArgs,
+    classifier: &Classifier,
+    source: &Arc<dyn ImageSource>,
+    device: &Device,
+    world: &World,
+) -> Result<Metrics> {
+    let Classifier { problem, data, eval, model, network, .. } = classifier;
+    let (channels, outputs) = (model.num_channels, source.classes().len());
+    let loader = evaluation_loader(source, data, eval, channels, args.batch.images, world.shard())?;
+    let mut metrics = Metrics::new(*problem, outputs);
+    let bar = world.bar();
+    bar.start("judging", Unit::Items, 0..source.len() as u64);
+    for_every_batch(network, &loader, args.tta.views(), device, &**world, |found, targets| {
+        bar.advance((found.len() / outputs) as u64);
+        metrics.add(found, targets)
+    })?;
+    Ok(metrics)
 }
 
 /// The images, numbered as the network's outputs.
@@ -129,11 +150,9 @@ fn show(classes: &[String], metrics: &Metrics) {
         Metrics::Classes(tally) => show_classes(classes, tally),
         Metrics::Labels(tally) => show_labels(classes, tally),
         Metrics::Numbers(tally) => {
-            let r2 = tally
-                .r2()
-                .map_or("undefined (the targets are all alike)".to_owned(), |r2| format!("{r2:.4}"));
-            out!("errors       R² {r2}, mean absolute {:.4}", tally.mae());
-            out!("loss         {:.4}", tally.mse());
+            let r2 = tally.r2().map_or("undefined (the targets are all alike)".to_owned(), readable);
+            out!("errors       R² {r2}, mean absolute {}", readable(tally.mae()));
+            out!("loss         {}", readable(tally.mse()));
         }
     }
 }
@@ -164,7 +183,7 @@ fn json(
 fn show_classes(classes: &[String], tally: &Tally) {
     let (top1, top5) = (tally.top1_accuracy(), tally.top5_accuracy());
     out!("accuracy     top-1 {:.2}%, top-5 {:.2}%", 100.0 * top1, 100.0 * top5);
-    out!("loss         {:.4}", tally.loss());
+    out!("loss         {}", readable(tally.loss()));
     table("accuracy", classes, &tally.class_accuracy());
 }
 
@@ -175,7 +194,7 @@ fn show_labels(classes: &[String], tally: &LabelTally) {
     };
     let (map, f1) = (tally.mean_average_precision(), tally.f1());
     out!("precision    mean average {}, F1 {}", percent(map), percent(f1));
-    out!("loss         {:.4}", tally.loss());
+    out!("loss         {}", readable(tally.loss()));
     table("average precision", classes, &tally.average_precision());
 }
 
@@ -186,25 +205,27 @@ const LISTED_WITHOUT_IMAGE: usize = 20;
 fn table(what: &str, classes: &[String], shares: &[Option<f64>]) {
     out!("\n{:<20}  {what}", "class");
     let without = shares.iter().filter(|share| share.is_none()).count();
+    let is_short = without > LISTED_WITHOUT_IMAGE && verbosity() < Verbosity::Verbose;
     for (class, share) in classes.iter().zip(shares) {
         match share {
-            None if without > LISTED_WITHOUT_IMAGE => {}
+            None if is_short => {}
             Some(share) => out!("{class:<20}  {:>7.2}%", 100.0 * share),
             None => out!("{class:<20}  no image"),
         }
     }
-    if without > LISTED_WITHOUT_IMAGE {
-        out!("{without} other classes have no image");
+    if is_short {
+        out!("{without} other classes have no image; -v lists them");
     }
 }
 
-/// The matrix as a picture, and as JSON beside it.
-fn confusion(path: &Path, classes: &[String], tally: &Tally) -> Result<()> {
+/// The matrix as a picture, and as JSON beside it, whose path this returns.
+fn confusion(path: &Path, classes: &[String], tally: &Tally) -> Result<PathBuf> {
     let picture = Confusion { classes, counts: &tally.confusion }.draw();
     drawing::save(&picture, path).with_context(|| format!("cannot write {}", path.display()))?;
     let counts = tally.confusion.chunks_exact(classes.len()).collect();
     let confusion = Counts { classes, class_accuracy: tally.class_accuracy(), counts };
     let json = path.with_extension("json");
     fs::write(&json, serde_json::to_string_pretty(&confusion)? + "\n")
-        .with_context(|| format!("cannot write {}", json.display()))
+        .with_context(|| format!("cannot write {}", json.display()))?;
+    Ok(json)
 }

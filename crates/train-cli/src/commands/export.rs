@@ -2,11 +2,12 @@
 
 use anyhow::{Context, Result};
 use interop::{Format, export};
+use trainer::Unit;
 
 use crate::args::{ExportArgs, ExportFormat};
 use crate::card::card;
 use crate::checkpoint::{fill_in, open, override_eval};
-use crate::output::out;
+use crate::output::{self, out};
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let mut checkpoint = open(&args.checkpoint.path, &args.checkpoint.key, &args.allow.patterns())?;
@@ -26,9 +27,11 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
         ExportFormat::Onnx => Format::Onnx,
     };
     let card = card(&checkpoint, args.license.clone(), args.dataset.clone())?;
-    for file in export(&checkpoint.network, format, &card, &args.out)? {
-        out!("{}", file.display());
-    }
+    let bar = output::bar();
+    bar.start(&format!("writing {}", args.out.display()), Unit::Items, 0..0);
+    let files = export(&checkpoint.network, format, &card, &args.out)?;
+    drop(bar);
+    files.iter().for_each(|file| out!("{}", file.display()));
     for difference in checkpoint.network.preprocessing().differences(format) {
         out!("note: {difference}");
     }

@@ -7,7 +7,7 @@ use checkpoint::{CONFIG_FILE, MODEL_FILE};
 use interop::{Kind, Opened};
 
 use crate::args::ImportArgs;
-use crate::checkpoint::{fill_in, open};
+use crate::checkpoint::{fill_in, open, preprocessing};
 use crate::output::out;
 
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
         .with_context(|| format!("cannot write {}", config.display()))?;
     checkpoint.network.weights.save(&args.out.join(MODEL_FILE))?;
     show(&checkpoint);
-    out!("checkpoint   {}", args.out.display());
+    out!("checkpoint   {} ({CONFIG_FILE}, {MODEL_FILE})", args.out.display());
     Ok(())
 }
 
@@ -44,6 +44,5 @@ fn show(checkpoint: &Opened) {
         Kind::Classifier => out!("classes      {}", network.config.num_labels),
     }
     out!("tensors      {}", network.weights.len());
-    let said = if network.preprocessing.is_some() { "" } else { " (the official one, as nothing is said)" };
-    out!("evaluation   {}{said}", network.preprocessing());
+    out!("evaluation   {}", preprocessing(network));
 }

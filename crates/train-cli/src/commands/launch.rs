@@ -6,6 +6,7 @@ use anyhow::Result;
 use distributed::Launch;
 
 use crate::args::LaunchArgs;
+use crate::output::{Verbosity, verbosity};
 
 pub(crate) fn run(args: &LaunchArgs) -> Result<ExitCode> {
     let launch = Launch {
@@ -16,7 +17,14 @@ pub(crate) fn run(args: &LaunchArgs) -> Result<ExitCode> {
         master_port: args.master_port,
         max_restarts: args.max_restarts,
     };
-    Ok(ExitCode::from(launch.run(|attempt| command_line(args, attempt))?))
+    // What this command was told beside its own arguments, all processes are told.
+    let spoken = match verbosity() {
+        Verbosity::Quiet => Some("--quiet"),
+        Verbosity::Normal => None,
+        Verbosity::Verbose => Some("--verbose"),
+    };
+    let whole = |attempt| spoken.map(str::to_owned).into_iter().chain(command_line(args, attempt)).collect();
+    Ok(ExitCode::from(launch.run(whole)?))
 }
 
 /// What each process is told. Where restarts are allowed, training goes on from its newest

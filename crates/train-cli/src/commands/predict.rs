@@ -1,6 +1,6 @@
 //! `train-cli predict`: classes of images.
 
-use std::io::{IsTerminal, stdin};
+use std::io::stdin;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use data::rng::{Stream, rng};
 use data::source::{ImageFiles, ImageFolder};
 use data::{Batch, ClassMap, ImageSource, Naming, Pixels, Shard, Transform, evaluation_loader};
 use finetune::{Classifier, Explained, MOST_HEATMAPS, ProblemType, draw_heatmaps, heatmap};
-use indicatif::ProgressBar;
 use serde::Serialize;
+use trainer::{Bar, Unit, readable};
 
 use crate::args::PredictArgs;
 use crate::checkpoint::checkpoint;
-use crate::output::{self, out};
+use crate::output::{self, note, out};
 
 /// A class and its probability, as transformers' image-classification pipeline has them; or a number
 /// and its name.
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     let mut classifier = Classifier::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
     match &args.class_map {
         Some(file) => classifier.classes = ClassMap::load(file)?.names(&classifier.classes)?,
-        None if classifier.naming == Naming::ImageNet => eprintln!(
+        None if classifier.naming == Naming::ImageNet => note!(
             "note: {} names no classes; its 1000 are taken for ImageNet's",
             args.checkpoint.path.display()
         ),
@@ -51,10 +51,8 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     if args.heatmap.is_some() && source.len() > MOST_HEATMAPS {
         bail!("--heatmap draws at most {MOST_HEATMAPS} images on a picture, found {}", source.len());
     }
-    let bar = match std::io::stderr().is_terminal() && source.len() > args.batch.images {
-        true => ProgressBar::new(source.len() as u64),
-        false => ProgressBar::hidden(),
-    };
+    let bar = output::bar();
+    bar.start("predicting", Unit::Items, 0..source.len() as u64);
     if args.csv {
         out!("{}", csv_line(["image", "rank", "label", "score"])?);
     }
@@ -69,15 +67,16 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
         let batch = batch?;
         let count = batch.indices.len();
         unreadable += predict(args, &classifier, &images, batch, &bar, &mut explained)?;
-        bar.inc(count as u64);
+        bar.advance(count as u64);
     }
-    bar.finish_and_clear();
+    drop(bar);
     if let Some(path) = args.heatmap.as_ref().filter(|_| !explained.is_empty()) {
         let picture = draw_heatmaps(&explained, args.heatmap_strength);
         drawing::save(&picture, path).with_context(|| format!("cannot write {}", path.display()))?;
-        // Not between rows that another program reads.
-        if !args.json && !args.csv {
-            out!("heat map     {}", path.display());
+        match args.csv {
+            // Not among rows that another program reads.
+            true => note!("heat map     {}", path.display()),
+            false => out!("heat map     {}", path.display()),
         }
     }
     match unreadable {
@@ -96,7 +95,7 @@ fn predict(
     classifier: &Classifier,
     images: &ImageFiles,
     batch: Batch,
-    bar: &ProgressBar,
+    bar: &Bar,
     explained: &mut Vec<Explained>,
 ) -> Result<usize> {
     let (indices, shape) = (batch.indices, batch.shape);
@@ -149,7 +148,7 @@ fn show(args: &PredictArgs, row: &Row, problem: ProblemType) -> Result<()> {
 
 fn table(row: &Row, problem: ProblemType) -> String {
     let line = |Prediction { label, score }: &Prediction| match problem {
-        ProblemType::Regression => format!("  {score:>10.4}  {label}\n"),
+        ProblemType::Regression => format!("  {:>10}  {label}\n", readable(f64::from(*score))),
         _ => format!("  {:>6.2}%  {label}\n", 100.0 * score),
     };
     format!("{}\n{}", row.image, row.predictions.iter().map(line).collect::<String>())

@@ -1,13 +1,16 @@
 //! `train-cli probe`: how well the features of an encoder tell classes apart.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, bail};
-use data::{IMAGES_FILE, ImageList, Judged, Split, Task, with_classes};
+use data::{IMAGES_FILE, ImageList, ImageSource, Judged, Split, Task, with_classes};
 use finetune::{FeatureExtractor, knn, linear_probe};
 use serde::Serialize;
+use trainer::Unit;
 
 use crate::args::{ProbeArgs, ProbeKind};
 use crate::checkpoint::checkpoint;
-use crate::output::{self, out};
+use crate::output::{self, note, out};
 use crate::world::World;
 
 /// What `--json` prints.
@@ -37,7 +40,7 @@ fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
     let (training, judged) = (open(Split::Train)?, open(Split::Val)?);
     if world.is_leader() {
         for (what, images) in [("training", &training), ("judged", &judged)] {
-            images.remarks().iter().for_each(|remark| eprintln!("note: {what} images: {remark}"));
+            images.remarks().iter().for_each(|remark| note!("note: {what} images: {remark}"));
         }
     }
     let training = training.images;
@@ -46,16 +49,22 @@ fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
         bail!("probes tell one class an image; {} has other targets", args.data.display());
     }
     let test = with_classes(test, training.classes())?;
-    let embedded = |source| extractor.embed(source, args.batch.images, &**world);
-    let with_checkpoint = || format!("for {}", args.checkpoint.path.display());
-    let known = embedded(&training).with_context(with_checkpoint)?;
-    let asked = embedded(&test).with_context(with_checkpoint)?;
+    if let Some(k) = args.k.filter(|k| *k > training.len() && world.is_leader()) {
+        note!("note: --k {k} is more than the {} training images, which all vote", training.len());
+    }
+    let bar = world.bar();
+    let embedded = |what, source: &Arc<dyn ImageSource>| {
+        bar.start(what, Unit::Items, 0..source.len() as u64);
+        extractor
+            .embed(source, args.batch.images, &**world, &|images| bar.advance(images))
+            .with_context(|| format!("for {}", args.checkpoint.path.display()))
+    };
+    let known = embedded("embedding training images", &training)?;
+    let asked = embedded("embedding judged images", &test)?;
     if !world.is_leader() {
         return Ok(());
     }
-    if let Some(k) = args.k.filter(|k| *k > training.len()) {
-        eprintln!("note: --k {k} is more than the {} training images, which all vote", training.len());
-    }
+    bar.start("judging the features", Unit::Items, 0..0);
     let [known, asked] = [known.labelled(), asked.labelled()];
     let classes = training.classes().len();
     let tally = match (args.kind, args.k, args.l2) {
@@ -64,6 +73,7 @@ fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
         (ProbeKind::Knn, ..) => bail!("--l2 is for the linear probe"),
         (ProbeKind::Linear, ..) => bail!("--k is for the nearest neighbours (probe knn)"),
     };
+    drop(bar);
     let report = Report {
         probe: args.kind,
         checkpoint: extractor.path.display().to_string(),

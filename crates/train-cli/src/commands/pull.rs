@@ -4,11 +4,11 @@ use anyhow::Result;
 use interop::hub::{Hub, Settings};
 
 use crate::args::PullArgs;
-use crate::hub::Bar;
+use crate::hub::Transfer;
 use crate::output::out;
 
 pub(crate) fn run(args: &PullArgs) -> Result<()> {
-    Hub::new(Settings::from_env())?.pull(&args.source, &args.out, &Bar::new())?;
+    Hub::new(Settings::from_env())?.pull(&args.source, &args.out, &Transfer::new())?;
     out!("wrote {}", args.out.display());
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use interop::hub::{Hub, Push, Settings};
 
 use crate::args::PushArgs;
-use crate::hub::Bar;
+use crate::hub::Transfer;
 use crate::output::out;
 
 pub(crate) fn run(args: &PushArgs) -> Result<()> {
@@ -15,7 +15,7 @@ pub(crate) fn run(args: &PushArgs) -> Result<()> {
         revision: &args.revision,
         message: &args.message,
     };
-    let commit = Hub::new(Settings::from_env())?.push(&push, &Bar::new())?;
+    let commit = Hub::new(Settings::from_env())?.push(&push, &Transfer::new())?;
     out!("{}", commit.url);
     Ok(())
 }

@@ -1,29 +1,36 @@
 //! `train-cli pretrain` and `train-cli finetune`: from a configuration to a trained network.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::sync::Arc;
 
+use ::checkpoint::{Best, RunDir};
 use anyhow::{Context as _, Result, bail};
 use burn::train::Interrupter;
+use distributed::STOPPED;
 use serde::Serialize;
 use trainer::{
-    Context, Experiment, Init, Outcome, Outlook, ProgressKind, RESULTS_FILE, Resume, Run, Start, Summary,
-    Trained, progress,
+    Context, Display, Experiment, Init, Outcome, Outlook, ParameterGroup, ProgressKind, RESULTS_FILE, Resume,
+    Run, Start, Summary, Trained, Unit, progress, readable,
 };
 
 use crate::args::RunArgs;
 use crate::bundled::Meant;
 use crate::checkpoint;
 use crate::configuration::Source;
-use crate::output::{self, out};
+use crate::output::{self, Verbosity, detail, out};
+use crate::stopping::Stopping;
 use crate::world::World;
 
-pub(crate) fn run<E: Experiment>(args: &RunArgs, meant: Meant) -> Result<()> {
+pub(crate) fn run<E: Experiment>(args: &RunArgs, meant: Meant) -> Result<ExitCode> {
     World::enter(args.device.name, |world| train::<E>(args, meant, world))
 }
 
-fn train<E: Experiment>(args: &RunArgs, meant: Meant, world: &World) -> Result<()> {
+fn train<E: Experiment>(args: &RunArgs, meant: Meant, world: &World) -> Result<ExitCode> {
+    if args.tui && output::verbosity() == Verbosity::Quiet {
+        bail!("--tui shows what --quiet hides; give one of them");
+    }
     let source = Source::find(&args.config, meant)?;
     let mut experiment: E = source.load(&overrides(args)?)?;
     let configured = experiment.init_mut().and_then(|init| init.take());
@@ -41,44 +48,59 @@ fn train<E: Experiment>(args: &RunArgs, meant: Meant, world: &World) -> Result<(
     }
     tell_plan(&run, args, world)?;
     if args.dry_run {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let training = run.begin()?;
-    if world.is_leader() {
-        for note in training.notes() {
-            out!("note         {note}");
-        }
+    if world.is_leader() && output::verbosity() > Verbosity::Quiet {
+        training.notes().iter().for_each(|note| out!("note         {note}"));
     }
     let (run_dir, total_steps) = (training.run_dir().clone(), training.total_steps());
     let interrupter = Interrupter::new();
     // Not earlier: until now there is nothing to finish, and a signal ends the process at once.
-    stop_at_signals(interrupter.clone(), world.is_leader() && !args.tui)?;
-    let mut progress = progress(display, &interrupter)?;
+    let stopping = Stopping::new(interrupter.clone());
+    let keys = Arc::clone(&stopping);
+    let Display { mut progress, screen } = progress(display, move |screen| keys.ask(screen))?;
+    ctrlc::set_handler(move || stopping.ask(&screen)).context("cannot install the signal handler")?;
     let trained = training.train(progress.as_mut(), &interrupter)?;
     // Gives the terminal back before anything is said on it.
     drop(progress);
     if world.is_leader() {
-        tell_end(&trained, total_steps, run_dir.path(), &run_dir.best());
+        tell_end(&trained, total_steps, &run_dir);
     }
     if let Some(results) = trained.results.as_ref().filter(|_| args.json) {
         output::json(results)?;
     }
-    Ok(())
+    Ok(ExitCode::from(if trained.outcome.interrupted.is_some() { STOPPED } else { 0 }))
 }
 
 /// What the run is going to do, and what it will take: the first is said before the second is known, since
-/// that takes a while.
+/// that takes a while. All processes look together, and rank 0 speaks; nobody does where only results are
+/// wanted and the plan is none.
 fn tell_plan<E: Experiment>(run: &Run<E>, args: &RunArgs, world: &World) -> Result<()> {
+    if output::verbosity() == Verbosity::Quiet && !args.dry_run && !args.json {
+        return Ok(());
+    }
     let summary = run.summary()?;
     let shows = world.is_leader() && !args.json;
     if shows {
         out!("{summary}");
     }
+    let bar = world.bar();
+    bar.start("timing a few steps for the plan", Unit::Items, 0..0);
     let outlook = run.outlook()?;
+    drop(bar);
     match args.json {
-        _ if !world.is_leader() => {}
+        _ if !world.is_leader() => return Ok(()),
         true => output::json(&Planned { summary, outlook })?,
         false => out!("{outlook}"),
+    }
+    for ParameterGroup { rule, names, elements, .. } in run.groups() {
+        detail!(
+            "group        learning rate × {}, weight decay {}: {elements} parameters in {}",
+            readable(rule.lr_scale),
+            rule.weight_decay,
+            names.join(", ")
+        );
     }
     Ok(())
 }
@@ -90,42 +112,6 @@ struct Planned<C> {
     summary: Summary<C>,
     #[serde(flatten)]
     outlook: Outlook,
-}
-
-/// Signals that come within this time of the first are one with it: who presses Ctrl-C reaches `launch` and
-/// its processes, and `launch` passes it on; schedulers do the same.
-const ONE_SIGNAL: Duration = Duration::from_millis(500);
-
-/// The first signal asks the run to stop, which drops the update that it is at; the second ends the
-/// process at once.
-fn stop_at_signals(interrupter: Interrupter, tell: bool) -> Result<()> {
-    let mut first: Option<Instant> = None;
-    let handler = move || match first {
-        None => {
-            first = Some(Instant::now());
-            interrupter.stop(Some("interrupted by a signal"));
-            if tell {
-                // Not eprintln!, which panics when the reader of a pipe has gone.
-                let _ = writeln!(
-                    stderr(),
-                    "stopping behind this batch; once more ends at once, without a checkpoint"
-                );
-            }
-        }
-        Some(first) if first.elapsed() < ONE_SIGNAL => {}
-        Some(_) => leave_at_once(),
-    };
-    ctrlc::set_handler(handler).context("cannot install the signal handler")
-}
-
-/// Ends the process as shells say of one that Ctrl-C ended, whatever its threads are at.
-fn leave_at_once() {
-    // SAFETY: does not return. Nothing is cleaned up, which `std::process::exit` would do beside threads
-    // that still compute.
-    #[allow(unsafe_code, reason = "a C function")]
-    unsafe {
-        libc::_exit(130)
-    }
 }
 
 /// What the command line changes of the configuration.
@@ -180,15 +166,15 @@ fn start(args: &RunArgs, run_dir: PathBuf, configured: Option<PathBuf>, world: &
 /// The display that suits where the output goes.
 fn display(args: &RunArgs, world: &World) -> ProgressKind {
     match (args.tui, std::io::stderr().is_terminal()) {
-        _ if !world.is_leader() => ProgressKind::Silent,
+        _ if !world.is_leader() || output::verbosity() == Verbosity::Quiet => ProgressKind::Silent,
         (true, _) => ProgressKind::Tui,
         (false, true) => ProgressKind::Bar,
         (false, false) => ProgressKind::Plain,
     }
 }
 
-/// What came out, and what to do next.
-fn tell_end(trained: &Trained, total_steps: u64, run_dir: &Path, best_folder: &Path) {
+/// What came out, every file that was written, and what to do next.
+fn tell_end(trained: &Trained, total_steps: u64, run_dir: &RunDir) {
     let Trained { outcome, skipped, .. } = trained;
     if !skipped.is_empty() {
         out!("skipped {} unreadable image{}:", skipped.len(), if skipped.len() == 1 { "" } else { "s" });
@@ -203,19 +189,22 @@ fn tell_end(trained: &Trained, total_steps: u64, run_dir: &Path, best_folder: &P
         None => out!("finished at step {step} of {total_steps}"),
     }
     if let Some((first, last)) = losses {
-        out!("loss         {first:.4} → {last:.4}");
+        out!("loss         {} → {}", readable(*first), readable(*last));
     }
     for (what, path) in [("checkpoint", checkpoint), ("picture", picture), ("curves", curves)] {
         if let Some(path) = path {
             out!("{what:<12} {}", path.display());
         }
     }
-    if let Some(best) = best {
-        let which = if best.ema { "moving average" } else { "weights" };
-        out!("best         {:.4} at step {} ({which}): {}", best.score, best.step, best_folder.display());
+    if let Some(Best { score, step, ema, .. }) = best {
+        let which = if *ema { "moving average" } else { "weights" };
+        let (score, folder) = (readable(*score), run_dir.best());
+        out!("best         {score} at step {step} ({which}): {}", folder.display());
     }
-    out!("results      {}", run_dir.join(RESULTS_FILE).display());
-    out!("logs         {}", run_dir.display());
+    out!("results      {}", run_dir.path().join(RESULTS_FILE).display());
+    out!("log          {}", run_dir.log().display());
+    out!("tensorboard  {}", run_dir.tensorboard().display());
+    out!("run          {} (config.toml, images.csv.gz)", run_dir.path().display());
     match (interrupted, checkpoint) {
         (Some(_), Some(_)) => out!("continue with the same command and --resume auto"),
         (Some(_), None) => out!("no update was made, so there is nothing to continue"),

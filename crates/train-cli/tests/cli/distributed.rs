@@ -225,7 +225,7 @@ fn launch_starts_again_by_itself_and_stops_in_good_order() {
     let rest = until_step(&mut launch, 5);
     send("-TERM", &launch.id().to_string());
     rest.for_each(drop);
-    assert_eq!(launch.wait().unwrap().code(), Some(0));
+    assert_eq!(launch.wait().unwrap().code(), Some(75));
     together(&bench, &train("pretrain", "stopped", &[&small[..], &["--resume", "auto"]].concat()));
     assert_same(&last(&bench, "straight"), &last(&bench, "stopped"));
 }

@@ -1,6 +1,10 @@
 //! `launch`: several processes of one command, in any build.
 
-use crate::common::{Bench, failure};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::common::{Bench, checkpoints, failure};
 
 #[test]
 fn every_process_knows_its_rank_and_speaks_with_it() {
@@ -55,5 +59,27 @@ fn variables_that_are_wrong_are_named() {
     {
         let whole = [&two[..], &[("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "29500")]].concat();
         assert!(message(&whole).contains("--features tch"));
+    }
+}
+
+/// A process that was asked to stop, by whoever, has not failed: its code is passed on, and nothing starts
+/// again.
+#[test]
+fn what_was_asked_to_stop_is_not_started_again() {
+    let bench = Bench::new();
+    for whom in ["launch", "process"] {
+        let train = ["--", "pretrain", "--config", "tiny.toml", "--run-dir", whom, "--epochs", "100000"];
+        let args = [&["launch", "--nproc", "1", "--max-restarts", "3"], &train[..]].concat();
+        let mut launch = bench.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(launch.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.by_ref().any(|line| line.contains("epoch 1.")), "never came to the second epoch");
+        let id = launch.id().to_string();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let asked = if whom == "launch" { &id[..] } else { children.trim() };
+        assert!(Command::new("kill").args(["-TERM", asked]).status().unwrap().success());
+        let rest: Vec<_> = lines.collect();
+        assert_eq!(launch.wait().unwrap().code(), Some(75), "{rest:#?}");
+        assert!(!rest.iter().any(|line| line.starts_with("launch: ")), "{rest:#?}");
+        assert!(!checkpoints(&bench.path(whom)).is_empty());
     }
 }

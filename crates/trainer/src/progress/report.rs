@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::plan::Plan;
+
 /// One log interval: a line of `log.jsonl`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct StepReport {
@@ -27,14 +29,24 @@ pub struct StepReport {
 
 /// A display of a run.
 pub trait Progress {
-    /// The run begins, or goes on, at `step` of `total`.
-    fn start(&mut self, total: u64, step: u64);
-    /// An interval is over.
-    fn report(&mut self, report: &StepReport);
-    /// An evaluation is done.
-    fn evaluation(&mut self, step: u64, metrics: &[(String, f64)]);
+    /// The run begins, or goes on, after `step` updates of its plan.
+    fn start(&mut self, plan: &Plan, step: u64);
     /// An update is done.
     fn step(&mut self, step: u64);
+    /// An interval is over.
+    fn report(&mut self, report: &StepReport);
+    /// So many of so many images are judged; none of them yet when an evaluation begins.
+    fn evaluating(&mut self, done: u64, total: u64);
+    /// An evaluation is done.
+    fn evaluation(&mut self, step: u64, metrics: &[(String, f64)]);
     /// The run is over.
     fn finish(&mut self);
+}
+
+/// A display as other threads reach it, while the run is busy.
+pub trait Screen: Send + Sync {
+    /// Says a sentence beside what is shown.
+    fn say(&self, sentence: &str);
+    /// Takes away what is shown, for a process that ends at once.
+    fn restore(&self);
 }

@@ -30,7 +30,12 @@ impl Objective for ToyObjective {
         Ok(model.loss(batch as f32 * 0.3))
     }
 
-    fn evaluate(&self, _: &Toy, stop: &StopSignal<'_>) -> Result<Option<Evaluation>, BoxError> {
+    fn evaluate(
+        &self,
+        _: &Toy,
+        stop: &StopSignal<'_>,
+        _: &mut dyn FnMut(u64, u64),
+    ) -> Result<Option<Evaluation>, BoxError> {
         (self.judge)(stop)
     }
 }
