@@ -9,7 +9,7 @@ use image::imageops::{crop_imm, grayscale, replace};
 use image::{Luma, Rgb, RgbImage};
 use model::{Execution, Observe, PatchMask, Predict, official_name};
 use serde::Serialize;
-use trainer::NotFinite;
+use trainer::{NotFinite, readable};
 
 use crate::network::Fcmae;
 use crate::target::{patch_statistics, patchify, unpatchify};
@@ -144,8 +144,8 @@ impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { masked_mse, psnr_db, .. } = self;
         match psnr_db {
-            Some(psnr) => write!(f, "masked MSE {masked_mse:.4}, PSNR {psnr:.1} dB"),
-            None => write!(f, "masked MSE {masked_mse:.4}, no pixel differs"),
+            Some(psnr) => write!(f, "masked MSE {}, PSNR {psnr:.1} dB", readable(*masked_mse)),
+            None => write!(f, "masked MSE {}, no pixel differs", readable(*masked_mse)),
         }
     }
 }

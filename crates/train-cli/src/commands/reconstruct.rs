@@ -9,7 +9,6 @@ use data::prepare;
 use fcmae::{Fcmae, FcmaeConfig, PretrainExperiment, Score, random_mask, reconstruct};
 use model::{ConvNextV2Config, is_decoder, official_name};
 use serde::Serialize;
-use trainer::readable;
 
 use crate::args::ReconstructArgs;
 use crate::checkpoint::{checkpoint, pretraining};

@@ -1,6 +1,10 @@
 //! The program on terminals of several widths.
 
 use std::fs::{self, File};
+#[cfg(feature = "hub")]
+use std::io::{BufRead, BufReader, Write};
+#[cfg(feature = "hub")]
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use crate::common::{Bench, checkpoints, json, pretrain_args};
@@ -34,7 +38,7 @@ fn finetune<'a>(run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 /// writes down its modes.
 fn in_a_shell(command: Command) -> Command {
     let mut shell = Command::new("sh");
-    shell.args(["-c", r#"trap : INT; "$0" "$@"; code=$?; stty -a > modes; exit $code"#]);
+    shell.args(["-c", r#"trap : INT; "$0" "$@"; code=$?; trap "" INT; stty -a > modes; exit $code"#]);
     shell.arg(command.get_program()).args(command.get_args()).current_dir(command.get_current_dir().unwrap());
     shell
 }
@@ -67,7 +71,7 @@ fn a_bar_fits_shows_evaluations_and_leaves_nothing_but_their_results() {
         // A line for each of three evaluations; lines that continue it are set in.
         assert_eq!(left.lines().filter(|line| line.starts_with("step ")).count(), 3, "{left}");
         assert!(left.lines().all(|line| line.starts_with("step ") || line.starts_with("  ")), "{left}");
-        assert_eq!(left.matches("ema_val_acc1 ").count(), 3, "{left}");
+        assert_eq!(left.matches("ema_val_top1 ").count(), 3, "{left}");
         assert!(!has_bar(&left), "{left}");
     }
 }
@@ -101,7 +105,7 @@ fn ctrl_c_ends_the_dashboard_with_a_checkpoint_and_gives_the_terminal_back() {
         let mut terminal = Terminal::start(command, *width, None);
         terminal.wait_for(&[
             " training loss  val_loss ",
-            " val_acc1  ema_val_acc1 ",
+            " val_top1  ema_val_top1 ",
             "this epoch",
             "whole run",
             "epoch ",
@@ -196,16 +200,63 @@ fn commands_that_take_a_while_say_how_far_they_are() {
     }
 }
 
+/// Answers as the Hub does to who asks for a repository of one file.
+#[cfg(feature = "hub")]
+fn hub() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let request: Vec<_> = BufReader::new(&stream)
+                .lines()
+                .map_while(Result::ok)
+                .take_while(|line| !line.is_empty())
+                .collect();
+            let answer = match request.first().map(String::as_str).unwrap_or_default() {
+                line if line.contains("/tree/") => {
+                    r#"[{"type": "file", "path": "model.bin", "size": 7, "oid": "00ff"}]"#.to_owned()
+                }
+                line if line.contains("/revision/") => format!(r#"{{"sha": "{}"}}"#, "0".repeat(40)),
+                _ => "weights".to_owned(),
+            };
+            let length = answer.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            stream.write_all((head + &answer).as_bytes()).unwrap();
+        }
+    });
+    address
+}
+
+#[cfg(feature = "hub")]
+#[test]
+fn a_download_shows_its_bytes() {
+    let bench = Bench::new();
+    let address = hub();
+    for (width, out) in WIDTHS.iter().zip(["a", "b", "c"]) {
+        let mut command = bench.command(&["pull", "user/name", "--out", out]);
+        command.env("HF_ENDPOINT", &address).env("HF_HOME", bench.dir.path()).env("NO_PROXY", "*");
+        command.env_remove("HF_HUB_OFFLINE");
+        let mut terminal = Terminal::start(command, *width, None);
+        terminal.wait_for(&["model.bin ░", "0.0/0.0 MB"]);
+        assert_eq!(terminal.end(), Some(0));
+        assert_eq!(terminal.screen.text(), format!("wrote {out}"));
+        assert_eq!(fs::read(bench.path(out).join("model.bin")).unwrap(), b"weights");
+    }
+}
+
 #[test]
 fn pipes_and_the_quiet_see_no_progress() {
     let bench = trained();
     let train = finetune("quiet", &[]);
-    for (args, _) in BUSY.iter().chain([(&(&train[..], ""))]) {
+    for (args, shown) in BUSY.iter().chain([&(&train[..], "timing a few steps")]) {
         let piped = bench.run(&elsewhere(args, "piped"));
         assert!(piped.status.success());
         let stderr = String::from_utf8(piped.stderr).unwrap();
         assert!(
-            !has_bar(&stderr) && !stderr.contains(['\r', '\u{1b}']) && !stderr.contains("0:00"),
+            !has_bar(&stderr)
+                && !stderr.contains(['\r', '\u{1b}'])
+                && !stderr.contains(shown.trim_end_matches(" ░")),
             "{args:?}: {stderr}"
         );
         let quiet = elsewhere(args, "quiet");

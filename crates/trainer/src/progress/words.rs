@@ -67,9 +67,9 @@ mod tests {
 
     #[test]
     fn parts_stay_whole_when_a_line_is_full() {
-        let parts = ["step 40", "val_loss 1.2346", "val_acc1 0.5"].map(str::to_owned);
-        assert_eq!(fold(&parts, 80), ["step 40  val_loss 1.2346  val_acc1 0.5"]);
-        assert_eq!(fold(&parts, 24), ["step 40  val_loss 1.2346", "  val_acc1 0.5"]);
+        let parts = ["step 40", "val_loss 1.2346", "val_top1 0.5"].map(str::to_owned);
+        assert_eq!(fold(&parts, 80), ["step 40  val_loss 1.2346  val_top1 0.5"]);
+        assert_eq!(fold(&parts, 24), ["step 40  val_loss 1.2346", "  val_top1 0.5"]);
     }
 
     #[test]

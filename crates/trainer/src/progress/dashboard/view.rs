@@ -180,7 +180,7 @@ mod tests {
             let (epoch, eta_s) = (step as f64 / 10.0, 131.9);
             view.report(&StepReport { step, epoch, loss, lr: 1.2e-4, eta_s, ..StepReport::default() });
         }
-        let found = [("val_loss", 0.7), ("val_acc1", 0.5), ("ema_val_loss", 0.6), ("ema_val_acc1", 0.75)];
+        let found = [("val_loss", 0.7), ("val_top1", 0.5), ("ema_val_loss", 0.6), ("ema_val_top1", 0.75)];
         view.evaluation(30, &found.map(|(name, value)| (name.to_owned(), value)));
         change(&mut view);
         let mut terminal = Terminal::new(TestBackend::new(width, 24)).unwrap();
@@ -199,12 +199,12 @@ mod tests {
             let text = screen.join("\n");
             for expected in [
                 " training loss  val_loss  ema_val_loss ",
-                " val_acc1  ema_val_acc1 ",
+                " val_top1  ema_val_top1 ",
                 "loss 0.1000",
                 "lr 1.20e-4",
-                "val_acc1 0.5000",
+                "val_top1 0.5000",
                 "ema_val_loss 0.6000",
-                "ema_val_acc1 0.7500",
+                "ema_val_top1 0.7500",
                 "0/10  epoch 4 of 4",
                 "30/40  eta 0:02:11",
                 "Ctrl-C or q stops with a checkpoint",
@@ -212,7 +212,7 @@ mod tests {
                 assert!(text.contains(expected), "{width}: {expected} in\n{text}");
             }
             let titles = |name: &str| screen.iter().position(|line| line.contains(name));
-            assert_eq!(titles(" training loss ") == titles(" val_acc1  ema_"), width == 120, "{text}");
+            assert_eq!(titles(" training loss ") == titles(" val_top1  ema_"), width == 120, "{text}");
         }
     }
 
