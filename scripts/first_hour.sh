@@ -4,7 +4,7 @@
 # names has to be there, and both trainings have to learn.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --release --locked --quiet -p train-cli
+cargo build --release --locked --quiet
 program=${CARGO_TARGET_DIR:-$PWD/target}/release/train-cli
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -49,10 +49,10 @@ const UPDATES: usize = 10;
 impl Found {
     fn network(&self) -> Network {
         let size = match self.images {
-            ..50_000 => Size::Atto,
-            ..200_000 => Size::Pico,
-            ..1_000_000 => Size::Nano,
-            _ => Size::Tiny,
+            1_000_000.. => Size::Tiny,
+            200_000.. => Size::Nano,
+            50_000.. => Size::Pico,
+            _ => Size::Atto,
         };
         let named = |stem: usize| {
             let comment = format!("# {} images; a larger one learns more from more of them", self.images);

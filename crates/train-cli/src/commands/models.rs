@@ -8,9 +8,12 @@ use serde::Serialize;
 use crate::args::ModelsArgs;
 use crate::output::out;
 
-/// Top-1 on ImageNet-1k in per cent, as the official repository's README states it, by size: trained on
-/// ImageNet-1k alone, then with an intermediate fine-tuning on ImageNet-22k, by the side of the images.
-const PUBLISHED: [(Size, f64, &[(usize, f64)]); 8] = [
+/// A size, its accuracy when trained on ImageNet-1k alone, and those with an intermediate fine-tuning on
+/// ImageNet-22k, by the side of the images.
+type Accuracies = (Size, f64, &'static [(usize, f64)]);
+
+/// Top-1 on ImageNet-1k in per cent, as the official repository's README states it.
+const PUBLISHED: [Accuracies; 8] = [
     (Size::Atto, 76.7, &[]),
     (Size::Femto, 78.5, &[]),
     (Size::Pico, 80.3, &[]),
