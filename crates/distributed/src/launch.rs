@@ -102,7 +102,11 @@ impl Launch {
                 return Ok(code);
             }
             attempt += 1;
-            eprintln!("launch: starting all processes again, restart {attempt} of {}", self.max_restarts);
+            let _ = writeln!(
+                stderr(),
+                "launch: starting all processes again, restart {attempt} of {}",
+                self.max_restarts
+            );
         }
     }
 }
@@ -188,7 +192,7 @@ impl Job {
                 // The others stop at the same step, and rank 0 may take its time to write.
                 stopped = true;
             } else if !status.success() && !killed {
-                eprintln!("launch: rank {rank} ended: {status}");
+                let _ = writeln!(stderr(), "launch: rank {rank} ended: {status}");
                 first.get_or_insert((exit_code(status), Instant::now()));
             }
         }

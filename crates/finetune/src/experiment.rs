@@ -39,8 +39,11 @@ impl Experiment for FinetuneExperiment {
         }
     }
 
-    /// Takes the network.
-    fn adopt(&mut self, recipe: &Recipe) -> Result<(), BoxError> {
+    /// Takes the network; a run that goes on, where it came from as well.
+    fn adopt(&mut self, recipe: &Recipe, resumes: bool) -> Result<(), BoxError> {
+        if let Some(theirs) = recipe.section::<FinetuneConfig>("finetune")?.filter(|_| resumes) {
+            self.finetune.init = theirs.init;
+        }
         Ok(self.model.adopt(&model_section(recipe)?, self.data.image_size.pixels())?)
     }
 

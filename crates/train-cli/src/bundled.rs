@@ -60,12 +60,12 @@ impl Bundled {
     /// The configuration of a name, or of a short name.
     pub(crate) fn find(name: &str, meant: Meant) -> Option<&'static Self> {
         let (pretrain, finetune) = (format!("fcmae_{name}"), format!("finetune_{name}"));
-        let candidates = match meant {
-            Meant::Pretraining => [&*pretrain, name, name],
-            Meant::FineTuning => [&*finetune, name, name],
-            Meant::Either => [name, &*pretrain, &*finetune],
+        let candidates: &[&str] = match meant {
+            Meant::Pretraining => &[&pretrain, name],
+            Meant::FineTuning => &[&finetune, name],
+            Meant::Either => &[name, &pretrain, &finetune],
         };
-        candidates.into_iter().find_map(|name| ALL.iter().find(|bundled| bundled.name == name))
+        candidates.iter().find_map(|name| ALL.iter().find(|bundled| bundled.name == *name))
     }
 
     /// The first sentence of the file.

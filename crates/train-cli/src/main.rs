@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match result.and_then(|code| output::check().map(|()| code)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

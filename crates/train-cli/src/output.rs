@@ -81,6 +81,11 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
+/// Says something to people beside the results, where `eprintln!` would panic once the reader has gone.
+pub(crate) fn say(text: Arguments) {
+    let _ = writeln!(stderr(), "{text}");
+}
+
 fn print(text: Arguments) {
     let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
     if failed.is_none() {

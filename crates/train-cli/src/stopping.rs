@@ -32,7 +32,7 @@ impl Stopping {
         match *first {
             None => {
                 *first = Some(Instant::now());
-                self.interrupter.stop(Some("interrupted by a signal"));
+                self.interrupter.stop(Some("asked to stop"));
                 screen.say("stopping; once more ends at once, without a checkpoint");
             }
             Some(first) if first.elapsed() < ONE_REQUEST => {}

@@ -8,7 +8,7 @@ use model::Size;
 pub(crate) struct Found {
     /// Where they are; none for a file that leaves it to `--data`.
     pub(crate) path: Option<String>,
-    /// Images that are trained on.
+    /// How many there are, outside of a part that is set apart to judge by.
     pub(crate) images: usize,
     /// Pixels of the shorter side of most of them.
     pub(crate) side: usize,
@@ -43,7 +43,7 @@ struct Network {
 const PRETRAINING_IMAGES: usize = 1_000_000;
 /// The same for fine-tuning.
 const FINE_TUNING_IMAGES: usize = 100_000;
-/// Updates that an epoch should have at least.
+/// Updates that an epoch has, unless there are fewer images.
 const UPDATES: usize = 10;
 
 impl Found {
@@ -77,8 +77,8 @@ impl Found {
 
     /// The largest power of two up to `most` that leaves an epoch enough updates.
     fn batch_size(&self, most: usize) -> usize {
-        let fits = |size: &usize| self.images / size >= UPDATES;
-        [64, 32, 16].into_iter().filter(|size| *size <= most).find(fits).unwrap_or(8)
+        let fits = |size: &usize| *size <= most && self.images / size >= UPDATES;
+        [64, 32, 16, 8, 4, 2].into_iter().find(fits).unwrap_or(1)
     }
 
     fn epochs(&self, images: usize, [fewest, most]: [usize; 2]) -> usize {
@@ -170,12 +170,15 @@ pictures_every_steps = {pictures}
 /// A configuration for fine-tuning from the run `init`; `name` is what a command calls it.
 pub(crate) fn fine_tuning(name: &str, init: &str, found: &Found, labelled: &Labelled) -> String {
     let image_size = found.network().image_size;
-    let Found { images, cores, .. } = found;
+    // A fifth is held out where nothing is set apart.
+    let images = if labelled.is_divided { found.images } else { found.images * 4 / 5 };
+    let found = &Found { images, ..found.clone() };
+    let cores = found.cores;
     let batch_size = found.batch_size(32);
     let epochs = found.epochs(FINE_TUNING_IMAGES, [20, 100]);
     let warm_up = (epochs / 10).clamp(1, 5);
     format!(
-        r#"# Fine-tuning on about {images} images of one's own.
+        r#"# Fine-tuning on about {images} images of one's own, beside those that judge.
 #
 # Run:    train-cli finetune --config {name}{flag}
 # Source: what train-cli init writes for so many images. A place to start from; no published number exists.
@@ -213,7 +216,7 @@ checkpoint_every_minutes = 10.0
 every_steps = {every}
 "#,
         flag = found.data_flag(),
-        init = toml::Value::from(init),
+        init = in_toml(&init).unwrap_or_default(),
         smoothing = if labelled.has_classes {
             "label_smoothing = 0.1\n"
         } else {
@@ -289,7 +292,7 @@ mod tests {
                 assert!(shape.patches() >= 16, "{side}");
                 assert!(experiment.optim.warmup_epochs <= 0.1 * experiment.train.epochs as f64);
                 assert_eq!(experiment.data.path.as_deref(), Some("my \"photos\"".as_ref()));
-                assert!(images < 80 || images / experiment.train.batch_size >= 5);
+                assert!(images < 10 || images / experiment.train.batch_size >= 10);
             }
         }
     }

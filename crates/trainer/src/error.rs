@@ -180,6 +180,9 @@ pub enum TrainError {
     /// The experiment cannot be set up.
     #[error(transparent)]
     Experiment(BoxError),
+    /// The terminal cannot be drawn on, or its keys not be read.
+    #[error("--tui: cannot use the terminal: {0}")]
+    Terminal(std::io::Error),
     /// The checkpoint that a run starts from lies in the directory that it would replace.
     #[error("--overwrite would remove {}, which the run starts from; choose another --run-dir", .0.display())]
     WouldRemove(PathBuf),

@@ -31,12 +31,12 @@ pub trait Experiment: Config {
     /// The sections that every experiment has.
     fn settings(&self) -> Settings<'_>;
 
-    /// Takes what the configuration leaves open from that of the checkpoint that the run starts from or goes
-    /// on from; nothing by default.
+    /// Takes what the configuration leaves open from that of the checkpoint that the run starts from, or that
+    /// it goes on from if it `resumes`; nothing by default.
     ///
     /// # Errors
     /// A contradiction between the two.
-    fn adopt(&mut self, _recipe: &Recipe) -> Result<(), BoxError> {
+    fn adopt(&mut self, _recipe: &Recipe, _resumes: bool) -> Result<(), BoxError> {
         Ok(())
     }
 

@@ -94,20 +94,8 @@ impl<E: Experiment> Run<E> {
             let shown = "balanced: every class is shown equally often in an epoch";
             data.remarks.push(("sampling", shown.to_owned()));
         }
-        let input = experiment.input(&context.device).map_err(TrainError::Experiment)?;
-        let settings = experiment.settings();
-        let loader = TrainingBatches {
-            data: settings.data,
-            augment: settings.augment,
-            seed: settings.seed,
-            batch_size: settings.train.batch_size,
-            accumulate: settings.train.accumulate,
-            channels: input.channels,
-            raw: input.normalize_on_device,
-            shard: context.shard(),
-        }
-        .loader(&data.training)?;
-        let plan = plan(&settings, &data, &loader, context.communicator.world_size())?;
+        let loader = loader(&experiment, &data, &context)?;
+        let plan = plan(&experiment.settings(), &data, &loader, communicator.world_size())?;
         if changed && communicator.is_leader() {
             data.remarks.extend(images::moved(resumed.as_deref(), &plan)?.map(|moved| ("changed", moved)));
         }
@@ -192,7 +180,7 @@ impl<E: Experiment> Run<E> {
             groups: &self.groups,
             origin: self.origin(),
             notes: &self.notes,
-            occupied: self.require_directory().is_err().then_some(&*self.start.run_dir),
+            occupied: self.require_directory().err().map(|error| error.to_string()),
         };
         Ok(Summary::new(cost, facts))
     }
@@ -247,28 +235,30 @@ impl<E: Experiment> Run<E> {
         Ok(Left::of(&self.plan, self.experiment.evaluation(), self.state()?.as_ref()))
     }
 
+    /// The network with its first weights. A run that goes on finds them in its own checkpoint, and other
+    /// processes get theirs from rank 0.
+    fn first_network(&mut self, resumes: bool) -> Result<Network<E>, TrainError> {
+        if let Some(Initialized { network, .. }) = self.initialized.take() {
+            return Ok(network);
+        }
+        let weights = if resumes { Weights::Zero } else { Weights::Fresh };
+        self.experiment.network(weights, &self.context.device).map_err(TrainError::Experiment)
+    }
+
     /// Builds the network or reads the checkpoint to go on from, then makes the run directory.
     ///
     /// # Errors
     /// A checkpoint that does not fit, a run directory that is in use, an objective that cannot use
     /// the data.
     pub fn begin(mut self) -> Result<Training<E>, TrainError> {
-        let (communicator, resumed) = (self.context.communicator.as_ref(), self.resumed.take());
-        if let Some(init) = self.experiment.init_mut() {
+        let resumed = self.resumed.take();
+        if let Some(init) = self.experiment.init_mut().filter(|_| resumed.is_none()) {
             *init = self.start.init.named();
         }
         let objective =
             self.experiment.objective(&self.data, &self.context).map_err(TrainError::Experiment)?;
-        let network = match self.initialized.take() {
-            Some(Initialized { network, .. }) => network,
-            // A run that goes on finds its weights in its own checkpoint, and other processes get theirs
-            // from rank 0.
-            None => {
-                let weights = if resumed.is_some() { Weights::Zero } else { Weights::Fresh };
-                self.experiment.network(weights, &self.context.device).map_err(TrainError::Experiment)?
-            }
-        };
-        let mut notes = Vec::new();
+        let network = self.first_network(resumed.is_some())?;
+        let (communicator, mut notes) = (self.context.communicator.as_ref(), Vec::new());
         let run_dir = open_run_directory(
             &self.experiment,
             &self.images,
@@ -313,6 +303,23 @@ impl<E: Experiment> Run<E> {
 /// Parameters of all groups.
 fn elements(groups: &[ParameterGroup]) -> usize {
     groups.iter().map(|group| group.elements).sum()
+}
+
+/// What makes the batches of this process.
+fn loader<E: Experiment>(experiment: &E, data: &Data, context: &Context) -> Result<Loader, TrainError> {
+    let input = experiment.input(&context.device).map_err(TrainError::Experiment)?;
+    let settings = experiment.settings();
+    let batches = TrainingBatches {
+        data: settings.data,
+        augment: settings.augment,
+        seed: settings.seed,
+        batch_size: settings.train.batch_size,
+        accumulate: settings.train.accumulate,
+        channels: input.channels,
+        raw: input.normalize_on_device,
+        shard: context.shard(),
+    };
+    Ok(batches.loader(&data.training)?)
 }
 
 /// Length of the run; an error when the data do not fill one update.

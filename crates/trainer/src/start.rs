@@ -114,8 +114,8 @@ pub(crate) fn adopt<E: Experiment>(
     resumed: Option<&Path>,
     context: &Context,
 ) -> Result<(), TrainError> {
-    let resumed = resumed.filter(|_| context.communicator.is_leader());
-    let own = match (source, resumed) {
+    let here = resumed.filter(|_| context.communicator.is_leader());
+    let own = match (source, here) {
         (Some(source), _) => source.recipe.to_toml(),
         (None, Some(checkpoint)) => Recipe::load(&checkpoint.join(CONFIG_FILE))?.to_toml(),
         (None, None) => String::new(),
@@ -125,7 +125,7 @@ pub(crate) fn adopt<E: Experiment>(
         return Ok(());
     }
     let recipe = Recipe::from_text(Path::new(CONFIG_FILE), text)?;
-    experiment.adopt(&recipe).map_err(TrainError::Experiment)
+    experiment.adopt(&recipe, resumed.is_some()).map_err(TrainError::Experiment)
 }
 
 pub(crate) fn cannot_start(path: &Path, error: BoxError) -> BoxError {

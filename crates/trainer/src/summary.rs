@@ -1,7 +1,7 @@
 //! What a run is going to do and what it will cost, shown before it starts.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use host::{DeviceName, Precision};
 use serde::Serialize;
@@ -97,8 +97,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) groups: &'a [ParameterGroup],
     pub(crate) origin: Origin,
     pub(crate) notes: &'a [String],
-    /// A run directory that is in use.
-    pub(crate) occupied: Option<&'a Path>,
+    /// Why the run directory cannot be used.
+    pub(crate) occupied: Option<String>,
 }
 
 impl<C: Cost> Summary<C> {
@@ -106,11 +106,8 @@ impl<C: Cost> Summary<C> {
         let Facts { settings, context, data, words, plan, left, groups, origin, notes, occupied } = facts;
         let scales = || groups.iter().map(|group| group.rule.lr_scale);
         let lr_scales = [scales().fold(f64::INFINITY, f64::min), scales().fold(0.0, f64::max)];
-        let warnings = [
-            warm_up_warning(&settings, plan),
-            few_updates_warning(plan, data.training.len()),
-            occupied.map(occupied_warning),
-        ];
+        let warnings =
+            [warm_up_warning(&settings, plan), few_updates_warning(plan, data.training.len()), occupied];
         Self {
             cost,
             computing: Computing {
@@ -218,13 +215,6 @@ impl fmt::Display for Origin {
     }
 }
 
-fn occupied_warning(run_dir: &Path) -> String {
-    format!(
-        "{} is not empty: the run takes --resume auto, another --run-dir, or --overwrite",
-        run_dir.display()
-    )
-}
-
 /// What to say of a run that ends within its warm-up.
 fn warm_up_warning(settings: &Settings<'_>, plan: &Plan) -> Option<String> {
     let schedule = CosineSchedule::of(settings.optim, settings.train, plan.effective_batch);
@@ -241,7 +231,7 @@ fn warm_up_warning(settings: &Settings<'_>, plan: &Plan) -> Option<String> {
     ))
 }
 
-/// Updates that an epoch should have at least.
+/// Where an epoch has fewer updates, that is said.
 const FEW_UPDATES: u64 = 4;
 
 /// What to say where an update takes a large part of all images, as with a recipe for ImageNet on a folder of

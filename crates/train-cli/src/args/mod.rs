@@ -158,7 +158,7 @@ The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
     #[command(after_help = "Examples:
   train-cli bench pretrain --batch-size 16
   train-cli bench infer --batch-size 1 --threads 2 --json
-  train-cli bench pretrain --config configs/fcmae_tiny --batch-size 4 --set fcmae.mask_ratio=0.9")]
+  train-cli bench pretrain --config tiny --batch-size 4 --set fcmae.mask_ratio=0.9")]
     Bench(BenchArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:
@@ -179,6 +179,7 @@ impl Command {
             Self::Probe(args) => args.json,
             Self::Info(args) => args.json,
             Self::Bench(args) => args.json,
+            Self::Models(args) => args.json,
             _ => false,
         }
     }

@@ -6,7 +6,7 @@ use model::{ConvNextV2Config, Size};
 use serde::Serialize;
 
 use crate::args::ModelsArgs;
-use crate::output::out;
+use crate::output::{self, out};
 
 /// A size, its accuracy when trained on ImageNet-1k alone, and those with an intermediate fine-tuning on
 /// ImageNet-22k, by the side of the images.
@@ -30,7 +30,7 @@ const USUAL_SIDE: usize = 224;
 /// A size; a line of `--json`.
 #[derive(Debug, Serialize)]
 struct Row {
-    model: Size,
+    size: Size,
     depths: Vec<usize>,
     hidden_sizes: Vec<usize>,
     parameters: u64,
@@ -43,12 +43,10 @@ struct Row {
 #[derive(Debug, PartialEq, Serialize)]
 struct Published {
     /// In transformers' format; none of an encoder without head.
-    #[serde(skip_serializing_if = "Option::is_none")]
     facebook: Option<String>,
     timm: String,
     image_size: usize,
-    /// Published top-1 on ImageNet-1k, in per cent; none of an encoder without head.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Published top-1 on ImageNet-1k, 0 to 1; none of an encoder without head.
     top1: Option<f64>,
 }
 
@@ -56,7 +54,7 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<()> {
     let rows = PUBLISHED.map(|(size, alone, more)| row(size, alone, more));
     if args.json {
         for row in &rows {
-            out!("{}", serde_json::to_string(row)?);
+            output::json(row)?;
         }
         return Ok(());
     }
@@ -64,7 +62,7 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<()> {
     for row in &rows {
         let (depths, channels) = (format!("{:?}", row.depths), format!("{:?}", row.hidden_sizes));
         let (parameters, macs) = (in_millions(row.parameters), in_giga(row.macs));
-        out!("{:<6} {parameters:>10} {macs:>14}  {depths:<16} {channels}", row.model.to_string());
+        out!("{:<6} {parameters:>10} {macs:>14}  {depths:<16} {channels}", row.size.to_string());
     }
     out!("\nclassifiers on the Hub, with their published top-1 on ImageNet-1k; take one by --init hf:NAME");
     out!("top-1  size  {:<34} timm", "facebook, for transformers");
@@ -72,7 +70,7 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<()> {
         let Published { facebook: Some(facebook), timm, image_size, top1: Some(top1) } = checkpoint else {
             continue;
         };
-        out!("{top1:>5.1}  {image_size:>4}  {facebook:<34} {timm}");
+        out!("{:>5.1}  {image_size:>4}  {facebook:<34} {timm}", 100.0 * top1);
     }
     out!("\nencoders after FCMAE alone, to fine-tune");
     for checkpoint in rows.iter().flat_map(|row| &row.checkpoints).filter(|found| found.top1.is_none()) {
@@ -95,7 +93,7 @@ fn row(size: Size, alone: f64, more: &[(usize, f64)]) -> Row {
         facebook: Some(format!("facebook/convnextv2-{size}-1k-{USUAL_SIDE}")),
         timm: format!("timm/convnextv2_{size}.fcmae_ft_in1k"),
         image_size: USUAL_SIDE,
-        top1: Some(alone),
+        top1: Some(alone / 100.0),
     };
     let two = more.iter().map(|(side, top1)| {
         let suffix = if *side == USUAL_SIDE { String::new() } else { format!("_{side}") };
@@ -103,11 +101,11 @@ fn row(size: Size, alone: f64, more: &[(usize, f64)]) -> Row {
             facebook: Some(format!("facebook/convnextv2-{size}-22k-{side}")),
             timm: format!("timm/convnextv2_{size}.fcmae_ft_in22k_in1k{suffix}"),
             image_size: *side,
-            top1: Some(*top1),
+            top1: Some(*top1 / 100.0),
         }
     });
     Row {
-        model: size,
+        size,
         parameters: encoder.parameters() + 2 * channels + (channels + 1) * classes,
         macs: encoder.macs() + channels * classes,
         depths: config.depths,
@@ -136,7 +134,7 @@ mod tests {
                 facebook: Some("facebook/convnextv2-huge-22k-512".to_owned()),
                 timm: "timm/convnextv2_huge.fcmae_ft_in22k_in1k_512".to_owned(),
                 image_size: 512,
-                top1: Some(88.9),
+                top1: Some(0.889),
             }
         );
         assert_eq!(rows[0].checkpoints.len(), 2);

@@ -83,7 +83,7 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
         0 => Ok(()),
         count if count == source.len() => bail!("none of the {count} images can be read"),
         count => {
-            eprintln!("{count} of {} images cannot be read", source.len());
+            output::say(format_args!("{count} of {} images cannot be read", source.len()));
             Ok(())
         }
     }
@@ -101,7 +101,7 @@ fn predict(
     let (indices, shape) = (batch.indices, batch.shape);
     let errors: Vec<_> = indices.iter().map(|index| images.unreadable(*index as usize)).collect();
     for error in errors.iter().flatten() {
-        bar.suspend(|| eprintln!("skipped: {error}"));
+        bar.suspend(|| output::say(format_args!("skipped: {error}")));
     }
     let unreadable = errors.iter().flatten().count();
     if unreadable == errors.len() {

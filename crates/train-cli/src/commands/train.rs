@@ -38,7 +38,7 @@ fn train<E: Experiment>(args: &RunArgs, meant: Meant, world: &World) -> Result<E
         Some(path) => path.clone(),
         None => Path::new("runs").join(source.stem()?),
     };
-    let start = start(args, run_dir, configured, world)?;
+    let start = start(args, run_dir, configured)?;
     let device = world.device(args.device.name)?.autodiff();
     let display = display(args, world);
     let run = Run::open(experiment, Context { device, communicator: world.communicator() }, start)?;
@@ -133,7 +133,7 @@ fn overrides(args: &RunArgs) -> Result<Vec<String>> {
 }
 
 /// Where the run begins: `--init`, or else the checkpoint that the configuration names; `--resume`.
-fn start(args: &RunArgs, run_dir: PathBuf, configured: Option<PathBuf>, world: &World) -> Result<Start> {
+fn start(args: &RunArgs, run_dir: PathBuf, configured: Option<PathBuf>) -> Result<Start> {
     let resume = args.resume.as_deref().map(|from| match from {
         "auto" => Resume::Auto,
         checkpoint => Resume::From(checkpoint.into()),
@@ -145,10 +145,6 @@ fn start(args: &RunArgs, run_dir: PathBuf, configured: Option<PathBuf>, world: &
         );
     }
     let init = Init::from(args.init.clone().or(configured));
-    let is_here = |path: &Path| path.exists() || path.to_string_lossy().starts_with("hf:");
-    if let Some(path) = init.checkpoint().filter(|path| world.is_leader() && !is_here(path)) {
-        bail!("{} does not exist, which the run is to start from", path.display());
-    }
     if args.key.key.is_some() && init.checkpoint().is_none() {
         bail!("--key is about the checkpoint of --init, and there is none");
     }

@@ -106,7 +106,7 @@ fn a_directory_in_use_is_refused_before_anything_is_planned_and_replaced_when_as
     assert!(message.contains("--resume auto") && message.contains("--overwrite"), "{message}");
     assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
     let told = bench.succeed(&pretrain_args("run", &["--dry-run"]));
-    assert!(told.contains("warning      run is not empty"), "{told}");
+    assert!(told.contains("warning      run exists already and is not empty"), "{told}");
 
     let within = ["--overwrite", "--init", "run/checkpoints/step-00000001", ONE[0], ONE[1]];
     let message = bench.fail(&pretrain_args("run", &within));
@@ -141,6 +141,13 @@ fn fine_tuning_takes_its_network_from_the_checkpoint() {
     // A run that goes on knows its network, too.
     let told = bench.succeed(&finetune("run", &["--resume", "auto", "--set", "train.max_steps=2"]));
     assert!(told.contains("start        goes on from run/checkpoints/step-00000001"), "{told}");
+    // And where it came from, although that is needed no more.
+    let came_from = |run: &str| fs::read_to_string(bench.path(run).join("config.toml")).unwrap();
+    assert!(came_from("run").contains("init = \"pretrained\""));
+    fs::rename(bench.path("pretrained"), bench.path("elsewhere")).unwrap();
+    let again = ["--resume", "auto", "--set", "finetune.init=pretrained", "--set", "train.max_steps=3"];
+    bench.succeed(&finetune("run", &again));
+    fs::rename(bench.path("elsewhere"), bench.path("pretrained")).unwrap();
 
     for (set, said) in [
         ("model.size=atto", "model.size is \"atto\" here, and that of the checkpoint is no published one"),

@@ -68,7 +68,7 @@ impl Terminal {
         let (terminal, program) = open(columns);
         let end = || Stdio::from(program.try_clone().unwrap());
         command.stdin(end()).stderr(end()).stdout(output.unwrap_or_else(end)).env("TERM", "xterm");
-        // SAFETY: see there.
+        // SAFETY: `take_terminal` makes no call but those allowed between fork and exec.
         unsafe { command.pre_exec(take_terminal) };
         let child = command.spawn().unwrap();
         let screen = Screen::new(columns, ROWS);
@@ -84,6 +84,7 @@ impl Terminal {
     /// Reads what there is, waiting for something; whether one of the drawings shows all the texts. None
     /// when the program has ended.
     pub(crate) fn read(&mut self, texts: &[&str]) -> Option<bool> {
+        self.require_a_sign();
         let mut bytes = [0; 4096];
         // An error says that nobody has the other side open any more.
         let count = self.keyboard_and_output.read(&mut bytes).ok().filter(|count| *count > 0)?;
@@ -100,9 +101,25 @@ impl Terminal {
         Some(seen || shows(&self.screen))
     }
 
+    /// Waits for something to read, or the end, for much longer than any program needs: a test that hangs
+    /// says nothing.
+    #[allow(unsafe_code, reason = "a C function")]
+    fn require_a_sign(&self) {
+        const PATIENCE_MS: libc::c_int = 120_000;
+        let fd = self.keyboard_and_output.as_raw_fd();
+        let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one structure on this stack, of an open descriptor.
+        let ready = unsafe { libc::poll(&mut polled, 1, PATIENCE_MS) };
+        assert_ne!(ready, 0, "nothing for two minutes:\n{}", self.screen.text());
+    }
+
     /// Waits until all the texts are on the screen at once.
     pub(crate) fn wait_for(&mut self, texts: &[&str]) {
-        while !self.read(texts).unwrap_or_else(|| panic!("never saw {texts:?}:\n{}", self.screen.text())) {}
+        const MOST_READS: usize = 100_000;
+        let seen = (0..MOST_READS).any(|_| {
+            self.read(texts).unwrap_or_else(|| panic!("never saw {texts:?}:\n{}", self.screen.text()))
+        });
+        assert!(seen, "never saw {texts:?}:\n{}", self.screen.text());
     }
 
     /// Reads to the end; the exit code.
@@ -114,5 +131,13 @@ impl Terminal {
     /// Whether Ctrl-C is a signal, as when the program began.
     pub(crate) fn is_cooked(&self) -> bool {
         modes(&self.keyboard_and_output).c_lflag & libc::ISIG != 0
+    }
+}
+
+impl Drop for Terminal {
+    /// A program that nobody looks at any more would train on.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -145,6 +145,7 @@ fn everything(bench: &Bench) -> Found {
             fs::copy(from, class.join(format!("{index}.png"))).unwrap();
         }
     }
+    found.print(bench, &["models"; 8], &["models", "--json"]);
     for kind in ["knn", "linear"] {
         let probe = ["probe", kind, "--checkpoint", "pretrained", "--data", "halves", "--json"];
         found.print(bench, &["probe"], &probe);

@@ -72,7 +72,7 @@ pub fn progress(
             (Box::new(RunBar::new(bar)), screen)
         }
         ProgressKind::Tui => {
-            let dashboard = Dashboard::open(on_interrupt).map_err(|_| TrainError::NoTerminal)?;
+            let dashboard = Dashboard::open(on_interrupt).map_err(TrainError::Terminal)?;
             let screen = dashboard.screen();
             (Box::new(dashboard), screen)
         }

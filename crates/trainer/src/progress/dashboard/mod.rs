@@ -119,13 +119,15 @@ impl Shown {
     fn keep_drawing(self: Arc<Self>, on_interrupt: &dyn Fn(&Arc<dyn Screen>)) {
         let screen: Arc<dyn Screen> = Arc::clone(&self) as _;
         while self.draw() {
-            match event::poll(TICK) {
-                Ok(true) if event::read().is_ok_and(|event| interrupts(&event)) => on_interrupt(&screen),
+            match event::poll(TICK).and_then(|is_there| is_there.then(event::read).transpose()) {
+                Ok(Some(event)) if interrupts(&event) => on_interrupt(&screen),
                 Ok(_) => {}
                 // Keys cannot be read; signals still stop the run.
                 Err(_) => thread::sleep(TICK),
             }
         }
+        // Where drawing has failed: without keys, Ctrl-C has to be a signal again.
+        self.restore();
     }
 
     /// Draws once; whether to go on.

@@ -7,8 +7,9 @@ const MOST: usize = 2048;
 #[derive(Debug, Default)]
 pub(super) struct Series {
     points: Vec<(f64, f64)>,
-    /// One of so many values, less one, is kept.
+    /// Values passed over between two that are kept.
     skip: usize,
+    /// How many of them have been, since the last one that was kept.
     skipped: usize,
 }
 
