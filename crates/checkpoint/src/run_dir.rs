@@ -21,6 +21,8 @@ use crate::files::STATE_FILE;
 /// What the names of checkpoints that are being written begin with.
 pub(crate) const TEMPORARY: &str = ".tmp-";
 const STEP: &str = "step-";
+/// Files that runs write beside their folders.
+const WRITTEN: [&str; 5] = ["config.toml", "images.csv.gz", "log.jsonl", "results.json", "curves.png"];
 
 /// A run directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +41,7 @@ impl RunDir {
             }
             _ => {}
         }
-        let run = Self(path.to_owned());
-        for folder in [run.checkpoints_folder(), run.samples(), run.tensorboard()] {
-            fs::create_dir_all(&folder).map_err(CheckpointError::io("create", &folder))?;
-        }
-        Ok(run)
+        Self(path.to_owned()).with_folders()
     }
 
     /// Opens an existing one.
@@ -59,13 +57,32 @@ impl RunDir {
         Ok(run)
     }
 
-    /// Removes everything in it and makes it anew.
+    /// Removes what a run has written, and makes its folders anew. Whatever else lies there stays.
     ///
     /// # Errors
     /// Something cannot be removed, or it cannot be written.
     pub fn replace(self) -> Result<Self, CheckpointError> {
-        fs::remove_dir_all(&self.0).map_err(CheckpointError::io("remove", &self.0))?;
-        Self::create(&self.0)
+        for folder in [self.checkpoints_folder(), self.samples(), self.tensorboard()] {
+            if folder.exists() {
+                fs::remove_dir_all(&folder).map_err(CheckpointError::io("remove", &folder))?;
+            }
+        }
+        for file in WRITTEN.map(|name| self.0.join(name)) {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(CheckpointError::io("remove", &file)(error));
+                }
+                _ => {}
+            }
+        }
+        self.with_folders()
+    }
+
+    fn with_folders(self) -> Result<Self, CheckpointError> {
+        for folder in [self.checkpoints_folder(), self.samples(), self.tensorboard()] {
+            fs::create_dir_all(&folder).map_err(CheckpointError::io("create", &folder))?;
+        }
+        Ok(self)
     }
 
     /// That of another process, which alone writes there; it need not exist on this machine.
@@ -197,8 +214,9 @@ mod tests {
         assert!(RunDir::create(&dir.path().join("file/run")).is_err());
         assert!(matches!(RunDir::open(dir.path()), Err(CheckpointError::NoRun(_))));
         fs::write(path.join("log.jsonl"), "{}").unwrap();
+        fs::create_dir(path.join("photos")).unwrap();
         let replaced = RunDir::open(&path).unwrap().replace().unwrap();
-        assert!(!replaced.log().exists() && replaced.samples().is_dir());
+        assert!(!replaced.log().exists() && replaced.samples().is_dir() && path.join("photos").is_dir());
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 /// The exit code of a process that was asked to stop and has done so in good order, with a checkpoint to go
 /// on from: `EX_TEMPFAIL` of sysexits.h, by which schedulers start a job again. 0 says that all is done.
 pub const STOPPED: u8 = 75;
+/// The code of a command line that is wrong, and would be again.
+const MISTAKEN: u8 = 2;
 
 /// How long the others may take to say why they end, when one process has failed.
 const FAREWELL: Duration = Duration::from_secs(20);
@@ -97,7 +99,7 @@ impl Launch {
         let mut attempt = 0;
         loop {
             let code = Job::start(self, attempt, &command_line(attempt), &children)?.wait(&children);
-            let is_over = code == 0 || code == STOPPED || asked_to_stop.load(Relaxed);
+            let is_over = [0, STOPPED, MISTAKEN].contains(&code) || asked_to_stop.load(Relaxed);
             if is_over || attempt == self.max_restarts {
                 return Ok(code);
             }

@@ -23,6 +23,12 @@ impl Axis {
         Self { low, high, step: round_step((high - low) / 5.0) }
     }
 
+    /// The same, no longer than from `low` to `high`.
+    pub(crate) fn within(self, low: f64, high: f64) -> Self {
+        let (low, high) = (self.low.max(low), self.high.min(high));
+        Self { low, high, step: round_step((high - low) / 5.0) }
+    }
+
     /// From 0 to `last`, with marks at whole numbers, `most` of them or fewer.
     pub(crate) fn whole(last: f64, most: usize) -> Self {
         let last = last.max(1.0);
@@ -67,6 +73,13 @@ mod tests {
 
     fn labels(axis: &Axis) -> Vec<String> {
         axis.marks().map(|mark| axis.label(mark)).collect()
+    }
+
+    #[test]
+    fn shares_end_at_all() {
+        let axis = Axis::around([100.0, 100.0].into_iter()).within(0.0, 100.0);
+        assert_eq!(axis.marks().last(), Some(100.0));
+        assert_eq!(axis.place(100.0), 1.0);
     }
 
     #[test]

@@ -130,7 +130,9 @@ impl Columns {
 
 impl Panel {
     fn axis(&self) -> Axis {
-        Axis::around(self.lines.iter().flat_map(|line| line.points.iter().map(|point| point[1])))
+        let axis = Axis::around(self.lines.iter().flat_map(|line| line.points.iter().map(|point| point[1])));
+        // A share is never more than all.
+        if self.unit == " %" { axis.within(0.0, 100.0) } else { axis }
     }
 
     /// At least that of its legend.

@@ -31,6 +31,11 @@ pub enum FinetuneError {
         /// The problem type of the data.
         found: String,
     },
+    /// Fine-tuning that is to go on from a pretraining run.
+    #[error(
+        "the run to go on with is one of pretraining; --init starts from its weights, in a --run-dir of its own"
+    )]
+    ResumesPretraining,
     /// Label smoothing where there are no labels.
     #[error("finetune.label_smoothing is for classes; to predict numbers, --set finetune.label_smoothing=0")]
     SmoothedNumbers,

@@ -41,8 +41,9 @@ impl Experiment for FinetuneExperiment {
 
     /// Takes the network; a run that goes on, where it came from as well.
     fn adopt(&mut self, recipe: &Recipe, resumes: bool) -> Result<(), BoxError> {
-        if let Some(theirs) = recipe.section::<FinetuneConfig>("finetune")?.filter(|_| resumes) {
-            self.finetune.init = theirs.init;
+        if resumes {
+            let theirs = recipe.section::<FinetuneConfig>("finetune")?;
+            self.finetune.init = theirs.ok_or(FinetuneError::ResumesPretraining)?.init;
         }
         Ok(self.model.adopt(&model_section(recipe)?, self.data.image_size.pixels())?)
     }

@@ -75,7 +75,8 @@ fn score(checkpoint: &Opened, run: Option<&Path>) -> Result<Option<Score>> {
     let list = ImageList::read(&checkpoint.path.join(IMAGES_FILE))?;
     Ok(Some(Score {
         top1: best.score,
-        top5: run.and_then(|run| top5(run, &best)),
+        // Among five classes or fewer, all are right.
+        top5: run.and_then(|run| top5(run, &best)).filter(|_| checkpoint.network.config.num_labels > 5),
         step: best.step,
         ema: best.ema,
         data: data.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()),

@@ -4,10 +4,11 @@
 
 use std::fmt::Arguments;
 use std::io::{Error, ErrorKind, IsTerminal, Write, stderr, stdout};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use trainer::Bar;
 
@@ -105,6 +106,21 @@ pub(crate) fn bar() -> Bar {
     match verbosity() > Verbosity::Quiet && stderr().is_terminal() {
         true => Bar::on_stderr(),
         false => Bar::hidden(),
+    }
+}
+
+/// The file of numbers beside a picture, which may replace an older one that has `key`, but nothing else.
+pub(crate) fn beside(picture: &Path, key: &str) -> Result<PathBuf> {
+    let path = picture.with_extension("json");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.contains(&format!("\"{key}\"")) => {
+            bail!(
+                "{} is another file, and the numbers of {} would replace it; name another picture",
+                path.display(),
+                picture.display()
+            )
+        }
+        _ => Ok(path),
     }
 }
 

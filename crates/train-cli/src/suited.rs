@@ -16,9 +16,14 @@ pub(crate) struct Found {
     pub(crate) cores: usize,
 }
 
+/// The share that is held out to judge by where no part is set apart.
+pub(crate) const HELD_OUT: f64 = 0.2;
+
 /// What is known of their labels.
 #[derive(Debug, Clone)]
 pub(crate) struct Labelled {
+    /// Images that are trained on.
+    pub(crate) trained: usize,
     /// Images of the largest and of the smallest class; none where an image has no one class.
     pub(crate) extremes: Option<[usize; 2]>,
     /// Whether some of them are set apart to judge by.
@@ -170,8 +175,8 @@ pictures_every_steps = {pictures}
 /// A configuration for fine-tuning from the run `init`; `name` is what a command calls it.
 pub(crate) fn fine_tuning(name: &str, init: &str, found: &Found, labelled: &Labelled) -> String {
     let image_size = found.network().image_size;
-    // A fifth is held out where nothing is set apart.
-    let images = if labelled.is_divided { found.images } else { found.images * 4 / 5 };
+    let model = found.network().model.replace('\n', "\n# ");
+    let images = labelled.trained;
     let found = &Found { images, ..found.clone() };
     let cores = found.cores;
     let batch_size = found.batch_size(32);
@@ -183,7 +188,9 @@ pub(crate) fn fine_tuning(name: &str, init: &str, found: &Found, labelled: &Labe
 # Run:    train-cli finetune --config {name}{flag}
 # Source: what train-cli init writes for so many images. A place to start from; no published number exists.
 
-# The network is that of the checkpoint.
+# The network is that of the checkpoint. To compare with training from scratch: --init none, and
+# [model]
+# {model}
 
 [finetune]
 init = {init}
@@ -226,8 +233,9 @@ every_steps = {every}
         weights = labelled.weights(),
         path = found.path_line(),
         held_out = match labelled.is_divided {
-            true => "",
-            false => "val_fraction = 0.2      # held out to judge by, since there is no folder val\n",
+            true => String::new(),
+            false =>
+                format!("val_fraction = {HELD_OUT:<8} # held out to judge by, since there is no part val\n"),
         },
         workers = found.workers(),
         lr = rate(1e-3, 32, batch_size),
@@ -300,7 +308,12 @@ mod tests {
     #[test]
     fn labels_decide_what_fine_tuning_says() {
         let text = |extremes, is_divided, has_classes| {
-            fine_tuning("b", "runs/a", &found(200, 64), &Labelled { extremes, is_divided, has_classes })
+            fine_tuning(
+                "b",
+                "runs/a",
+                &found(200, 64),
+                &Labelled { trained: 160, extremes, is_divided, has_classes },
+            )
         };
         let parse = |text: &str| config::parse::<FinetuneExperiment>(text, &[]).unwrap();
         let even = parse(&text(Some([120, 80]), false, true));

@@ -91,7 +91,8 @@ impl History {
         let mut lines = Vec::new();
         for (index, line) in log.split_inclusive(|byte| *byte == b'\n').enumerate() {
             match serde_json::from_slice(line) {
-                Ok(value) => lines.push(value),
+                Ok(value) => lines.push(with_present_keys(value)),
+                Err(_) if line.trim_ascii().is_empty() => {}
                 // The run goes on, and is at this line.
                 Err(_) if !line.ends_with(b"\n") => {}
                 Err(error) => return Err(TrainError::LogLine { path, line: index + 1, error }),
@@ -120,6 +121,12 @@ impl History {
     fn last_epoch(&self) -> f64 {
         self.lines.iter().filter_map(|line| line["epoch"].as_f64()).fold(0.0, f64::max)
     }
+}
+
+/// A line of a log, under the keys of today where it was written under former ones.
+fn with_present_keys(line: Value) -> Value {
+    let Value::Object(fields) = line else { return line };
+    fields.into_iter().map(|(key, value)| (key.replace("val_acc", "val_top"), value)).collect()
 }
 
 /// Draws the log of a run into `curves.png` beside it, if there is anything to draw yet.

@@ -176,6 +176,7 @@ impl<E: Experiment> Run<E> {
             data: &self.data,
             words: self.experiment.describe(&self.data),
             plan: &self.plan,
+            made: self.state()?.map_or(0, |state| state.position.step),
             left: self.left()?,
             groups: &self.groups,
             origin: self.origin(),

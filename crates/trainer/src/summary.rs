@@ -42,6 +42,8 @@ pub struct Summary<C> {
     steps_per_epoch: u64,
     total_steps: u64,
     epochs: u64,
+    #[serde(skip)]
+    made: u64,
     steps_left: u64,
     evaluations_left: u64,
     seed: u64,
@@ -93,6 +95,8 @@ pub(crate) struct Facts<'a> {
     /// The data in words.
     pub(crate) words: String,
     pub(crate) plan: &'a Plan,
+    /// Updates that are made, of a run that goes on.
+    pub(crate) made: u64,
     pub(crate) left: Left,
     pub(crate) groups: &'a [ParameterGroup],
     pub(crate) origin: Origin,
@@ -103,7 +107,8 @@ pub(crate) struct Facts<'a> {
 
 impl<C: Cost> Summary<C> {
     pub(crate) fn new(cost: C, facts: Facts) -> Self {
-        let Facts { settings, context, data, words, plan, left, groups, origin, notes, occupied } = facts;
+        let Facts { settings, context, data, words, plan, made, left, groups, origin, notes, occupied } =
+            facts;
         let scales = || groups.iter().map(|group| group.rule.lr_scale);
         let lr_scales = [scales().fold(f64::INFINITY, f64::min), scales().fold(0.0, f64::max)];
         let warnings =
@@ -131,6 +136,7 @@ impl<C: Cost> Summary<C> {
             steps_per_epoch: plan.steps_per_epoch(),
             total_steps: plan.total_steps,
             epochs: settings.train.epochs,
+            made,
             steps_left: left.steps,
             evaluations_left: left.evaluations,
             seed: settings.seed,
@@ -148,6 +154,14 @@ impl GroupRow {
             tensors: group.names.len(),
             parameters: group.elements,
         }
+    }
+}
+
+impl<C> Summary<C> {
+    /// What a run may not be meant to do: also for who wants to hear of nothing else.
+    pub fn concerns(&self) -> impl Iterator<Item = &str> {
+        let concern = self.origin.concern.as_deref().filter(|_| self.origin.init.is_none());
+        concern.into_iter().chain(self.warnings.iter().map(String::as_str))
     }
 }
 
@@ -176,8 +190,10 @@ impl<C: Cost> fmt::Display for Summary<C> {
             self.total_steps, self.epochs, self.steps_per_epoch, self.seed
         )?;
         if self.origin.resumed.is_some() {
-            let made = self.total_steps.saturating_sub(self.steps_left);
-            write!(f, "; {made} are made, {} are left", self.steps_left)?;
+            write!(f, "; {} are made, {} are left", self.made, self.steps_left)?;
+            if self.steps_left == 0 && self.made < self.total_steps {
+                write!(f, ", since the score no longer rose")?;
+            }
         }
         self.notes.iter().try_for_each(|note| write!(f, "\nnote         {note}"))?;
         self.warnings.iter().try_for_each(|warning| write!(f, "\nwarning      {warning}"))
@@ -224,8 +240,10 @@ fn warm_up_warning(settings: &Settings<'_>, plan: &Plan) -> Option<String> {
     }
     let last = schedule.lr_at(plan.epoch(plan.total_steps - 1));
     Some(format!(
-        "the run ends after {length:.4} epochs, within the {warmup} of optim.warmup_epochs: the learning rate only \
+        "the run ends after {} epochs, within the {warmup} of optim.warmup_epochs: the learning rate only \
          rises, to {} at the last update, {:.1} % of its peak; give a shorter warm-up",
+        // Whole epochs as whole numbers.
+        (1e4 * length).round() / 1e4,
         readable(last),
         100.0 * last / schedule.peak
     ))
@@ -313,10 +331,7 @@ mod tests {
         };
         // 50 updates of 200 that warm up: the last one after 49.
         let found = warning(20.0, 5, None).unwrap();
-        assert!(
-            found.contains("after 5.0000 epochs, within the 20 of") && found.contains("2.45e-4"),
-            "{found}"
-        );
+        assert!(found.contains("after 5 epochs, within the 20 of") && found.contains("2.45e-4"), "{found}");
         assert!(found.contains("24.5 % of its peak"), "{found}");
         assert!(warning(1.0, 5, Some(10)).unwrap().contains("9.00e-4"));
         assert_eq!(

@@ -27,7 +27,8 @@ pub(crate) use shared::{CheckpointArgs, EvalSetArgs, KeyArgs};
   2    a command line that cannot be understood
   75   training was asked to stop (Ctrl-C, SIGTERM) and has stopped with a checkpoint: start it again
        with --resume auto
-  130  ended at once by a second Ctrl-C"
+  130  ended at once by a second Ctrl-C
+  143  ended at once by SIGTERM, before training began (130 by Ctrl-C): nothing is lost"
 )]
 pub(crate) struct Cli {
     /// Say nothing but errors and results: no plan, no notes, no progress.
@@ -76,7 +77,7 @@ Ends with code 75 when it was asked to stop (Ctrl-C, SIGTERM) and has, with a ch
     Eval(EvalArgs),
     /// Classes of images, and how sure the network is.
     #[command(after_help = "Examples:
-  train-cli predict --checkpoint runs/finetune_quickstart data/sample/val/cat/000.png
+  train-cli predict --checkpoint runs/finetune_quickstart data/sample/val/horse/002.png
   train-cli predict --checkpoint runs/mine ~/photos --top-k 3 --csv > predictions.csv
   train-cli predict --checkpoint runs/mine ~/photos/new --heatmap why.png --heatmap-strength 0.6")]
     Predict(PredictArgs),
@@ -93,7 +94,7 @@ Ends with code 75 when it was asked to stop (Ctrl-C, SIGTERM) and has, with a ch
     /// Show how a pretrained network completes masked images.
     #[command(after_help = "Examples:
   train-cli reconstruct --checkpoint runs/quickstart --out grid.png photo.jpg
-  train-cli reconstruct --checkpoint runs/quickstart/checkpoints/step-00000120 --mask-ratio 0.75 --out grid.png *.jpg")]
+  train-cli reconstruct --checkpoint runs/quickstart/checkpoints/step-00000600 --mask-ratio 0.75 --out grid.png *.jpg")]
     Reconstruct(ReconstructArgs),
     /// Draw the curves of runs over each other.
     #[command(after_help = "Examples:

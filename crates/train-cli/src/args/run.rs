@@ -19,7 +19,7 @@ pub(crate) struct RunArgs {
     /// Where checkpoints, logs and pictures go [default: runs/NAME-OF-CONFIG].
     #[arg(long, value_name = "DIR", env = "TRAIN_CLI_RUN_DIR")]
     pub(crate) run_dir: Option<PathBuf>,
-    /// Replace the run that the directory holds.
+    /// Replace the run that the directory holds; files that no run writes stay.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) overwrite: bool,
     /// Continue a run: `auto` for the newest checkpoint of the run directory, from the start if there
@@ -61,32 +61,33 @@ pub(crate) struct RunArgs {
 pub(crate) struct Shortcuts {
     /// Peak learning rate [optim.lr].
     #[arg(long, value_name = "RATE")]
-    lr: Option<String>,
+    lr: Option<f64>,
     /// Images of a process in one forward pass [train.batch_size].
     #[arg(long, value_name = "N")]
-    batch_size: Option<String>,
+    batch_size: Option<u64>,
     /// Passes over the data [train.epochs].
     #[arg(long, value_name = "N")]
-    epochs: Option<String>,
+    epochs: Option<u64>,
     /// Threads that decode and augment [data.workers].
     #[arg(long, value_name = "N")]
-    workers: Option<String>,
+    workers: Option<u64>,
     /// What every random choice depends on [seed].
     #[arg(long, value_name = "N")]
-    seed: Option<String>,
+    seed: Option<u64>,
 }
 
 impl Shortcuts {
     /// Flag, key and value of each that is given.
-    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, &'static str, String)> {
+        let whole = |number: Option<u64>| number.map(|number| number.to_string());
         let all = [
-            ("--lr", "optim.lr", &self.lr),
-            ("--batch-size", "train.batch_size", &self.batch_size),
-            ("--epochs", "train.epochs", &self.epochs),
-            ("--workers", "data.workers", &self.workers),
-            ("--seed", "seed", &self.seed),
+            ("--lr", "optim.lr", self.lr.map(|rate| format!("{rate:?}"))),
+            ("--batch-size", "train.batch_size", whole(self.batch_size)),
+            ("--epochs", "train.epochs", whole(self.epochs)),
+            ("--workers", "data.workers", whole(self.workers)),
+            ("--seed", "seed", whole(self.seed)),
         ];
-        all.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_deref()?)))
+        all.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value?)))
     }
 }
 

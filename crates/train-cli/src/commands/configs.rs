@@ -13,7 +13,7 @@ pub(crate) fn run(args: &ConfigsArgs) -> Result<()> {
                 out!("{:<20} {}", bundled.name, bundled.headline());
             }
         }
-        ConfigsArgs::Show { name } => match Bundled::find(name, Meant::Either) {
+        ConfigsArgs::Show { name } => match Bundled::find(name.trim_end_matches(".toml"), Meant::Either) {
             Some(bundled) => out!("{}", bundled.text.trim_end()),
             None => bail!("the program brings no configuration {name}; train-cli configs list shows them"),
         },

@@ -35,6 +35,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
 }
 
 fn eval(args: &EvalArgs, world: &World) -> Result<()> {
+    // Before anything is judged.
+    args.confusion.as_deref().map(|picture| output::beside(picture, "counts")).transpose()?;
     let device = world.device(args.device.name)?;
     let classifier = Classifier::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
     let Classifier { problem, data, .. } = &classifier;
@@ -224,7 +226,7 @@ fn confusion(path: &Path, classes: &[String], tally: &Tally) -> Result<PathBuf> 
     drawing::save(&picture, path).with_context(|| format!("cannot write {}", path.display()))?;
     let counts = tally.confusion.chunks_exact(classes.len()).collect();
     let confusion = Counts { classes, class_accuracy: tally.class_accuracy(), counts };
-    let json = path.with_extension("json");
+    let json = output::beside(path, "counts")?;
     fs::write(&json, serde_json::to_string_pretty(&confusion)? + "\n")
         .with_context(|| format!("cannot write {}", json.display()))?;
     Ok(json)

@@ -26,7 +26,11 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
         ExportFormat::Official => Format::Official,
         ExportFormat::Onnx => Format::Onnx,
     };
-    let card = card(&checkpoint, args.license.clone(), args.dataset.clone())?;
+    let mut card = card(&checkpoint, args.license.clone(), args.dataset.clone())?;
+    if !args.set.overrides.is_empty() || !args.allow.allow_missing.is_empty() {
+        // Another preprocessing, or other weights, than were measured.
+        card.score = None;
+    }
     let bar = output::bar();
     bar.start(&format!("writing {}", args.out.display()), Unit::Items, 0..0);
     let files = export(&checkpoint.network, format, &card, &args.out)?;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::args::InitArgs;
 use crate::output::out;
-use crate::suited::{Found, Labelled, fine_tuning, pretraining};
+use crate::suited::{Found, HELD_OUT, Labelled, fine_tuning, pretraining};
 
 /// Images that are looked at.
 const SAMPLE: usize = 32;
@@ -20,10 +20,11 @@ pub(crate) fn run(args: &InitArgs) -> Result<()> {
         args.data.to_str().with_context(|| format!("{}: the name is not UTF-8", args.data.display()))?;
     let data = DataConfig { path: Some(args.data.clone()), ..DataConfig::default() };
     let images = data.open(Labels::Ignored)?;
+    let (side, unreadable) = usual_side(&images)?;
     let found = Found {
         path: Some(path.to_owned()),
         images: images.len(),
-        side: usual_side(&images)?,
+        side,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
     };
     let labelled = data
@@ -31,8 +32,8 @@ pub(crate) fn run(args: &InitArgs) -> Result<()> {
         .map_err(anyhow::Error::from)
         .and_then(|images| labels(&args.data, &*images));
     let name = match &args.name {
-        Some(name) if name.contains(['/', '\\']) => {
-            bail!("--name {name} is no name of a file; --out names the folder")
+        Some(name) if name.is_empty() || name.contains(is_odd) => {
+            bail!("--name {name:?}: names have letters, digits, - and _; --out names the folder")
         }
         Some(name) => name.clone(),
         None => name_of(&args.data)?,
@@ -44,7 +45,10 @@ pub(crate) fn run(args: &InitArgs) -> Result<()> {
             bail!("{} exists; --overwrite replaces it, --name or --out choose another one", file.display());
         }
     }
-    out!("images       {}, {} pixels or more a side", found.images, found.side);
+    out!("images       {}, usually of {} pixels or more a side", found.images, found.side);
+    if unreadable > 0 {
+        out!("unreadable   {unreadable} of the {} that were tried", found.images.min(SAMPLE));
+    }
     write(&first, &pretraining(&shown(&first), &found))?;
     match labelled {
         Ok((words, labelled)) => {
@@ -62,8 +66,8 @@ pub(crate) fn run(args: &InitArgs) -> Result<()> {
     Ok(())
 }
 
-/// The median of the shorter sides of some images, of those that can be read.
-fn usual_side(images: &Arc<dyn ImageSource>) -> Result<usize> {
+/// The median of the shorter sides of some images, of those that can be read, and how many cannot.
+fn usual_side(images: &Arc<dyn ImageSource>) -> Result<(usize, usize)> {
     let count = images.len().min(SAMPLE);
     let sides: Vec<_> = (0..count)
         .into_par_iter()
@@ -79,9 +83,10 @@ fn usual_side(images: &Arc<dyn ImageSource>) -> Result<usize> {
             Err(error) => unreadable = unreadable.or(Some(error)),
         }
     }
+    let damaged = count - readable.len();
     readable.sort_unstable();
     match (readable.get(readable.len() / 2), unreadable) {
-        (Some(side), _) => Ok(*side),
+        (Some(side), _) => Ok((*side, damaged)),
         (None, Some::<data::DataError>(error)) => {
             Err(error).context("none of the images that were tried can be read")
         }
@@ -91,19 +96,30 @@ fn usual_side(images: &Arc<dyn ImageSource>) -> Result<usize> {
 
 /// What there is to learn, in words and in numbers.
 fn labels(path: &Path, images: &dyn ImageSource) -> Result<(String, Labelled)> {
-    let is_divided = splits(path, Format::Auto)?.contains(&Split::Val);
     let names = images.classes();
+    let of_class = images.task() == Task::Class;
+    if let (true, [only]) = (of_class, names) {
+        bail!("{only} is the only class, which leaves nothing to tell apart");
+    }
+    let is_divided = splits(path, Format::Auto)?.contains(&Split::Val);
+    // As fine-tuning will divide them.
+    let data = DataConfig {
+        path: Some(path.to_owned()),
+        val_fraction: (!is_divided).then_some(HELD_OUT),
+        ..DataConfig::default()
+    };
+    let trained = data.open_divided(0, None)?.training.len();
     let mut counts = vec![0; names.len()];
     (0..images.len()).filter_map(|index| images.label(index)).for_each(|class| counts[class as usize] += 1);
     let largest = counts.iter().max().copied().unwrap_or(0);
     let smallest = counts.iter().min().copied().unwrap_or(0);
-    let of_class = images.task() == Task::Class;
     let words = match images.task() {
         Task::Class => format!("{} classes of {smallest} to {largest} images", names.len()),
         Task::Labels => format!("{} classes, any number an image", names.len()),
         Task::Numbers => format!("{} numbers an image", names.len()),
     };
     let labelled = Labelled {
+        trained,
         extremes: of_class.then_some([largest, smallest]),
         is_divided,
         has_classes: images.task() != Task::Numbers,
@@ -114,15 +130,21 @@ fn labels(path: &Path, images: &dyn ImageSource) -> Result<(String, Labelled)> {
 /// The name of a folder or file, as a name of files and runs.
 fn name_of(data: &Path) -> Result<String> {
     let path = fs::canonicalize(data).with_context(|| format!("cannot open {}", data.display()))?;
-    let stem = path.file_stem().map_or("images".into(), |stem| stem.to_string_lossy());
-    let keep = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    Ok(stem.chars().map(keep).collect())
+    let stem = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    let stem = stem.map_or("images".into(), |stem| stem.to_string_lossy());
+    Ok(stem.replace(is_odd, "_"))
 }
 
-/// A file as a command names it.
+/// Whether a character may not be in a name of files and runs.
+fn is_odd(c: char) -> bool {
+    !c.is_alphanumeric() && !"-_".contains(c)
+}
+
+/// A file as a command in a shell names it.
 fn shown(file: &Path) -> String {
     let name = file.display().to_string();
-    if name.contains(' ') { format!("'{name}'") } else { name }
+    let is_plain = name.chars().all(|c| c.is_alphanumeric() || "-_./~".contains(c));
+    if is_plain { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
 fn write(file: &PathBuf, text: &str) -> Result<()> {

@@ -23,6 +23,8 @@ pub(crate) fn run(args: &LaunchArgs) -> Result<ExitCode> {
         Verbosity::Normal => None,
         Verbosity::Verbose => Some("--verbose"),
     };
+    let is_told = |arg: &String| matches!(&**arg, "-q" | "--quiet" | "-v" | "--verbose");
+    let spoken = spoken.filter(|_| !args.command.iter().any(is_told));
     let whole = |attempt| spoken.map(str::to_owned).into_iter().chain(command_line(args, attempt)).collect();
     Ok(ExitCode::from(launch.run(whole)?))
 }
@@ -31,9 +33,17 @@ pub(crate) fn run(args: &LaunchArgs) -> Result<ExitCode> {
 /// checkpoint, which a command that was cut off and started again finds as well.
 fn command_line(args: &LaunchArgs, attempt: u64) -> Vec<String> {
     let mut command = args.command.clone();
-    let trains = matches!(command.first().map(String::as_str), Some("pretrain" | "finetune"));
+    let first = command.iter().find(|arg| !arg.starts_with('-'));
+    let trains = matches!(first.map(String::as_str), Some("pretrain" | "finetune"));
     if args.max_restarts == 0 || !trains {
         return command;
+    }
+    // What it replaces, it replaces once.
+    if let Some(at) = command.iter().position(|arg| arg == "--overwrite") {
+        match attempt {
+            0 => return command,
+            _ => drop(command.remove(at)),
+        }
     }
     let given = command.iter().position(|arg| arg == "--resume" || arg.starts_with("--resume="));
     match given {
@@ -75,6 +85,11 @@ mod tests {
             assert_eq!(line(&often(given), 0), first);
             assert_eq!(line(&often(given), 1), "pretrain --config a.toml --resume auto");
         }
+        let overwrite = often(&["--overwrite"]);
+        assert_eq!(line(&overwrite, 0), "pretrain --config a.toml --overwrite");
+        assert_eq!(line(&overwrite, 1), "pretrain --config a.toml --resume auto");
+        let quiet = ["--max-restarts", "1", "--", "-q", "finetune"];
+        assert_eq!(line(&quiet, 0), "-q finetune --resume auto");
         assert_eq!(line(&["--max-restarts", "1", "--", "eval"], 1), "eval");
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::args::ReconstructArgs;
 use crate::checkpoint::{checkpoint, pretraining};
-use crate::output::out;
+use crate::output::{self, out};
 
 /// What is written beside the picture.
 #[derive(Serialize)]
@@ -35,6 +35,7 @@ struct Row {
 }
 
 pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
+    let json = output::beside(&args.out, "masked_mse")?;
     let device = args.device.name.device()?;
     let checkpoint = checkpoint(&args.checkpoint, &args.set)?;
     let (experiment, model, network) = pretrained(&checkpoint, &device)?;
@@ -64,7 +65,6 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
             .map(|(path, score)| Row { image: path.display().to_string(), score: *score })
             .collect(),
     };
-    let json = args.out.with_extension("json");
     fs::write(&json, serde_json::to_string_pretty(&report)? + "\n")
         .with_context(|| format!("cannot write {}", json.display()))?;
     drawing::save(&result.picture, &args.out)

@@ -81,6 +81,9 @@ fn tell_plan<E: Experiment>(run: &Run<E>, args: &RunArgs, world: &World) -> Resu
         return Ok(());
     }
     let summary = run.summary()?;
+    if world.is_leader() && output::verbosity() == Verbosity::Quiet {
+        summary.concerns().for_each(|concern| output::say(format_args!("warning: {concern}")));
+    }
     let shows = world.is_leader() && !args.json;
     if shows {
         out!("{summary}");
@@ -171,21 +174,21 @@ fn display(args: &RunArgs, world: &World) -> ProgressKind {
 
 /// What came out, every file that was written, and what to do next.
 fn tell_end(trained: &Trained, total_steps: u64, run_dir: &RunDir) {
-    let Trained { outcome, skipped, .. } = trained;
+    let Trained { outcome, skipped, results, .. } = trained;
     if !skipped.is_empty() {
         out!("skipped {} unreadable image{}:", skipped.len(), if skipped.len() == 1 { "" } else { "s" });
         for (name, reason) in skipped {
             out!("  {name}: {reason}");
         }
     }
-    let Outcome { step, checkpoint, picture, curves, interrupted, losses, best, stopped_early } = outcome;
+    let Outcome { step, checkpoint, picture, curves, interrupted, best, stopped_early, .. } = outcome;
     match interrupted {
         Some(reason) => out!("stopped at step {step} of {total_steps}: {reason}"),
         None if *stopped_early => out!("stopped at step {step} of {total_steps}: no better score any more"),
         None => out!("finished at step {step} of {total_steps}"),
     }
-    if let Some((first, last)) = losses {
-        out!("loss         {} → {}", readable(*first), readable(*last));
+    if let Some((first, last)) = results.as_ref().and_then(|run| run.first_loss.zip(run.loss)) {
+        out!("loss         {} → {}", readable(first), readable(last));
     }
     for (what, path) in [("checkpoint", checkpoint), ("picture", picture), ("curves", curves)] {
         if let Some(path) = path {

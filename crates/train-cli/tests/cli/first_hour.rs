@@ -26,7 +26,7 @@ epochs = 2
 fn configurations_that_init_writes_train_and_fine_tune() {
     let bench = Bench::new();
     let told = bench.succeed(&["init", "data"]);
-    assert!(told.contains("images       26, 18 pixels or more a side"), "{told}");
+    assert!(told.contains("images       26, usually of 18 pixels or more a side"), "{told}");
     assert!(told.contains("labels       2 classes of 13 to 13 images"), "{told}");
     bench.succeed(&["pretrain", "--config", "data_pretrain.toml", "--epochs", "2"]);
     let told = bench.succeed(&["finetune", "--config", "data_finetune.toml", "--epochs", "1"]);
@@ -41,6 +41,17 @@ fn configurations_that_init_writes_train_and_fine_tune() {
     assert!(told.contains("labels       none, so there is no configuration for fine-tuning"), "{told}");
     assert!(bench.path("configs/mine_pretrain.toml").is_file());
     assert!(!bench.path("configs/mine_finetune.toml").exists());
+    fs::create_dir(bench.path("v1.5")).unwrap();
+    fs::rename(bench.path("flat"), bench.path("v1.5/only")).unwrap();
+    fs::write(bench.path("v1.5/only/b.png"), "no picture").unwrap();
+    let told = bench.succeed(&["init", "v1.5"]);
+    assert!(
+        told.contains("unreadable   1 of the 2 that were tried") && told.contains("only is the only class"),
+        "{told}"
+    );
+    assert!(bench.path("v1_5_pretrain.toml").is_file() && !bench.path("v1_5_finetune.toml").exists());
+    assert!(bench.fail(&["init", "data", "--name", "x\nseed = 3"]).contains("letters, digits"));
+    fs::rename(bench.path("v1.5/only"), bench.path("flat")).unwrap();
     fs::write(bench.path("flat/a.png"), "no picture").unwrap();
     assert!(bench.fail(&["init", "flat"]).contains("none of the images that were tried can be read"));
     assert!(bench.fail(&["init", "nowhere"]).contains("nowhere"));
@@ -115,7 +126,8 @@ fn a_directory_in_use_is_refused_before_anything_is_planned_and_replaced_when_as
     assert!(message.contains("data is not the directory of a run"), "{message}");
     assert!(bench.path("data/class0/00.png").is_file() && bench.path("run/mine.txt").is_file());
     bench.succeed(&pretrain_args("run", &["--overwrite", ONE[0], ONE[1]]));
-    assert!(!bench.path("run/mine.txt").exists() && bench.path("run/config.toml").is_file());
+    let log = fs::read_to_string(bench.path("run/log.jsonl")).unwrap();
+    assert!(bench.path("run/mine.txt").is_file() && log.lines().count() == 1, "{log}");
 }
 
 #[test]
@@ -167,6 +179,8 @@ fn fine_tuning_takes_its_network_from_the_checkpoint() {
     let told = bench.succeed(&finetune("other", &[&random[..], &["--init", "none"]].concat()));
     assert!(told.contains("start        from random weights\n"), "{told}");
 
+    let error = bench.fail(&["eval", "--checkpoint", "run", "--confusion", "run/results.png"]);
+    assert!(error.contains("run/results.json is another file"), "{error}");
     let error = bench.fail(&["eval", "--checkpoint", "run", "--set", "data.image_size=8"]);
     assert!(error.contains("takes keys of [eval], such as"), "{error}");
 

@@ -248,7 +248,8 @@ fn a_download_shows_its_bytes() {
 #[test]
 fn pipes_and_the_quiet_see_no_progress() {
     let bench = trained();
-    let train = finetune("quiet", &[]);
+    // Enough updates an epoch not to be warned of.
+    let train = finetune("quiet", &["--set", "train.accumulate=1"]);
     for (args, shown) in BUSY.iter().chain([&(&train[..], "timing a few steps")]) {
         let piped = bench.run(&elsewhere(args, "piped"));
         assert!(piped.status.success());
@@ -282,11 +283,14 @@ fn elsewhere<'a>(args: &[&'a str], name: &'a str) -> Vec<&'a str> {
 #[test]
 fn quiet_runs_print_results_and_verbose_ones_what_was_chosen() {
     let bench = bench();
-    let quiet = bench.run(&finetune("quiet", &["--quiet"]));
+    let quiet = bench.run(&finetune("quiet", &["--quiet", "--set", "train.accumulate=1"]));
     assert!(quiet.status.success() && quiet.stderr.is_empty());
     let told = String::from_utf8(quiet.stdout).unwrap();
     assert!(told.starts_with("finished at step ") && told.contains("\ncheckpoint   quiet/"), "{told}");
     assert!(!told.contains("parameters"), "a plan: {told}");
+    let warned = bench.run(&finetune("warned", &["-q", "--set", "finetune.layer_decay=0.8"]));
+    let told = String::from_utf8(warned.stderr).unwrap();
+    assert!(told.starts_with("warning: no --init is given"), "{told}");
     // What was asked for is a result.
     assert!(bench.succeed(&finetune("none", &["-q", "--dry-run"])).contains("parameters"));
     let plan = bench.succeed(&finetune("planned", &["-q", "--json", "--set", "train.max_steps=1"]));
