@@ -151,6 +151,10 @@ fn start(args: &RunArgs, run_dir: PathBuf, configured: Option<PathBuf>) -> Resul
     if args.key.key.is_some() && init.checkpoint().is_none() {
         bail!("--key is about the checkpoint of --init, and there is none");
     }
+    let allows = !args.allow.allow_missing.is_empty() || !args.allow.allow_unused.is_empty();
+    if allows && init.checkpoint().is_none() {
+        bail!("--allow-missing and --allow-unused are about the checkpoint of --init, and there is none");
+    }
     Ok(Start {
         run_dir,
         overwrite: args.overwrite,
