@@ -77,12 +77,12 @@ fn train<E: Experiment>(args: &RunArgs, meant: Meant, world: &World) -> Result<E
 /// that takes a while. All processes look together, and rank 0 speaks; nobody does where only results are
 /// wanted and the plan is none.
 fn tell_plan<E: Experiment>(run: &Run<E>, args: &RunArgs, world: &World) -> Result<()> {
-    if output::verbosity() == Verbosity::Quiet && !args.dry_run && !args.json {
-        return Ok(());
-    }
     let summary = run.summary()?;
-    if world.is_leader() && output::verbosity() == Verbosity::Quiet {
-        summary.concerns().for_each(|concern| output::say(format_args!("warning: {concern}")));
+    if output::verbosity() == Verbosity::Quiet && !args.dry_run && !args.json {
+        // What may be a mistake is said all the same.
+        let concerns = summary.concerns().filter(|_| world.is_leader());
+        concerns.for_each(|concern| output::say(format_args!("warning: {concern}")));
+        return Ok(());
     }
     let shows = world.is_leader() && !args.json;
     if shows {
