@@ -149,9 +149,11 @@ fn a_second_ctrl_c_gives_the_terminal_back_and_ends_at_once() {
         let mut runs = true;
         while runs {
             terminal.press(CTRL_C);
-            // The next drawing takes away what the terminal shows of the key.
             runs = terminal.read(&[]).is_some();
-            while runs && terminal.screen.text().contains("^C") {
+            // The next drawing of a bar takes away what the terminal shows of the key. A run that has
+            // stopped, and waits for its workers only, draws no more.
+            let is_to_be_drawn = |text: String| text.contains("^C") && has_bar(&text);
+            while runs && is_to_be_drawn(terminal.screen.text()) {
                 runs = terminal.read(&[]).is_some();
             }
         }
