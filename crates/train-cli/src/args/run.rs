@@ -59,19 +59,19 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Shortcuts for --set")]
 pub(crate) struct Shortcuts {
-    /// Peak learning rate [optim.lr].
+    /// Peak learning rate (optim.lr).
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
-    /// Images of a process in one forward pass [train.batch_size].
+    /// Images of a process in one forward pass (train.batch_size).
     #[arg(long, value_name = "N")]
     batch_size: Option<u64>,
-    /// Passes over the data [train.epochs].
+    /// Passes over the data (train.epochs).
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
-    /// Threads that decode and augment [data.workers].
+    /// Threads that decode and augment (data.workers).
     #[arg(long, value_name = "N")]
     workers: Option<u64>,
-    /// What every random choice depends on [seed].
+    /// What every random choice depends on (seed).
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
