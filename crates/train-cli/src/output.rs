@@ -96,8 +96,7 @@ fn print(text: Arguments) {
 
 pub(crate) fn aside(least: Verbosity, text: Arguments) {
     if verbosity() >= least {
-        // Whoever reads the other stream does not depend on this one.
-        let _ = writeln!(stderr(), "{text}");
+        say(text);
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::io::{Write, stderr};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::terminal;
 
+use super::lock;
 use super::report::Screen;
 use super::words::{clock, cut, fold};
 
@@ -154,10 +155,6 @@ impl Screen for BarScreen {
     fn restore(&self) {
         lock(&self.0).end();
     }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {

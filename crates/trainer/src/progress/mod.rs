@@ -8,7 +8,7 @@ mod run_bar;
 mod words;
 
 use std::io::{IsTerminal, stderr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::TrainError;
 pub use bar::{Bar, Unit};
@@ -17,6 +17,11 @@ pub(crate) use plain::Silent;
 use plain::{Plain, Stderr};
 pub use report::{Progress, Screen, StepReport};
 use run_bar::RunBar;
+
+/// What a display knows, also after a thread that held it has panicked: what is shown may be old, not wrong.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Which display to use. All are on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ mod view;
 
 use std::io::{self, BufWriter, Stderr, stderr};
 use std::panic;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 
+use super::lock;
 use super::report::{Progress, Screen, StepReport};
 use crate::plan::Plan;
 use view::View;
@@ -137,10 +138,6 @@ impl Shown {
         let view = self.view();
         open.draw(|frame| view.draw(frame)).is_ok()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether an event is a key that asks a run to stop.
