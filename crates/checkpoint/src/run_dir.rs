@@ -85,6 +85,11 @@ impl RunDir {
         Ok(self)
     }
 
+    /// Whether a new one can be made there: nothing is there yet, or an empty folder.
+    pub fn is_free(path: &Path) -> bool {
+        !path.exists() || is_empty(path)
+    }
+
     /// That of another process, which alone writes there; it need not exist on this machine.
     pub fn of_leader(path: &Path) -> Self {
         Self(path.to_owned())
@@ -119,6 +124,11 @@ impl RunDir {
         fs::write(&temporary, bytes)
             .and_then(|()| fs::rename(&temporary, &path))
             .map_err(CheckpointError::io("write", path))
+    }
+
+    /// The picture of the log.
+    pub fn curves(&self) -> PathBuf {
+        self.0.join("curves.png")
     }
 
     /// The folder of pictures.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use checkpoint::{Best, STATE_FILE, read_state};
+use checkpoint::{Best, RunDir, STATE_FILE, read_state};
 use data::{DataConfig, IMAGES_FILE, ImageList, Split};
 use fcmae::PretrainExperiment;
 use finetune::FinetuneExperiment;
@@ -25,7 +25,7 @@ pub(crate) fn card(checkpoint: &Opened, license: String, dataset: Option<String>
         base_model,
         score: score(checkpoint, run)?,
         experiment: Some(experiment),
-        curves: run.map(|run| run.join("curves.png")).filter(|curves| curves.is_file()),
+        curves: run.map(|run| RunDir::of_leader(run).curves()).filter(|curves| curves.is_file()),
         ..card
     })
 }
@@ -87,7 +87,7 @@ fn score(checkpoint: &Opened, run: Option<&Path>) -> Result<Option<Score>> {
 
 /// What the log of a run says of its best network.
 fn top5(run: &Path, best: &Best) -> Option<f64> {
-    let log = std::fs::read_to_string(run.join("log.jsonl")).ok()?;
+    let log = std::fs::read_to_string(RunDir::of_leader(run).log()).ok()?;
     let prefix = if best.ema { "ema_val_" } else { "val_" };
     let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let number = |line: &Value, name: &str| line[format!("{prefix}{name}")].as_f64();

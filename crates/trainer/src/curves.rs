@@ -83,7 +83,7 @@ impl History {
     /// # Errors
     /// There is none, it cannot be read, or nothing in it can be drawn.
     pub fn read(run: &Path) -> Result<Self, TrainError> {
-        let path = run.join("log.jsonl");
+        let path = RunDir::of_leader(run).log();
         if !path.is_file() {
             return Err(TrainError::NoLog(run.to_owned()));
         }
@@ -138,7 +138,7 @@ pub fn draw_curves(run: &RunDir) -> Result<Option<PathBuf>, TrainError> {
         Err(TrainError::EmptyLog(_)) => return Ok(None),
         history => history?,
     };
-    let path = run.path().join("curves.png");
+    let path = run.curves();
     let picture = draw_runs(&[history])?;
     drawing::save(&picture, &path).map_err(|error| TrainError::Picture { path: path.clone(), error })?;
     Ok(Some(path))

@@ -64,7 +64,7 @@ fn open_here<C: Config>(
     require_directory(start)?;
     let run_dir = match path.exists() {
         true if start.resume.is_some() => RunDir::open(path)?,
-        true if start.overwrite && !is_empty_folder(path) => RunDir::open(path)?.replace()?,
+        true if start.overwrite && !RunDir::is_free(path) => RunDir::open(path)?.replace()?,
         _ => RunDir::create(path)?,
     };
     if let Some(checkpoint) = resumed {
@@ -79,7 +79,7 @@ fn open_here<C: Config>(
 /// Refuses a directory that a run can neither be made in nor go on in.
 pub(crate) fn require_directory(start: &Start) -> Result<(), TrainError> {
     let path = &start.run_dir;
-    if start.resume.is_some() || !path.exists() || is_empty_folder(path) {
+    if start.resume.is_some() || RunDir::is_free(path) {
         return Ok(());
     }
     if !start.overwrite {
@@ -94,10 +94,6 @@ pub(crate) fn require_directory(start: &Start) -> Result<(), TrainError> {
         Some(init) => Err(TrainError::WouldRemove(init.to_owned())),
         None => Ok(()),
     }
-}
-
-fn is_empty_folder(path: &Path) -> bool {
-    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn refuse_to_branch(run_dir: &RunDir, checkpoint: &Path) -> Result<(), TrainError> {
