@@ -19,6 +19,8 @@ pub(crate) struct Terminal {
     pub(crate) screen: Screen,
     /// Whether anything has been written.
     pub(crate) is_used: bool,
+    /// Everything that has been written.
+    written: Vec<u8>,
 }
 
 /// A pseudo-terminal of this width: the side of the terminal and that of the program.
@@ -72,7 +74,7 @@ impl Terminal {
         unsafe { command.pre_exec(take_terminal) };
         let child = command.spawn().unwrap();
         let screen = Screen::new(columns, ROWS);
-        Self { keyboard_and_output: terminal.into(), child, screen, is_used: false }
+        Self { keyboard_and_output: terminal.into(), child, screen, is_used: false, written: Vec::new() }
     }
 
     /// Presses keys.
@@ -89,6 +91,7 @@ impl Terminal {
         // An error says that nobody has the other side open any more.
         let count = self.keyboard_and_output.read(&mut bytes).ok().filter(|count| *count > 0)?;
         self.is_used = true;
+        self.written.extend(&bytes[..count]);
         let mut seen = false;
         let shows = |screen: &Screen| {
             let text = screen.text();
@@ -99,6 +102,11 @@ impl Terminal {
             seen = seen || drawing_ends && shows(&self.screen);
         }
         Some(seen || shows(&self.screen))
+    }
+
+    /// How often a text has been written, also where it has been drawn over.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.written.windows(text.len()).filter(|part| *part == text.as_bytes()).count()
     }
 
     /// Waits for something to read, or the end, for much longer than any program needs: a test that hangs

@@ -148,10 +148,14 @@ fn a_second_ctrl_c_gives_the_terminal_back_and_ends_at_once() {
         }
         let mut runs = true;
         while runs {
+            let shown = terminal.count("^C");
             terminal.press(CTRL_C);
             runs = terminal.read(&[]).is_some();
-            // The next drawing of a bar takes away what the terminal shows of the key. A run that has
-            // stopped, and waits for its workers only, draws no more.
+            // A bar leaves room for one key, which its next drawing takes away: a second one would move it.
+            // A run that has stopped, and waits for its workers only, draws no more.
+            while runs && !tui && terminal.count("^C") == shown {
+                runs = terminal.read(&[]).is_some();
+            }
             let is_to_be_drawn = |text: String| text.contains("^C") && has_bar(&text);
             while runs && is_to_be_drawn(terminal.screen.text()) {
                 runs = terminal.read(&[]).is_some();
