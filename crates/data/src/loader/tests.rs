@@ -3,8 +3,7 @@
 use super::*;
 use crate::loader::samples::BatchMaker;
 use crate::shard::Shard;
-use crate::source::Sample;
-use crate::source::Target;
+use crate::source::{Sample, Stored, decoded};
 use crate::transform::Normalize;
 use crate::transform::{RandomResizedCrop, TrainTransform};
 use burn_dataset::Dataset;
@@ -20,11 +19,7 @@ struct Numbered {
 
 impl Dataset<Sample, DataError> for Numbered {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        if self.broken.contains(&index) {
-            return Err(DataError::Decode { path: PathBuf::from("x"), reason: "broken".into() });
-        }
-        let image = RgbImage::from_fn(12, 9, |x, y| Rgb([index as u8, x as u8, y as u8]));
-        Ok(Sample { image, target: Target::Class(index as u32 % 3) })
+        decoded(self, index)
     }
 
     fn len(&self) -> usize {
@@ -47,6 +42,14 @@ impl ImageSource for Numbered {
 
     fn bytes(&self, _: usize) -> u64 {
         324
+    }
+
+    fn read(&self, index: usize) -> Result<Stored, DataError> {
+        if self.broken.contains(&index) {
+            return Err(DataError::Decode { path: PathBuf::from("x"), reason: "broken".into() });
+        }
+        let image = RgbImage::from_fn(12, 9, |x, y| Rgb([index as u8, x as u8, y as u8]));
+        Ok(Stored::Decoded(image))
     }
 }
 
@@ -253,8 +256,7 @@ fn what_is_made_ahead_is_bounded_in_images() {
 
     impl Dataset<Sample, DataError> for Counted {
         fn get(&self, index: usize) -> Result<Sample, DataError> {
-            *self.1.lock().unwrap() += 1;
-            self.0.get(index)
+            decoded(self, index)
         }
 
         fn len(&self) -> usize {
@@ -277,6 +279,11 @@ fn what_is_made_ahead_is_bounded_in_images() {
 
         fn bytes(&self, index: usize) -> u64 {
             self.0.bytes(index)
+        }
+
+        fn read(&self, index: usize) -> Result<Stored, DataError> {
+            *self.1.lock().unwrap() += 1;
+            self.0.read(index)
         }
     }
 
@@ -351,7 +358,7 @@ struct OneAgainstAll(Arc<dyn ImageSource>);
 
 impl Dataset<Sample, DataError> for OneAgainstAll {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        Ok(Sample { target: Target::Class(u32::from(index > 0)), ..self.0.get(index)? })
+        decoded(self, index)
     }
 
     fn len(&self) -> usize {
@@ -374,6 +381,10 @@ impl ImageSource for OneAgainstAll {
 
     fn bytes(&self, index: usize) -> u64 {
         self.0.bytes(index)
+    }
+
+    fn read(&self, index: usize) -> Result<Stored, DataError> {
+        self.0.read(index)
     }
 }
 

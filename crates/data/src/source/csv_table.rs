@@ -7,10 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use burn_dataset::Dataset;
 use csv::StringRecord;
 
-use crate::decode::decode_file;
 use crate::error::DataError;
 use crate::image_list::normal;
-use crate::source::{ImageSource, Labels, Sample, Split, Target, Task};
+use crate::source::{ImageSource, Labels, Sample, Split, Stored, Target, Task, decoded};
 
 /// What separates the names of an image that shows several classes.
 const SEPARATOR: char = ';';
@@ -247,8 +246,7 @@ fn damaged(path: &Path, record: &StringRecord, reason: String) -> DataError {
 
 impl Dataset<Sample, DataError> for CsvTable {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        let File { path, target, .. } = &self.files[index];
-        Ok(Sample { image: decode_file(path)?, target: target.clone() })
+        decoded(self, index)
     }
 
     fn len(&self) -> usize {
@@ -279,5 +277,9 @@ impl ImageSource for CsvTable {
 
     fn bytes(&self, index: usize) -> u64 {
         self.files[index].bytes
+    }
+
+    fn read(&self, index: usize) -> Result<Stored, DataError> {
+        Stored::of_file(&self.files[index].path)
     }
 }

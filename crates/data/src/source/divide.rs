@@ -78,7 +78,7 @@ fn draw(seed: u64, name: &str) -> f64 {
 mod tests {
     use super::*;
     use crate::error::DataError;
-    use crate::source::{Sample, Target};
+    use crate::source::{Sample, Stored, decoded};
     use burn_dataset::Dataset;
     use std::collections::BTreeSet;
 
@@ -87,8 +87,7 @@ mod tests {
 
     impl Dataset<Sample, DataError> for Named {
         fn get(&self, index: usize) -> Result<Sample, DataError> {
-            let target = self.label(index).map_or(Target::None, Target::Class);
-            Ok(Sample { image: image::RgbImage::new(1, 1), target })
+            decoded(self, index)
         }
 
         fn len(&self) -> usize {
@@ -111,6 +110,10 @@ mod tests {
 
         fn bytes(&self, index: usize) -> u64 {
             index as u64
+        }
+
+        fn read(&self, _: usize) -> Result<Stored, DataError> {
+            Ok(Stored::Decoded(image::RgbImage::new(1, 1)))
         }
     }
 

@@ -10,7 +10,7 @@ use image::RgbImage;
 
 use crate::decode::decode_file;
 use crate::error::DataError;
-use crate::source::{ImageSource, Sample, Target};
+use crate::source::{ImageSource, Sample, Stored, decoded};
 
 /// Image files without labels. One that cannot be read is no error: a black pixel stands in for it, so
 /// that the others stay where they are, and [`ImageFiles::unreadable`] tells it.
@@ -38,11 +38,7 @@ impl ImageFiles {
 
 impl Dataset<Sample, DataError> for ImageFiles {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        let image = decode_file(&self.paths[index]).unwrap_or_else(|error| {
-            self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).insert(index, error);
-            RgbImage::new(1, 1)
-        });
-        Ok(Sample { image, target: Target::None })
+        decoded(self, index)
     }
 
     fn len(&self) -> usize {
@@ -65,5 +61,13 @@ impl ImageSource for ImageFiles {
 
     fn bytes(&self, index: usize) -> u64 {
         fs::metadata(&self.paths[index]).map_or(0, |file| file.len())
+    }
+
+    fn read(&self, index: usize) -> Result<Stored, DataError> {
+        let image = decode_file(&self.paths[index]).unwrap_or_else(|error| {
+            self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).insert(index, error);
+            RgbImage::new(1, 1)
+        });
+        Ok(Stored::Decoded(image))
     }
 }

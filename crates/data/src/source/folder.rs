@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use burn_dataset::Dataset;
 
-use crate::decode::decode_file;
 use crate::error::{DataError, EXTENSIONS};
 use crate::image_list::normal;
-use crate::source::{ImageSource, Labels, Sample};
+use crate::source::{ImageSource, Labels, Sample, Stored, decoded};
 
 /// Images in a folder: one subfolder a class, or any tree without labels. Sorted by path.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +84,7 @@ impl ImageFolder {
 
 impl Dataset<Sample, DataError> for ImageFolder {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        Ok(Sample { image: decode_file(&self.files[index].path)?, target: self.target(index) })
+        decoded(self, index)
     }
 
     fn len(&self) -> usize {
@@ -108,6 +107,10 @@ impl ImageSource for ImageFolder {
 
     fn bytes(&self, index: usize) -> u64 {
         self.files[index].bytes
+    }
+
+    fn read(&self, index: usize) -> Result<Stored, DataError> {
+        Stored::of_file(&self.files[index].path)
     }
 }
 

@@ -5,7 +5,7 @@ use flate2::Crc;
 use image::RgbImage;
 
 use crate::error::DataError;
-use crate::source::{ImageSource, Sample, Target};
+use crate::source::{ImageSource, Sample, Stored, decoded};
 
 /// Images of one size and their classes, in memory.
 #[derive(Debug, Clone)]
@@ -33,14 +33,7 @@ impl InMemory {
 
 impl Dataset<Sample, DataError> for InMemory {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        let [height, width] = self.size;
-        let pixels = self.pixels_of(index);
-        let pixels = match self.channels {
-            1 => pixels.iter().flat_map(|grey| [*grey; 3]).collect(),
-            _ => pixels.to_vec(),
-        };
-        let image = RgbImage::from_raw(width as u32, height as u32, pixels).unwrap_or_default();
-        Ok(Sample { image, target: Target::Class(u32::from(self.labels[index])) })
+        decoded(self, index)
     }
 
     fn len(&self) -> usize {
@@ -66,5 +59,15 @@ impl ImageSource for InMemory {
         let mut crc = Crc::new();
         crc.update(self.pixels_of(index));
         u64::from(crc.sum())
+    }
+
+    fn read(&self, index: usize) -> Result<Stored, DataError> {
+        let [height, width] = self.size;
+        let pixels = self.pixels_of(index);
+        let pixels = match self.channels {
+            1 => pixels.iter().flat_map(|grey| [*grey; 3]).collect(),
+            _ => pixels.to_vec(),
+        };
+        Ok(Stored::Decoded(RgbImage::from_raw(width as u32, height as u32, pixels).unwrap_or_default()))
     }
 }

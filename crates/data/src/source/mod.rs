@@ -10,6 +10,7 @@ mod folder;
 mod idx;
 mod in_memory;
 mod split;
+mod stored;
 mod subset;
 #[cfg(test)]
 mod testing;
@@ -33,6 +34,8 @@ pub use files::ImageFiles;
 pub use folder::ImageFolder;
 pub use split::Split;
 pub(crate) use split::looks_like_a_split;
+pub use stored::Stored;
+pub(crate) use stored::decoded;
 pub use subset::Subset;
 pub use with_classes::with_classes;
 
@@ -100,6 +103,12 @@ pub trait ImageSource: Dataset<Sample, DataError> {
 
     /// Size of a sample where it is stored, in bytes, by which a changed one is known.
     fn bytes(&self, index: usize) -> u64;
+
+    /// The image of a sample as it is stored.
+    ///
+    /// # Errors
+    /// What cannot be read, by name.
+    fn read(&self, index: usize) -> Result<Stored, DataError>;
 }
 
 /// How images are stored.

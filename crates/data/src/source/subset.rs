@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn_dataset::Dataset;
 
 use crate::error::DataError;
-use crate::source::{ImageSource, Sample, Target, Task};
+use crate::source::{ImageSource, Sample, Stored, Target, Task};
 
 /// Some images of a source, with the classes of the whole.
 pub struct Subset {
@@ -54,5 +54,9 @@ impl ImageSource for Subset {
 
     fn name(&self, index: usize) -> String {
         self.source.name(self.indices[index])
+    }
+
+    fn read(&self, index: usize) -> Result<Stored, DataError> {
+        self.source.read(self.indices[index])
     }
 }

@@ -7,7 +7,7 @@ use burn_dataset::Dataset;
 
 use crate::error::DataError;
 use crate::image_list::normal;
-use crate::source::{ImageSource, Sample, Target, Task};
+use crate::source::{ImageSource, Sample, Stored, Target, Task, decoded};
 
 struct WithClasses {
     source: Arc<dyn ImageSource>,
@@ -70,8 +70,7 @@ impl WithClasses {
 
 impl Dataset<Sample, DataError> for WithClasses {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        let Sample { image, target } = self.source.get(index)?;
-        Ok(Sample { image, target: self.renumber(target) })
+        decoded(self, index)
     }
 
     fn len(&self) -> usize {
@@ -102,5 +101,9 @@ impl ImageSource for WithClasses {
 
     fn bytes(&self, index: usize) -> u64 {
         self.source.bytes(index)
+    }
+
+    fn read(&self, index: usize) -> Result<Stored, DataError> {
+        self.source.read(index)
     }
 }
