@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use burn_dataset::Dataset;
 use config::{SettingError, section};
@@ -40,14 +41,17 @@ section! {
         /// How often training shows an image in an epoch: `uniform` once; `balanced` so that every class
         /// is shown equally often, images of small ones again and again, of large ones not all of them.
         sampling: Sampling = Sampling::Uniform;
-        /// Threads that decode and augment; 0 does it between steps.
-        workers: usize = 2;
+        /// Threads that decode and augment: `auto` takes one a core, at most 16; 0 does it between steps.
+        workers: Workers = Workers::Auto(Auto::Auto), "`auto`, or a number" => |_| true;
+        /// Images that are made before they are asked for, at most, if not those of a batch: what the
+        /// memory of the threads is bounded by.
+        prefetch: Option<usize> = None;
         /// Unreadable files that are skipped before the run stops.
         max_corrupt: usize = 10;
     }
     on resume {
         fixed: val_csv, format, image_size, mean, std, val_fraction, sampling;
-        free: path, workers, max_corrupt;
+        free: path, workers, prefetch, max_corrupt;
     }
 }
 
@@ -59,6 +63,35 @@ fn together(data: &DataConfig) -> Result<(), SettingError> {
         ));
     }
     check_statistics(("data.mean", &data.mean), ("data.std", &data.std))
+}
+
+/// `"auto"` or a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected \"auto\" or a number of threads")]
+pub enum Workers {
+    /// By the cores.
+    Auto(Auto),
+    /// So many.
+    Number(usize),
+}
+
+/// The word `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auto {
+    /// The word.
+    Auto,
+}
+
+impl Workers {
+    /// Threads: by the cores that this process may use, unless a number was given.
+    pub fn count(self) -> usize {
+        const MOST: usize = 16;
+        match self {
+            Self::Auto(_) => available_parallelism().map_or(2, |cores| cores.get().min(MOST)),
+            Self::Number(count) => count,
+        }
+    }
 }
 
 /// `224` or `[224, 160]`.

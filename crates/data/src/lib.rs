@@ -53,7 +53,7 @@ mod statistics;
 pub mod transform;
 
 pub use augment_config::{AugmentConfig, MOVED_KEYS};
-pub use data_config::{DataConfig, Divided, ImageSize};
+pub use data_config::{Auto, DataConfig, Divided, ImageSize, Workers};
 pub use decode::{decode, decode_file};
 pub use error::DataError;
 pub use eval_config::EvalConfig;

@@ -43,35 +43,36 @@ pub enum Targets {
 }
 
 impl Batch {
-    /// A batch that waits for images of `[C, H, W]`; `raw` ones are left for the device to normalise.
+    /// A batch that waits for so many images of `[C, H, W]`; `raw` ones are left for the device to
+    /// normalise.
     pub(crate) fn empty(raw: bool, [channels, height, width]: [usize; 3], count: usize, epoch: u64) -> Self {
         let numbers = count * channels * height * width;
         let pixels = match raw {
             true => Pixels::U8(Vec::with_capacity(numbers)),
             false => Pixels::F32(Vec::with_capacity(numbers)),
         };
-        let shape = [count, channels, height, width];
+        let shape = [0, channels, height, width];
         let [indices, draws] = [Vec::with_capacity(count), Vec::with_capacity(count)];
         Self { pixels, shape, targets: Targets::None, indices, draws, epoch }
     }
 
-    /// Adds the images of the next piece of the same batch.
+    /// Adds the images of another batch of the same loader.
     ///
     /// # Errors
     /// Targets of another kind.
-    pub(crate) fn append(&mut self, piece: Self) -> Result<(), DataError> {
-        if piece.indices.is_empty() {
+    pub(crate) fn append(&mut self, more: Self) -> Result<(), DataError> {
+        if more.indices.is_empty() {
             return Ok(());
         }
-        self.targets.append(piece.targets, self.indices.len())?;
-        match (&mut self.pixels, piece.pixels) {
+        self.targets.append(more.targets, self.indices.len())?;
+        match (&mut self.pixels, more.pixels) {
             (Pixels::F32(all), Pixels::F32(more)) => all.extend(more),
             (Pixels::U8(all), Pixels::U8(more)) => all.extend(more),
-            _ => unreachable!("one loader makes all pieces alike"),
+            _ => unreachable!("one loader makes all batches alike"),
         }
-        self.indices.extend(piece.indices);
-        self.draws.extend(piece.draws);
-        self.shape[0] += piece.shape[0];
+        self.indices.extend(more.indices);
+        self.draws.extend(more.draws);
+        self.shape[0] += more.shape[0];
         Ok(())
     }
 
@@ -103,13 +104,13 @@ impl Pixels {
 }
 
 impl Targets {
-    /// Appends the targets of a piece after `before` other images.
-    fn append(&mut self, piece: Self, before: usize) -> Result<(), DataError> {
-        match (piece, &mut *self) {
+    /// Appends the targets of another batch after `before` other images.
+    fn append(&mut self, more: Self, before: usize) -> Result<(), DataError> {
+        match (more, &mut *self) {
             (Self::None, Self::None) => {}
             (Self::Classes(more), Self::Classes(all)) => all.extend(more),
             (Self::Numbers(more), Self::Numbers(all)) => all.extend(more),
-            (piece, Self::None) if before == 0 => *self = piece,
+            (more, Self::None) if before == 0 => *self = more,
             _ => return Err(DataError::MixedTargets),
         }
         Ok(())

@@ -18,6 +18,8 @@ pub struct LoaderConfig {
     pub accumulate: usize,
     /// Threads that make batches; 0 makes every batch when it is asked for.
     pub workers: usize,
+    /// Images that the threads make before they are asked for, at most, if not those of a batch.
+    pub prefetch: Option<usize>,
     /// Unreadable images that are skipped before it is an error.
     pub max_corrupt: usize,
     /// Pixels → numbers.
@@ -31,6 +33,15 @@ pub struct LoaderConfig {
 }
 
 impl LoaderConfig {
+    /// Images that are made before they are asked for, at most: enough for the next batch while one is
+    /// computed, and for every thread to have work.
+    pub(super) fn images_ahead(&self) -> usize {
+        match self.workers {
+            0 => 0,
+            workers => self.prefetch.unwrap_or(self.batch_size).max(workers),
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), DataError> {
         let error = |setting, reason: String| Err(DataError::Setting { setting, reason });
         let Normalize { mean, std } = &self.normalize;

@@ -1,9 +1,8 @@
 //! Batches: shuffled, augmented, normalised, made ahead by worker threads.
 //!
 //! What a batch holds depends on (seed, epoch, batch) alone, so a run can go on from any batch,
-//! with any number of workers, and see the same numbers. Workers make pieces of batches: how many images
-//! are ready ahead of time depends on a batch and the number of workers, never on the batches of an
-//! update.
+//! with any number of workers, and see the same numbers. Workers share single images: how many are made
+//! ahead of time is bounded, whatever the number of workers and the batches of an update.
 
 mod batch;
 mod config;
@@ -13,13 +12,13 @@ mod samples;
 mod tests;
 mod workers;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::error::DataError;
 use crate::shard::Shard;
 use crate::source::ImageSource;
 use crate::transform::Transform;
-use samples::{BatchMaker, Passes, Shared};
+use samples::{Passes, Shared};
 
 pub use batch::{Batch, Pixels, Targets};
 pub use config::LoaderConfig;
@@ -71,7 +70,7 @@ impl Loader {
         passes: Passes,
     ) -> Result<Self, DataError> {
         config.check()?;
-        Ok(Self(Arc::new(Shared { source, transform, config, passes, corrupt: Mutex::default() })))
+        Ok(Self(Arc::new(Shared::new(source, transform, config, passes))))
     }
 
     /// Batches that this process makes in one pass over the source: whole ones in training, all in
@@ -93,11 +92,9 @@ impl Loader {
         Shard { rank: 0, ..shard }.share(batches) as u64
     }
 
-    /// Images that are made before they are asked for, at most: those of one batch, and up to two pieces a
-    /// worker; none without workers.
+    /// Images that are made before they are asked for, at most; none without workers.
     pub fn images_ahead(&self) -> usize {
-        let LoaderConfig { batch_size, workers, .. } = self.0.config;
-        workers * (self.0.pieces_ahead() + 1) * batch_size.div_ceil(self.0.pieces())
+        self.0.config.images_ahead()
     }
 
     /// Bytes of an image in a batch.
@@ -110,13 +107,8 @@ impl Loader {
     /// The same images in batches of another size, for a trial: unreadable ones are counted apart.
     pub fn apart(&self, batch_size: usize) -> Self {
         let Shared { source, transform, config, passes, .. } = &*self.0;
-        Self(Arc::new(Shared {
-            source: Arc::clone(source),
-            transform: Arc::clone(transform),
-            config: LoaderConfig { batch_size, accumulate: 1, ..config.clone() },
-            passes: *passes,
-            corrupt: Mutex::default(),
-        }))
+        let config = LoaderConfig { batch_size, accumulate: 1, ..config.clone() };
+        Self(Arc::new(Shared::new(Arc::clone(source), Arc::clone(transform), config, *passes)))
     }
 
     /// Unreadable images in the batches delivered so far: name and reason.
@@ -129,6 +121,6 @@ impl Loader {
     pub fn batches(&self, epoch: u64, batch: u64) -> Batches {
         let first = epoch * self.0.delivered_per_epoch() + batch;
         let end = (self.0.passes == Passes::Sequential).then(|| self.batches_per_epoch());
-        Batches::start(BatchMaker::new(Arc::clone(&self.0)), self.0.config.workers, first, end)
+        Batches::start(&self.0, first, end)
     }
 }

@@ -1,7 +1,6 @@
 //! Making batches: reading, augmenting and normalising their samples.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::DataError;
@@ -29,66 +28,52 @@ pub(super) struct Shared {
     pub(super) passes: Passes,
     /// Unreadable images in delivered batches, by index, with the reason.
     pub(super) corrupt: Mutex<BTreeMap<usize, String>>,
+    /// Epochs whose images are being made, the last one first, and the order of each.
+    orders: Mutex<Vec<(u64, Arc<Vec<u64>>)>>,
 }
 
-/// Images that a thread makes at a time, at most: a batch is put together from such pieces, so that
-/// what is made ahead is bounded in images, however many a batch takes.
-pub(super) const PIECE: usize = 16;
-
-/// Consecutive images of a batch, and those that could not be read for it.
-pub(super) struct Piece {
-    pub(super) images: Result<Batch, DataError>,
+/// An image of a batch, and those that could not be read for it.
+pub(super) struct Made {
+    /// A batch of one image; of none behind the end of the last batch.
+    pub(super) image: Result<Batch, DataError>,
     pub(super) unreadable: BTreeMap<usize, String>,
 }
 
-/// Makes pieces by number, counted over all batches of all epochs.
-#[derive(Clone)]
-pub(super) struct BatchMaker {
-    pub(super) shared: Arc<Shared>,
-    /// Set when no more batches are wanted.
-    pub(super) stop: Arc<AtomicBool>,
-    /// The order of the epoch worked on last.
-    order: (u64, Vec<u64>),
-}
-
-impl BatchMaker {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, stop: Arc::default(), order: (0, Vec::new()) }
-    }
-
-    /// A piece; `None` once it is not wanted any more.
-    pub(super) fn make(&mut self, number: u64) -> Option<Piece> {
-        let pieces = self.shared.pieces();
-        let (number, piece) = (number / pieces as u64, (number % pieces as u64) as usize);
-        let per_epoch = self.shared.delivered_per_epoch();
-        let (epoch, batch) = (number / per_epoch, (number % per_epoch) as usize);
-        if self.order.0 != epoch || self.order.1.is_empty() {
-            self.order = (epoch, self.shared.order(epoch));
-        }
-        let shared = &self.shared;
-        let size = shared.config.batch_size;
-        let start = shared.config.shard.start(batch, size);
-        let wanted = &self.order.1[start..(start + size).min(self.order.1.len())];
-        // Of equal size, so that no thread always gets the larger ones.
-        let [from, to] = [piece, piece + 1].map(|piece| wanted.len() * piece / pieces);
-        let wanted = &wanted[from..to];
-        let [height, width] = shared.transform.size();
-        let image = [shared.config.normalize.channels(), height, width];
-        let mut batch = Batch::empty(shared.config.raw, image, wanted.len(), epoch);
-        let mut unreadable = BTreeMap::new();
-        for &draw in wanted {
-            if self.stop.load(Relaxed) {
-                return None;
-            }
-            if let Err(error) = shared.add_sample(draw, &mut batch, &mut unreadable) {
-                return Some(Piece { images: Err(error), unreadable });
-            }
-        }
-        Some(Piece { images: Ok(batch), unreadable })
-    }
-}
-
 impl Shared {
+    pub(super) fn new(
+        source: Arc<dyn ImageSource>,
+        transform: Arc<dyn Transform>,
+        config: LoaderConfig,
+        passes: Passes,
+    ) -> Self {
+        Self { source, transform, config, passes, corrupt: Mutex::default(), orders: Mutex::default() }
+    }
+
+    /// Makes an image by number, counted over all batches of all epochs.
+    pub(super) fn make(&self, number: u64) -> Made {
+        let size = self.config.batch_size;
+        let (number, position) = (number / size as u64, (number % size as u64) as usize);
+        let (epoch, batch) = self.position(number);
+        let order = self.order(epoch);
+        let draw = order.get(self.config.shard.start(batch, size) + position);
+        let (mut image, mut unreadable) = (self.empty_batch(1, number), BTreeMap::new());
+        let added = draw.map_or(Ok(()), |draw| self.add_sample(*draw, &mut image, &mut unreadable));
+        Made { image: added.map(|()| image), unreadable }
+    }
+
+    /// The batch of a number, which waits for so many images.
+    pub(super) fn empty_batch(&self, count: usize, number: u64) -> Batch {
+        let [height, width] = self.transform.size();
+        let image = [self.config.normalize.channels(), height, width];
+        Batch::empty(self.config.raw, image, count, self.position(number).0)
+    }
+
+    /// The epoch of a batch and its number within that.
+    fn position(&self, number: u64) -> (u64, usize) {
+        let per_epoch = self.delivered_per_epoch();
+        (number / per_epoch, (number % per_epoch) as usize)
+    }
+
     /// Batches that this process makes in one pass: whole ones in training, all in evaluation.
     pub(super) fn batches_per_epoch(&self) -> usize {
         let LoaderConfig { batch_size, shard, .. } = self.config;
@@ -108,20 +93,22 @@ impl Shared {
         batches.max(1) as u64
     }
 
-    /// Pieces of a batch.
-    pub(super) fn pieces(&self) -> usize {
-        self.config.batch_size.div_ceil(PIECE)
+    /// The images of an epoch, kept until another epoch's are asked for.
+    fn order(&self, epoch: u64) -> Arc<Vec<u64>> {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, order)) = orders.iter().find(|(known, _)| *known == epoch) {
+            return Arc::clone(order);
+        }
+        let order = Arc::new(self.new_order(epoch));
+        // Two, since workers have begun an epoch when the last images of the one before are not made yet.
+        orders.truncate(1);
+        orders.insert(0, (epoch, Arc::clone(&order)));
+        order
     }
 
-    /// Pieces that each thread has finished at most before they are asked for: together those of one
-    /// batch, so that the next is made while one is computed.
-    pub(super) fn pieces_ahead(&self) -> usize {
-        self.pieces().div_ceil(self.config.workers.max(1))
-    }
-
-    /// The images of an epoch: what their random choices depend on, which is an index plus a multiple of
-    /// the number of images.
-    fn order(&self, epoch: u64) -> Vec<u64> {
+    /// What the random choices of an epoch's images depend on: an index plus a multiple of the number of
+    /// images.
+    fn new_order(&self, epoch: u64) -> Vec<u64> {
         let (seed, count) = (self.config.seed, self.source.len());
         match (self.passes, self.config.sampling) {
             (Passes::Sequential, _) => (0..count as u64).collect(),
@@ -170,6 +157,7 @@ impl Shared {
             batch.targets.push(sample.target, batch.indices.len())?;
             batch.indices.push(index as u64);
             batch.draws.push(draw);
+            batch.shape[0] += 1;
             return Ok(());
         }
         Err(DataError::AllCorrupt(unreadable.values().next_back().cloned().unwrap_or_default()))

@@ -1,7 +1,6 @@
 //! The loader as a whole: what its batches hold, whoever makes them.
 
 use super::*;
-use crate::loader::samples::BatchMaker;
 use crate::shard::Shard;
 use crate::source::{Sample, Stored, decoded};
 use crate::transform::Normalize;
@@ -9,7 +8,7 @@ use crate::transform::{RandomResizedCrop, TrainTransform};
 use burn_dataset::Dataset;
 use image::{Rgb, RgbImage};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Mutex;
 
 /// Images of one colour that tells their index; some cannot be read.
 struct Numbered {
@@ -61,6 +60,7 @@ fn loader(broken: &[usize], workers: usize, max_corrupt: usize) -> Loader {
         batch_size: 3,
         accumulate: 2,
         workers,
+        prefetch: None,
         max_corrupt,
         normalize: Normalize { mean: vec![0.5; 3], std: vec![0.5; 3] },
         raw: false,
@@ -289,7 +289,7 @@ fn what_is_made_ahead_is_bounded_in_images() {
 
     let Shared { transform, config, .. } = &*loader(&[], 0, 2).0;
     let mut expected: Option<Vec<Batch>> = None;
-    for (workers, ahead) in [(0, 0), (1, 56), (2, 84), (3, 84)] {
+    for (workers, ahead) in [(0, 0), (1, 40), (2, 40), (16, 40), (50, 50)] {
         let source = Arc::new(Counted(Numbered { count: 250, broken: vec![3, 40] }, Mutex::default()));
         let config =
             LoaderConfig { batch_size: 40, accumulate: 6, workers, max_corrupt: 2, ..config.clone() };
@@ -306,14 +306,6 @@ fn what_is_made_ahead_is_bounded_in_images() {
         assert_eq!(found[0].shape, [40, 3, 4, 6]);
         assert_eq!(found, *expected.get_or_insert(found.clone()), "{workers} workers");
     }
-}
-
-#[test]
-fn a_maker_that_was_told_to_stop_makes_nothing() {
-    let mut maker = BatchMaker::new(Arc::clone(&loader(&[], 0, 0).0));
-    assert!(maker.make(0).is_some());
-    maker.stop.store(true, Relaxed);
-    assert!(maker.make(0).is_none());
 }
 
 #[test]
