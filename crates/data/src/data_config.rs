@@ -10,6 +10,7 @@ use burn_dataset::Dataset;
 use config::{SettingError, section};
 use serde::{Deserialize, Serialize};
 
+use crate::decode::DecodeOptions;
 use crate::error::DataError;
 use crate::image_list::{ImageList, few, name_below};
 use crate::loader::Sampling;
@@ -46,12 +47,18 @@ section! {
         /// Images that are made before they are asked for, at most, if not those of a batch: what the
         /// memory of the threads is bounded by.
         prefetch: Option<usize> = None;
+        /// Pixels of the largest image that is decoded: a small file can claim to be a very large one.
+        max_pixels: u64 = DecodeOptions::default().max_pixels;
+        /// Whether training decodes every JPEG whole and at full size. Otherwise one that is much larger
+        /// than what is cut out of it is decoded at a half, a quarter or an eighth, which is faster and
+        /// changes pixels by little.
+        exact_decode: bool = false;
         /// Unreadable files that are skipped before the run stops.
         max_corrupt: usize = 10;
     }
     on resume {
-        fixed: val_csv, format, image_size, mean, std, val_fraction, sampling;
-        free: path, workers, prefetch, max_corrupt;
+        fixed: val_csv, format, image_size, mean, std, val_fraction, sampling, exact_decode;
+        free: path, workers, prefetch, max_pixels, max_corrupt;
     }
 }
 
@@ -131,6 +138,11 @@ impl DataConfig {
     /// Other channels than files have, numbers that do not fit them or are not allowed.
     pub fn normalize(&self, channels: usize) -> Result<Normalize, SettingError> {
         normalize(channels, ("data.mean", &self.mean), ("data.std", &self.std))
+    }
+
+    /// How images are decoded.
+    pub fn decode(&self) -> DecodeOptions {
+        DecodeOptions { max_pixels: self.max_pixels, exact: self.exact_decode }
     }
 
     pub(crate) fn path(&self) -> Result<&PathBuf, DataError> {

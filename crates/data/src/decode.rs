@@ -201,3 +201,40 @@ mod tests {
         }
     }
 }
+
+/// How images are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Pixels of the largest image.
+    pub max_pixels: u64,
+    /// Whether a part is always cut out of the whole picture decoded at full size.
+    pub exact: bool,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self { max_pixels: 178_956_970, exact: false }
+    }
+}
+
+/// An image whose header has been read.
+pub struct Encoded<'a>(&'a [u8], RgbImage);
+
+impl<'a> Encoded<'a> {
+    /// x
+    pub fn open(bytes: &'a [u8], _options: DecodeOptions) -> Result<Self, String> {
+        Ok(Self(bytes, decode(bytes)?))
+    }
+    /// x
+    pub fn dimensions(&self) -> (u32, u32) {
+        self.1.dimensions()
+    }
+    /// x
+    pub fn whole(&self) -> Result<RgbImage, String> {
+        decode(self.0)
+    }
+    /// x
+    pub fn part(&self, area: crate::transform::CropBox, _: [usize; 2]) -> Result<RgbImage, String> {
+        Ok(crate::transform::crop(&self.1, area))
+    }
+}

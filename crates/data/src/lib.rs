@@ -46,6 +46,7 @@ mod judged;
 mod loader;
 mod loaders;
 pub mod mixup;
+mod picture;
 pub mod rng;
 mod shard;
 pub mod source;
@@ -54,7 +55,7 @@ pub mod transform;
 
 pub use augment_config::{AugmentConfig, MOVED_KEYS};
 pub use data_config::{Auto, DataConfig, Divided, ImageSize, Workers};
-pub use decode::{decode, decode_file};
+pub use decode::{DecodeOptions, Encoded, decode, decode_file};
 pub use error::DataError;
 pub use eval_config::EvalConfig;
 pub use image_list::{Changes, IMAGES_FILE, ImageList};
@@ -64,6 +65,7 @@ pub use loader::{
     Batch, Batches, Loader, LoaderConfig, ORDER_VERSION, Pixels, Sampling, Targets, balanced_order, order,
 };
 pub use loaders::{TrainingBatches, evaluation_loader, prepare};
+pub use picture::Picture;
 pub use shard::Shard;
 pub use source::{
     ClassMap, ClassMatch, Format, ImageSource, Labels, Matched, Naming, Sample, Split, Subset, Target, Task,

@@ -9,10 +9,9 @@ use crate::data_config::DataConfig;
 use crate::error::DataError;
 use crate::eval_config::EvalConfig;
 use crate::loader::{Loader, LoaderConfig, Sampling};
-use crate::rng::{Stream, rng};
 use crate::shard::Shard;
 use crate::source::ImageSource;
-use crate::transform::{EvalTransform, Normalize, Transform};
+use crate::transform::{EvalTransform, Normalize};
 
 /// What a training loader is made of, beside its images.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +50,7 @@ impl TrainingBatches<'_> {
             workers: self.data.workers.count(),
             prefetch: self.data.prefetch,
             max_corrupt: self.data.max_corrupt,
+            decode: self.data.decode(),
             normalize: self.data.normalize(self.channels)?,
             raw: self.raw,
             erase: self.augment.erase(),
@@ -82,6 +82,7 @@ pub fn evaluation_loader(
         workers: data.workers.count(),
         prefetch: data.prefetch,
         max_corrupt: 0,
+        decode: data.decode(),
         normalize: eval.normalize(data, channels)?,
         raw: false,
         erase: None,
@@ -100,9 +101,7 @@ pub fn prepare(
     let shape = [images.len(), normalize.channels(), height, width];
     let mut values = Vec::with_capacity(shape.iter().product());
     for image in images {
-        // The evaluation transform draws nothing.
-        let image = transform.apply(&image, &mut rng(0, Stream::Augment, 0, 0));
-        normalize.apply(&image, &mut values);
+        normalize.apply(&transform.prepare(&image), &mut values);
     }
     (values, shape)
 }

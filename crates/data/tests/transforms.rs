@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 
-use data::rng::{Stream, rng};
 use data::transform::{CropBox, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, crop, resize};
 use data::{DataConfig, EvalConfig, Transform, decode_file};
 use image::{RgbImage, imageops};
@@ -43,7 +42,7 @@ fn assert_equal(found: &RgbImage, expected: &RgbImage, what: &str) {
 }
 
 fn evaluated(source: &str, size: usize) -> RgbImage {
-    EvalTransform::official([size, size]).apply(&picture(source), &mut rng(0, Stream::Augment, 0, 0))
+    EvalTransform::official([size, size]).prepare(&picture(source))
 }
 
 #[test]
@@ -67,7 +66,7 @@ fn every_setting_of_evaluation_gives_the_pixels_of_timm_and_transformers() {
     for (name, setting) in settings {
         let eval: EvalConfig = serde_json::from_value(setting["eval"].clone()).unwrap();
         let image = picture(setting["source"].as_str().unwrap());
-        let found = eval.transform(&DataConfig::default()).apply(&image, &mut rng(0, Stream::Augment, 0, 0));
+        let found = eval.transform(&DataConfig::default()).prepare(&image);
         let expected = picture(&format!("eval/{name}"));
         assert_eq!(found.dimensions(), expected.dimensions(), "{name}");
         let different = found.as_raw().iter().zip(expected.as_raw()).filter(|(a, b)| a != b).count();

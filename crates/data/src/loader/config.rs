@@ -1,5 +1,6 @@
 //! How batches are made.
 
+use crate::decode::DecodeOptions;
 use crate::error::DataError;
 use crate::loader::order::Sampling;
 use crate::shard::Shard;
@@ -22,6 +23,8 @@ pub struct LoaderConfig {
     pub prefetch: Option<usize>,
     /// Unreadable images that are skipped before it is an error.
     pub max_corrupt: usize,
+    /// How images are decoded.
+    pub decode: DecodeOptions,
     /// Pixels → numbers.
     pub normalize: Normalize,
     /// Whether the device normalises, which gets a quarter of the bytes; `erase` then does not apply.

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use image::RgbImage;
+use rand_chacha::ChaCha8Rng;
+
 use crate::error::DataError;
 use crate::loader::batch::Batch;
 use crate::loader::config::LoaderConfig;
 use crate::loader::order::{Sampling, balanced_order, order};
+use crate::picture::Picture;
 use crate::rng::{Stream, rng};
 use crate::source::ImageSource;
 use crate::transform::Transform;
@@ -140,27 +144,32 @@ impl Shared {
             if unreadable.contains_key(&index) {
                 continue;
             }
-            let sample = match self.source.get(index) {
-                Ok(sample) => sample,
-                Err(error) => {
-                    unreadable.insert(index, reason(error));
+            let draw = index as u64 + repeat * count as u64;
+            let mut rng = rng(self.config.seed, Stream::Augment, batch.epoch, draw);
+            let image = match self.image(index, &mut rng) {
+                Ok(image) => image,
+                Err(reason) => {
+                    unreadable.insert(index, reason);
                     continue;
                 }
             };
-            let draw = index as u64 + repeat * count as u64;
-            let mut rng = rng(self.config.seed, Stream::Augment, batch.epoch, draw);
-            let image = self.transform.apply(&sample.image, &mut rng);
             let values = batch.pixels.push(&image, &self.config.normalize);
             if let (Some(values), Some(erase)) = (values, self.config.erase) {
                 erase.apply(values, self.transform.size(), &mut rng);
             }
-            batch.targets.push(sample.target, batch.indices.len())?;
+            batch.targets.push(self.source.target(index), batch.indices.len())?;
             batch.indices.push(index as u64);
             batch.draws.push(draw);
             batch.shape[0] += 1;
             return Ok(());
         }
         Err(DataError::AllCorrupt(unreadable.values().next_back().cloned().unwrap_or_default()))
+    }
+
+    /// A transformed image, or why it cannot be had.
+    fn image(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<RgbImage, String> {
+        let stored = self.source.read(index).map_err(reason)?;
+        self.transform.apply(&Picture::open(&stored, self.config.decode)?, rng)
     }
 
     /// Takes note of unreadable images.

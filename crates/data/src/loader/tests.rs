@@ -1,6 +1,8 @@
 //! The loader as a whole: what its batches hold, whoever makes them.
 
 use super::*;
+use crate::decode::DecodeOptions;
+use crate::picture::Picture;
 use crate::shard::Shard;
 use crate::source::{Sample, Stored, decoded};
 use crate::transform::Normalize;
@@ -62,6 +64,7 @@ fn loader(broken: &[usize], workers: usize, max_corrupt: usize) -> Loader {
         workers,
         prefetch: None,
         max_corrupt,
+        decode: DecodeOptions::default(),
         normalize: Normalize { mean: vec![0.5; 3], std: vec![0.5; 3] },
         raw: false,
         erase: None,
@@ -388,7 +391,7 @@ fn a_worker_that_dies_is_an_error_and_not_the_end() {
             [4, 6]
         }
 
-        fn apply(&self, _: &RgbImage, _: &mut rand_chacha::ChaCha8Rng) -> RgbImage {
+        fn apply(&self, _: &Picture<'_>, _: &mut rand_chacha::ChaCha8Rng) -> Result<RgbImage, String> {
             panic!("a bug in a transform")
         }
     }

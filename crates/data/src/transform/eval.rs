@@ -6,6 +6,7 @@ use image::{Rgb, RgbImage, imageops};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::picture::Picture;
 use crate::transform::resample::{Interpolation, resample};
 use crate::transform::{CropBox, Transform, crop};
 
@@ -86,7 +87,14 @@ impl Transform for EvalTransform {
         self.size
     }
 
-    fn apply(&self, image: &RgbImage, _rng: &mut ChaCha8Rng) -> RgbImage {
+    fn apply(&self, picture: &Picture<'_>, _rng: &mut ChaCha8Rng) -> Result<RgbImage, String> {
+        Ok(self.prepare(&*picture.whole()?))
+    }
+}
+
+impl EvalTransform {
+    /// Transforms a decoded image.
+    pub fn prepare(&self, image: &RgbImage) -> RgbImage {
         let is_cut = matches!(self.crop_mode, CropMode::Center | CropMode::CenterTruncated);
         let image = if is_cut { without_far_ends(image) } else { Cow::Borrowed(image) };
         let resized = resample(&image, self.resized(&image), self.interpolation);
@@ -144,13 +152,12 @@ fn without_far_ends(image: &RgbImage) -> Cow<'_, RgbImage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::{Stream, rng};
 
     const MODES: [CropMode; 4] =
         [CropMode::Center, CropMode::CenterTruncated, CropMode::Squash, CropMode::Border];
 
     fn apply(transform: &EvalTransform, image: &RgbImage) -> RgbImage {
-        transform.apply(image, &mut rng(0, Stream::Augment, 0, 0))
+        transform.prepare(image)
     }
 
     /// A warp would show the marked edge columns of a wide image; a crop of the middle does not.

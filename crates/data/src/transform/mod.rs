@@ -14,6 +14,8 @@ use image::RgbImage;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use crate::picture::Picture;
+
 pub use color_jitter::ColorJitter;
 pub use eval::{CropMode, EvalTransform};
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
@@ -21,7 +23,7 @@ pub use rand_augment::{Operation, RandAugment};
 pub use random_erasing::RandomErasing;
 pub use random_resized_crop::{CropBox, RandomResizedCrop};
 pub use resample::{Interpolation, resample};
-pub use resize::{crop, resize};
+pub use resize::{crop, resize, resize_part};
 
 /// Turns an image of any size into one of the size that the network takes.
 pub trait Transform: Send + Sync {
@@ -29,7 +31,10 @@ pub trait Transform: Send + Sync {
     fn size(&self) -> [usize; 2];
 
     /// Transforms one image; `rng` belongs to this sample and epoch alone.
-    fn apply(&self, image: &RgbImage, rng: &mut ChaCha8Rng) -> RgbImage;
+    ///
+    /// # Errors
+    /// An image that is damaged.
+    fn apply(&self, picture: &Picture<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, String>;
 }
 
 /// Augmentation in training: random resized crop, then mirrored every other time, then colour
@@ -51,17 +56,17 @@ impl Transform for TrainTransform {
         self.crop.size
     }
 
-    fn apply(&self, image: &RgbImage, rng: &mut ChaCha8Rng) -> RgbImage {
-        let mut cropped = self.crop.apply(image, rng);
+    fn apply(&self, picture: &Picture<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, String> {
+        let mut cropped = self.crop.apply(picture, rng)?;
         if self.hflip && rng.random::<bool>() {
             image::imageops::flip_horizontal_in_place(&mut cropped);
         }
         if let Some(jitter) = self.color_jitter {
             cropped = jitter.apply(cropped, rng);
         }
-        match self.rand_augment {
+        Ok(match self.rand_augment {
             Some((augment, fill)) => augment.apply(cropped, fill, rng),
             None => cropped,
-        }
+        })
     }
 }

@@ -3,7 +3,7 @@
 use image::RgbImage;
 use rand::{Rng, RngExt};
 
-use crate::transform::{crop, resize};
+use crate::picture::Picture;
 
 /// A box of pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +31,12 @@ pub struct RandomResizedCrop {
 
 impl RandomResizedCrop {
     /// A random box, resized.
-    pub fn apply(&self, image: &RgbImage, rng: &mut impl Rng) -> RgbImage {
-        let area = self.sample(image.dimensions(), rng);
-        resize(&crop(image, area), self.size)
+    ///
+    /// # Errors
+    /// An image that is damaged.
+    pub fn apply(&self, picture: &Picture<'_>, rng: &mut impl Rng) -> Result<RgbImage, String> {
+        let area = self.sample(picture.dimensions(), rng);
+        picture.resized_part(area, self.size)
     }
 
     /// A random box within an image of (width, height): the first of ten draws that fits, else

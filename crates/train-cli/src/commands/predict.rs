@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
-use data::rng::{Stream, rng};
 use data::source::{ImageFiles, ImageFolder};
-use data::{Batch, ClassMap, ImageSource, Naming, Pixels, Shard, Transform, evaluation_loader};
+use data::{Batch, ClassMap, ImageSource, Naming, Pixels, Shard, evaluation_loader};
 use finetune::{Classifier, Explained, MOST_HEATMAPS, ProblemType, draw_heatmaps, heatmap};
 use serde::Serialize;
 use trainer::{Bar, Unit, readable};
@@ -177,8 +176,8 @@ fn explain(
     file: &Path,
 ) -> Result<Explained> {
     let (transform, _) = classifier.preprocessing()?;
-    // The part of the image that the network sees; nothing is drawn at random.
-    let photo = transform.apply(&data::decode_file(file)?, &mut rng(0, Stream::Augment, 0, 0));
+    // The part of the image that the network sees.
+    let photo = transform.prepare(&data::decode_file(file)?);
     let device = args.device.name.device()?.autodiff();
     let image = host::floats(values, shape, &device);
     let (sites, map) = heatmap(&classifier.network.clone().train(), image, class)?;
