@@ -47,6 +47,7 @@ mod loader;
 mod loaders;
 pub mod mixup;
 mod picture;
+mod profile;
 pub mod rng;
 mod shard;
 pub mod source;
@@ -66,6 +67,7 @@ pub use loader::{
 };
 pub use loaders::{TrainingBatches, evaluation_loader, prepare};
 pub use picture::Picture;
+pub use profile::Profile;
 pub use shard::Shard;
 pub use source::{
     ClassMap, ClassMatch, Format, ImageSource, Labels, Matched, Naming, Sample, Split, Subset, Target, Task,

@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use crate::decode::{DecodeOptions, Encoded};
 use crate::source::Stored;
-use crate::transform::{CropBox, resize, resize_part};
+use crate::transform::{CropBox, crop, resize, resize_part};
 
 /// An image, of which only what is asked for is decoded.
 pub enum Picture<'a> {
@@ -44,6 +44,17 @@ impl<'a> Picture<'a> {
         match self {
             Self::Encoded(encoded) => encoded.whole().map(Cow::Owned),
             Self::Decoded(image) => Ok(Cow::Borrowed(image)),
+        }
+    }
+
+    /// A box of pixels, which may be smaller than they are stored, though not smaller than `wanted`.
+    ///
+    /// # Errors
+    /// A damaged image.
+    pub(crate) fn part(&self, area: CropBox, wanted: [usize; 2]) -> Result<RgbImage, String> {
+        match self {
+            Self::Encoded(encoded) => encoded.part(area, wanted),
+            Self::Decoded(image) => Ok(crop(image, area)),
         }
     }
 

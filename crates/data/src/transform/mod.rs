@@ -57,16 +57,29 @@ impl Transform for TrainTransform {
     }
 
     fn apply(&self, picture: &Picture<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, String> {
-        let mut cropped = self.crop.apply(picture, rng)?;
+        Ok(self.augment(self.crop.apply(picture, rng)?, rng))
+    }
+}
+
+impl TrainTransform {
+    /// What is done to an image after it was cut out and resized.
+    pub(crate) fn augment(&self, mut cropped: RgbImage, rng: &mut ChaCha8Rng) -> RgbImage {
         if self.hflip && rng.random::<bool>() {
-            image::imageops::flip_horizontal_in_place(&mut cropped);
+            mirror(&mut cropped);
         }
         if let Some(jitter) = self.color_jitter {
             cropped = jitter.apply(cropped, rng);
         }
-        Ok(match self.rand_augment {
+        match self.rand_augment {
             Some((augment, fill)) => augment.apply(cropped, fill, rng),
             None => cropped,
-        })
+        }
     }
+}
+
+/// Turns left and right round.
+fn mirror(image: &mut RgbImage) {
+    let width = 3 * image.width() as usize;
+    // An image without columns has no rows to turn.
+    image.chunks_exact_mut(width.max(1)).for_each(|row| row.as_chunks_mut::<3>().0.reverse());
 }

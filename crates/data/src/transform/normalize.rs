@@ -24,19 +24,36 @@ impl Normalize {
 
     /// Appends the values of an image, `[C, H, W]`.
     pub fn apply(&self, image: &RgbImage, values: &mut Vec<f32>) {
-        for (channel, (mean, std)) in self.mean.iter().zip(&self.std).enumerate() {
-            values.extend(self.plane(image, channel).map(|v| (f32::from(v) / 255.0 - mean) / std));
+        // There are fewer intensities than pixels.
+        let of_channel = |(mean, std): (&f32, &f32)| -> [f32; 256] {
+            std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std)
+        };
+        let tables: Vec<_> = self.mean.iter().zip(&self.std).map(of_channel).collect();
+        match &tables[..] {
+            [grey] => values.extend(image.pixels().map(|pixel| grey[usize::from(luma(pixel.0))])),
+            tables => {
+                append_planes(image, values, |channel, v| tables[channel][usize::from(v)]);
+            }
         }
     }
 
     /// Appends the intensities themselves in the same order, for a device that normalises.
     pub fn append_raw(&self, image: &RgbImage, intensities: &mut Vec<u8>) {
-        (0..self.channels()).for_each(|channel| intensities.extend(self.plane(image, channel)));
+        match self.channels() {
+            1 => intensities.extend(image.pixels().map(|pixel| luma(pixel.0))),
+            _ => append_planes(image, intensities, |_, v| v),
+        }
     }
+}
 
-    fn plane(&self, image: &RgbImage, channel: usize) -> impl Iterator<Item = u8> {
-        let grey = self.channels() == 1;
-        image.pixels().map(move |pixel| if grey { luma(pixel.0) } else { pixel.0[channel] })
+/// Appends a function of every intensity, channel after channel, in one pass over the pixels.
+fn append_planes<T: Copy + Default>(image: &RgbImage, values: &mut Vec<T>, of: impl Fn(usize, u8) -> T) {
+    let (start, pixels) = (values.len(), image.as_raw().as_chunks::<3>().0);
+    values.resize(start + 3 * pixels.len(), T::default());
+    let (red, rest) = values[start..].split_at_mut(pixels.len());
+    let (green, blue) = rest.split_at_mut(pixels.len());
+    for (((&[r, g, b], red), green), blue) in pixels.iter().zip(red).zip(green).zip(blue) {
+        (*red, *green, *blue) = (of(0, r), of(1, g), of(2, b));
     }
 }
 

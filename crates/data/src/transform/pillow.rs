@@ -1,6 +1,7 @@
 //! Pixel operations with Pillow's arithmetic, which timm's augmentations are made of.
 
 use image::{Rgb, RgbImage};
+use pulp::Arch;
 
 /// Applies a function of the intensity to every channel.
 pub fn point(image: &RgbImage, f: impl Fn(u8) -> u8) -> RgbImage {
@@ -82,55 +83,56 @@ fn luma(pixel: &Rgb<u8>) -> u8 {
     ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
 }
 
-/// `from` + factor · (image − from), `from` pixel by pixel (`Image.blend`).
-fn blend(image: &RgbImage, factor: f64, from: impl Fn(u32, u32, &Rgb<u8>) -> [u8; 3]) -> RgbImage {
-    let factor = factor as f32;
-    let mut out = image.clone();
-    for (x, y, pixel) in out.enumerate_pixels_mut() {
-        let start = from(x, y, pixel);
-        for (v, start) in pixel.0.iter_mut().zip(start) {
-            let start = f32::from(start);
-            *v = (start + factor * (f32::from(*v) - start)) as u8; // truncates and saturates
-        }
-    }
-    out
+/// `from` + factor · (intensity − from) (`Image.blend`); truncates and saturates.
+fn blend(from: u8, factor: f32, v: u8) -> u8 {
+    let from = f32::from(from);
+    (from + factor * (f32::from(v) - from)) as u8
 }
 
 /// 0: grey, 1: as it is (`ImageEnhance.Color`).
 pub fn color(image: &RgbImage, factor: f64) -> RgbImage {
-    blend(image, factor, |_, _, pixel| [luma(pixel); 3])
+    let mut out = image.clone();
+    for pixel in out.pixels_mut() {
+        let grey = luma(pixel);
+        pixel.0 = pixel.0.map(|v| blend(grey, factor as f32, v));
+    }
+    out
 }
 
 /// 0: uniform in the mean luma, 1: as it is (`ImageEnhance.Contrast`).
 pub fn contrast(image: &RgbImage, factor: f64) -> RgbImage {
     let sum: u64 = image.pixels().map(|pixel| u64::from(luma(pixel))).sum();
     let mean = (sum as f64 / f64::from(image.width() * image.height()) + 0.5) as u8;
-    blend(image, factor, |_, _, _| [mean; 3])
+    point(image, |v| blend(mean, factor as f32, v))
 }
 
 /// 0: black, 1: as it is (`ImageEnhance.Brightness`).
 pub fn brightness(image: &RgbImage, factor: f64) -> RgbImage {
-    blend(image, factor, |_, _, _| [0; 3])
+    point(image, |v| blend(0, factor as f32, v))
 }
 
 /// 0: smoothed, 1: as it is (`ImageEnhance.Sharpness`).
 pub fn sharpness(image: &RgbImage, factor: f64) -> RgbImage {
-    let smooth = smooth(image);
-    blend(image, factor, |x, y, _| smooth.get_pixel(x, y).0)
+    let mut out = smooth(image);
+    out.iter_mut().zip(image.as_raw()).for_each(|(v, sharp)| *v = blend(*v, factor as f32, *sharp));
+    out
 }
 
 /// The 3×3 filter `SMOOTH`; the border stays as it is.
 fn smooth(image: &RgbImage) -> RgbImage {
-    let (width, height) = image.dimensions();
+    let divided: [u8; 13 * 255 + 1] = std::array::from_fn(|sum| ((sum as f64 / 13.0) + 0.5) as u8);
+    let (length, height) = (3 * image.width() as usize, image.height() as usize);
     let mut out = image.clone();
+    if length < 9 {
+        return out;
+    }
+    let row = |y: usize| &image.as_raw()[y * length..][..length];
     for y in 1..height.saturating_sub(1) {
-        for x in 1..width.saturating_sub(1) {
-            for channel in 0..3 {
-                let at = |x, y| u32::from(image.get_pixel(x, y)[channel]);
-                let around: u32 = (y - 1..=y + 1).flat_map(|y| (x - 1..=x + 1).map(move |x| at(x, y))).sum();
-                let sum = around + 4 * at(x, y);
-                out.get_pixel_mut(x, y)[channel] = ((f64::from(sum) / 13.0) + 0.5) as u8;
-            }
+        let (above, here, below) = (row(y - 1), row(y), row(y + 1));
+        let column = |x: usize| [above[x], here[x], below[x]].into_iter().map(usize::from).sum::<usize>();
+        for x in 3..length - 3 {
+            let around = column(x - 3) + column(x) + column(x + 3);
+            out.as_mut()[y * length + x] = divided[around + 4 * usize::from(here[x])];
         }
     }
     out
@@ -140,14 +142,21 @@ fn smooth(image: &RgbImage) -> RgbImage {
 /// corner, bicubically; `fill` where that lies outside (`Image.transform` with `AFFINE`).
 pub fn affine(image: &RgbImage, [a, b, c, d, e, f]: [f64; 6], fill: [u8; 3]) -> RgbImage {
     let (width, height) = image.dimensions();
-    RgbImage::from_fn(width, height, |x, y| {
+    let (pixels, size) = (image.as_raw().as_chunks().0, [width, height].map(|side| side as usize));
+    let at = |x: u32, y: u32| {
         let (x, y) = (f64::from(x) + 0.5, f64::from(y) + 0.5);
         let (x, y) = (a * x + b * y + c, d * x + e * y + f);
-        if (0.0..f64::from(width)).contains(&x) && (0.0..f64::from(height)).contains(&y) {
-            bicubic(image, x - 0.5, y - 0.5)
-        } else {
-            Rgb(fill)
-        }
+        let is_inside = (0.0..f64::from(width)).contains(&x) && (0.0..f64::from(height)).contains(&y);
+        if is_inside { bicubic(pixels, size, x - 0.5, y - 0.5) } else { fill }
+    };
+    // The widest instructions of the processor; they give the same numbers.
+    Arch::new().dispatch(|| {
+        RgbImage::from_fn(
+            width,
+            height,
+            #[inline(always)]
+            |x, y| Rgb(at(x, y)),
+        )
     })
 }
 
@@ -163,31 +172,26 @@ pub fn rotate(image: &RgbImage, degrees: f64, fill: [u8; 3]) -> RgbImage {
     affine(image, [cos, sin, cos * -x + sin * -y + x, -sin, cos, -sin * -x + cos * -y + y], fill)
 }
 
-/// Pillow's bicubic (a = −1) at a position counted between pixel centres; columns beyond the image
-/// repeat its border, rows beyond it the last value.
-fn bicubic(image: &RgbImage, x: f64, y: f64) -> Rgb<u8> {
+/// Pillow's bicubic (a = −1) at a position counted between pixel centres; what lies beyond the image
+/// repeats its border.
+#[inline(always)]
+fn bicubic(pixels: &[[u8; 3]], [width, height]: [usize; 2], x: f64, y: f64) -> [u8; 3] {
     let (left, top) = (x.floor(), y.floor());
     let (dx, dy) = (x - left, y - top);
-    let (left, top) = (left as i64 - 1, top as i64 - 1);
-    let (width, height) = (i64::from(image.width()), i64::from(image.height()));
-    let columns: [u32; 4] = std::array::from_fn(|i| (left + i as i64).clamp(0, width - 1) as u32);
-    let mut out = [0; 3];
-    for (channel, out) in out.iter_mut().enumerate() {
-        let mut rows = [0.0; 4];
-        for i in 0..4 {
-            let row = top + i as i64;
-            rows[i] = if i == 0 || (0..height).contains(&row) {
-                let row = row.clamp(0, height - 1) as u32;
-                cubic(columns.map(|column| f64::from(image.get_pixel(column, row)[channel])), dx)
-            } else {
-                rows[i - 1]
-            };
-        }
-        *out = cubic(rows, dy) as u8; // truncates and saturates
-    }
-    Rgb(out)
+    let within =
+        |at: f64, i: usize, end: usize| (at as isize + i as isize - 1).clamp(0, end as isize - 1) as usize;
+    let columns: [usize; 4] = std::array::from_fn(|i| within(left, i, width));
+    let rows: [[[u8; 3]; 4]; 4] = std::array::from_fn(|i| {
+        let row = &pixels[within(top, i, height) * width..][..width];
+        columns.map(|column| row[column])
+    });
+    std::array::from_fn(|channel| {
+        let along = rows.map(|row| cubic(row.map(|pixel| f64::from(pixel[channel])), dx));
+        cubic(along, dy) as u8 // truncates and saturates
+    })
 }
 
+#[inline(always)]
 fn cubic([v1, v2, v3, v4]: [f64; 4], d: f64) -> f64 {
     let (p2, p3, p4) = (-v1 + v3, 2.0 * (v1 - v2) + v3 - v4, -v1 + v2 - v3 + v4);
     v2 + d * (p2 + d * (p3 + d * p4))

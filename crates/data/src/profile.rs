@@ -1,0 +1,78 @@
+//! Where the time of making a batch goes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::DataError;
+use crate::loader::Pixels;
+use crate::loaders::TrainingBatches;
+use crate::picture::Picture;
+use crate::rng::{Stream, rng};
+use crate::source::ImageSource;
+use crate::transform::resize;
+
+/// Time that one thread spends on the parts of making images for training.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Profile {
+    /// Images that were made.
+    pub images: usize,
+    /// Reading files, shards or tables.
+    pub reading: Duration,
+    /// Decoding what is cut out.
+    pub decoding: Duration,
+    /// Resizing it.
+    pub resizing: Duration,
+    /// Mirroring, colours, RandAugment, normalising and erasing.
+    pub augmenting: Duration,
+}
+
+impl Profile {
+    /// Time of all parts.
+    pub fn total(&self) -> Duration {
+        self.reading + self.decoding + self.resizing + self.augmenting
+    }
+}
+
+impl TrainingBatches<'_> {
+    /// Makes the first images of a source, as many as it has and at most `count`, part by part. Unreadable
+    /// ones are left out.
+    ///
+    /// # Errors
+    /// Means and deviations that fit no image.
+    pub fn profile(&self, source: &Arc<dyn ImageSource>, count: usize) -> Result<Profile, DataError> {
+        let size = self.data.image_size.pixels();
+        let transform = self.augment.transform(size, &self.data.mean);
+        let (normalize, erase) = (self.data.normalize(self.channels)?, self.augment.erase());
+        let mut profile = Profile::default();
+        for index in 0..count.min(source.len()) {
+            let mut rng = rng(self.seed, Stream::Augment, 0, index as u64);
+            let mut clock = Clock(Instant::now());
+            let Ok(stored) = source.read(index) else { continue };
+            profile.reading += clock.lap();
+            let Ok(picture) = Picture::open(&stored, self.data.decode()) else { continue };
+            let area = transform.crop.sample(picture.dimensions(), &mut rng);
+            let Ok(part) = picture.part(area, size) else { continue };
+            profile.decoding += clock.lap();
+            let resized = resize(&part, size);
+            profile.resizing += clock.lap();
+            let image = transform.augment(resized, &mut rng);
+            let mut pixels = if self.raw { Pixels::U8(Vec::new()) } else { Pixels::F32(Vec::new()) };
+            if let (Some(values), Some(erase)) = (pixels.push(&image, &normalize), erase) {
+                erase.apply(values, size, &mut rng);
+            }
+            profile.augmenting += clock.lap();
+            profile.images += 1;
+        }
+        Ok(profile)
+    }
+}
+
+/// Time since it was last asked.
+struct Clock(Instant);
+
+impl Clock {
+    fn lap(&mut self) -> Duration {
+        let before = std::mem::replace(&mut self.0, Instant::now());
+        self.0 - before
+    }
+}
