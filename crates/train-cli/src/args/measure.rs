@@ -27,6 +27,9 @@ pub(crate) struct InfoArgs {
 pub(crate) struct BenchArgs {
     /// What to measure.
     pub(crate) kind: BenchKind,
+    /// The images that `data` reads [default: those of the configuration].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
     /// The network and the mask, a file or a configuration that the program brings [default: Atto with the
     /// paper's mask].
     #[arg(long, value_name = "FILE|NAME")]
@@ -37,10 +40,10 @@ pub(crate) struct BenchArgs {
     /// Images of a step.
     #[arg(long = "batch-size", alias = "batch", value_name = "N", default_value_t = 16, value_parser = positive)]
     pub(crate) batch: usize,
-    /// Threads [default: all cores].
+    /// Threads [default: all cores; for `data`, data.workers].
     #[arg(long, value_name = "T", value_parser = positive)]
     pub(crate) threads: Option<usize>,
-    /// Timed steps.
+    /// Timed steps, or, for `data`, timed rounds of 256 images.
     #[arg(long, value_name = "S", default_value_t = 7, value_parser = positive)]
     pub(crate) steps: usize,
     /// How the encoder runs on masked images.
@@ -73,4 +76,6 @@ pub(crate) enum BenchKind {
     Finetune,
     /// A classifier's forward pass.
     Infer,
+    /// Reading, decoding and augmenting images, without a network.
+    Data,
 }

@@ -155,11 +155,12 @@ The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
   train-cli models
   train-cli finetune --config custom --data ~/photos --init hf:facebook/convnextv2-tiny-22k-224")]
     Models(ModelsArgs),
-    /// Measure the speed of a training or inference step on noise.
+    /// Measure the speed of a training or inference step on noise, or of reading images.
     #[command(after_help = "Examples:
   train-cli bench pretrain --batch-size 16
   train-cli bench infer --batch-size 1 --threads 2 --json
-  train-cli bench pretrain --config tiny --batch-size 4 --set fcmae.mask_ratio=0.9")]
+  train-cli bench pretrain --config tiny --batch-size 4 --set fcmae.mask_ratio=0.9
+  train-cli bench data --data ~/photos --threads 2")]
     Bench(BenchArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:

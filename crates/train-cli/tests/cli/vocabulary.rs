@@ -154,6 +154,8 @@ fn everything(bench: &Bench) -> Found {
         let bench_it = ["bench", kind, "--config", "tiny.toml", "--batch", "1", "--steps", "1", "--json"];
         found.print(bench, &["bench"], &bench_it);
     }
+    let bench_data = ["bench", "data", "--data", "data", "--batch", "4", "--steps", "1", "--json"];
+    found.print(bench, &["bench"], &bench_data);
     found
 }
 

@@ -1,9 +1,11 @@
 //! `train-cli bench`: how fast a step is, and how far from what the machine can do.
 
+mod data;
+
 use std::hint::black_box;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
@@ -72,6 +74,13 @@ impl Step {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    let measure = match args.kind {
+        BenchKind::Pretrain => pretrain,
+        BenchKind::Finetune => finetune,
+        BenchKind::Infer => infer,
+        BenchKind::Data => return data::run(args),
+    };
+    ensure!(args.data.is_none(), "a step is measured on noise; --data belongs to `bench data`");
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -82,11 +91,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let model = config.resolve()?;
     let device = args.device.name.device()?;
     let compute = config.compute(&model, &device)?;
-    let (steps, macs) = match args.kind {
-        BenchKind::Pretrain => pretrain(args, &config, compute, &model, &device)?,
-        BenchKind::Finetune => finetune(args, &config, compute, &model, &device)?,
-        BenchKind::Infer => infer(args, &config, compute, &model, &device)?,
-    };
+    let (steps, macs) = measure(args, &config, compute, &model, &device)?;
     let report = report(args, &config, &model, steps, macs);
     match args.json {
         true => output::json(&report),
