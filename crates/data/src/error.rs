@@ -77,6 +77,9 @@ pub enum DataError {
     /// A folder that stands for a class has no image.
     #[error("class folder {} holds no image; remove it or add images", .0.display())]
     EmptyClass(PathBuf),
+    /// A folder that stands for a class is a link to what is listed elsewhere.
+    #[error("class folder {} is a link to a folder that is listed already; remove it", .0.display())]
+    RepeatedClass(PathBuf),
     /// An image of a class that the network does not know.
     #[error("class {class} is not among the {known} that are trained")]
     UnknownClass {

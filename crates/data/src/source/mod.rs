@@ -9,6 +9,8 @@ mod files;
 mod folder;
 mod idx;
 mod in_memory;
+mod left_out;
+mod listing;
 mod split;
 mod stored;
 mod subset;
@@ -24,7 +26,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::source::split::{divisions, refuse_hidden_divisions};
+use crate::source::split::divisions;
 
 pub use class_map::ClassMap;
 pub use class_match::{ClassMatch, Matched, Naming, match_classes, sorted_otherwise_by_timm};
@@ -32,6 +34,7 @@ pub use csv_table::CsvTable;
 pub use divide::divide;
 pub use files::ImageFiles;
 pub use folder::ImageFolder;
+pub use left_out::LeftOut;
 pub use split::Split;
 pub(crate) use split::looks_like_a_split;
 pub use stored::Stored;
@@ -88,6 +91,11 @@ pub trait ImageSource: Dataset<Sample, DataError> {
     /// What the targets are.
     fn task(&self) -> Task {
         Task::Class
+    }
+
+    /// What lies with the images and is not used.
+    fn left_out(&self) -> LeftOut {
+        LeftOut::default()
     }
 
     /// What to call a sample in a message.
@@ -154,11 +162,7 @@ pub fn open(
         Storage::Idx => Arc::new(idx::open(path, split)?),
         Storage::Flat if labels == Labels::Required => return Err(DataError::NoClasses(path.to_owned())),
         Storage::Flat => Arc::new(ImageFolder::flat(&folder_of(path, split)?)?),
-        Storage::Folder => {
-            let folder = folder_of(path, split)?;
-            refuse_hidden_divisions(&folder)?;
-            Arc::new(ImageFolder::open(&folder, labels)?)
-        }
+        Storage::Folder => Arc::new(ImageFolder::open(&folder_of(path, split)?, labels)?),
     })
 }
 
