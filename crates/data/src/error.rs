@@ -187,6 +187,31 @@ pub enum DataError {
         /// The folder of a class.
         class: PathBuf,
     },
+    /// Two tables that lie with the images of a folder.
+    #[error("{} and {} both say what the images are; remove one of them", .0[0].display(), .0[1].display())]
+    TwoTables([PathBuf; 2]),
+    /// Files of several data sets.
+    #[error(
+        "{} holds several data sets: {}; put the one that is meant into a folder of its own, or name its folder",
+        path.display(), sets.join(", ")
+    )]
+    SeveralSets {
+        /// The folder.
+        path: PathBuf,
+        /// What they are called.
+        sets: Vec<String>,
+    },
+    /// CIFAR as Python objects.
+    #[error(
+        "{} is CIFAR in its version for Python, which is not read; download the binary version, {archive}",
+        path.display()
+    )]
+    PythonCifar {
+        /// The folder.
+        path: PathBuf,
+        /// The archive to download instead.
+        archive: &'static str,
+    },
     /// Two class folders that have one name.
     #[error(
         "two class folders in {} are called {class}, in different forms of Unicode; move their images into one",

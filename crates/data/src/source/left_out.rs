@@ -45,9 +45,18 @@ impl LeftOut {
         other.files.iter().for_each(|(kind, files)| self.add(kind, *files));
     }
 
-    /// Columns of a table that mean nothing here.
-    pub(super) fn add_columns(&mut self, columns: impl IntoIterator<Item = String>) {
-        self.columns.extend(columns);
+    /// A file of a kind is used after all.
+    pub(super) fn subtract(&mut self, kind: &str) {
+        if let Some(files) = self.files.get_mut(kind) {
+            *files -= 1;
+        }
+        self.files.retain(|_, files| *files > 0);
+    }
+
+    /// Columns of a table that mean nothing here. The index that pandas writes has no name.
+    pub(super) fn add_columns(&mut self, names: &[String]) {
+        let name = |name: &String| if name.is_empty() { "(unnamed)".to_owned() } else { name.clone() };
+        self.columns.extend(names.iter().map(name));
     }
 }
 
@@ -87,7 +96,7 @@ mod tests {
         }
         assert_eq!(left_out.to_string(), "20 .heic, 3 .txt, 3 .xml, 1 without ending in photos");
         assert_eq!(left_out.files(), 27);
-        left_out.add_columns(["caption".to_owned()]);
+        left_out.add_columns(&["caption".to_owned()]);
         assert!(left_out.to_string().ends_with("1 without ending, column `caption` in photos"));
     }
 }
