@@ -77,6 +77,9 @@ pub enum DataError {
     /// A folder that stands for a class has no image.
     #[error("class folder {} holds no image; remove it or add images", .0.display())]
     EmptyClass(PathBuf),
+    /// A folder that stands for a class is a link to what is listed elsewhere.
+    #[error("class folder {} is a link to a folder that is listed already; remove it", .0.display())]
+    RepeatedClass(PathBuf),
     /// An image of a class that the network does not know.
     #[error("class {class} is not among the {known} that are trained")]
     UnknownClass {
@@ -183,6 +186,31 @@ pub enum DataError {
         path: PathBuf,
         /// The folder of a class.
         class: PathBuf,
+    },
+    /// Two tables that lie with the images of a folder.
+    #[error("{} and {} both say what the images are; remove one of them", .0[0].display(), .0[1].display())]
+    TwoTables([PathBuf; 2]),
+    /// Files of several data sets.
+    #[error(
+        "{} holds several data sets: {}; put the one that is meant into a folder of its own, or name its folder",
+        path.display(), sets.join(", ")
+    )]
+    SeveralSets {
+        /// The folder.
+        path: PathBuf,
+        /// What they are called.
+        sets: Vec<String>,
+    },
+    /// CIFAR as Python objects.
+    #[error(
+        "{} is CIFAR in its version for Python, which is not read; download the binary version, {archive}",
+        path.display()
+    )]
+    PythonCifar {
+        /// The folder.
+        path: PathBuf,
+        /// The archive to download instead.
+        archive: &'static str,
     },
     /// Two class folders that have one name.
     #[error(

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::error::DataError;
+use crate::name::shown;
 use crate::source::{ImageSource, Split, Target};
 
 /// The file of a run directory and of every checkpoint that lists the images of the run.
@@ -235,14 +236,16 @@ pub(crate) fn few(names: &[String]) -> String {
 pub(crate) fn name_below(root: &Path, name: &str) -> String {
     let path = Path::new(name);
     let leads_up = |path: &&Path| path.components().any(|part| part == Component::ParentDir);
-    let below = path.strip_prefix(root).ok().filter(|below| !leads_up(below)).map(Path::to_owned);
+    let below = path.strip_prefix(shown(root)).ok().filter(|below| !leads_up(below)).map(Path::to_owned);
     // The folder may have been named in another way, as `./data` and `data`.
     let canonical = || {
         let (path, root) = (fs::canonicalize(path).ok()?, fs::canonicalize(root).ok()?);
         path.strip_prefix(root).ok().map(Path::to_owned)
     };
     let below = below.or_else(canonical).unwrap_or_else(|| path.to_owned());
-    normal(&below.to_string_lossy().replace('\\', "/"))
+    let below = shown(below);
+    // Elsewhere than on Windows, `\` is a character like any other.
+    normal(&if cfg!(windows) { below.replace('\\', "/") } else { below })
 }
 
 /// A name in Unicode's normal form C, in which names that look the same are the same.

@@ -137,6 +137,10 @@ impl Judged {
                 few(&self.trained_on)
             ));
         }
+        let left_out = self.images.left_out();
+        if !left_out.is_empty() {
+            remarks.push(format!("left out: {left_out}"));
+        }
         remarks
     }
 }

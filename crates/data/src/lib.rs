@@ -46,6 +46,7 @@ mod judged;
 mod loader;
 mod loaders;
 pub mod mixup;
+mod name;
 mod picture;
 mod profile;
 pub mod rng;
@@ -66,12 +67,13 @@ pub use loader::{
     Batch, Batches, Loader, LoaderConfig, ORDER_VERSION, Pixels, Sampling, Targets, balanced_order, order,
 };
 pub use loaders::{TrainingBatches, evaluation_loader, prepare};
+pub use name::shown;
 pub use picture::Picture;
 pub use profile::Profile;
 pub use shard::Shard;
 pub use source::{
-    ClassMap, ClassMatch, Format, ImageSource, Labels, Matched, Naming, Sample, Split, Subset, Target, Task,
-    divide, match_classes, open, sorted_otherwise_by_timm, splits, with_classes,
+    ClassMap, ClassMatch, Format, ImageSource, Labels, LeftOut, Matched, Naming, Sample, Split, Subset,
+    Target, Task, divide, match_classes, open, sorted_otherwise_by_timm, splits, with_classes,
 };
 pub use statistics::check_statistics;
 pub use transform::Transform;

@@ -166,3 +166,89 @@ fn idx_files_plain_and_gzipped() {
     fs::write(&zipped, &bytes[..bytes.len() / 2]).unwrap();
     assert!(message(dir.path(), Labels::Required).contains("cannot read"));
 }
+
+#[test]
+fn idx_files_have_several_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, sizes: &[u32], bytes: &[u8]| {
+        fs::write(dir.path().join(name), idx(sizes, bytes)).unwrap();
+    };
+    write("t10k-images.idx3-ubyte", &[1, 1, 2], &[7, 8]);
+    write("t10k-labels.idx1-ubyte", &[1], &[3]);
+    let source = open(dir.path(), Format::Auto, Split::Test, Labels::Required).unwrap();
+    assert_eq!(values(&*source), [(7, Some(3))]);
+    assert!(message(dir.path(), Labels::Required).contains("train-images-idx3-ubyte.gz"));
+}
+
+#[test]
+fn emnist_is_named_by_its_characters() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("gzip");
+    fs::create_dir(&root).unwrap();
+    let write = |name: &str, sizes: &[u32], bytes: &[u8]| {
+        let mut gz = GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gz.write_all(&idx(sizes, bytes)).unwrap();
+        fs::write(root.join(format!("{name}.gz")), gz.finish().unwrap()).unwrap();
+    };
+    for part in ["train", "test"] {
+        write(&format!("emnist-letters-{part}-images-idx3-ubyte"), &[2, 2, 2], &[1, 2, 3, 4, 5, 6, 7, 8]);
+        write(&format!("emnist-letters-{part}-labels-idx1-ubyte"), &[2], &[3, 1]);
+    }
+    // Without the list of characters the labels are the names, and there is no class 0.
+    let source = auto(dir.path(), Labels::Required).unwrap();
+    assert_eq!((source.classes().join(","), source.label(0)), ("1,2,3".to_owned(), Some(2)));
+    fs::write(root.join("emnist-letters-mapping.txt"), "1 65 97\n2 66 98\n3 67 99\n4 68 100\n").unwrap();
+    for split in [Split::Train, Split::Test] {
+        let source = open(dir.path(), Format::Auto, split, Labels::Required).unwrap();
+        assert_eq!(source.classes(), ["A", "B", "C", "D"]);
+        assert_eq!(values(&*source), [(1, Some(2)), (5, Some(0))]);
+    }
+    // As they are stored, which is on their side.
+    let image = auto(dir.path(), Labels::Required).unwrap().get(0).unwrap().image;
+    assert_eq!([image[(1, 0)].0[0], image[(0, 1)].0[0]], [2, 3]);
+    write("emnist-letters-train-labels-idx1-ubyte", &[2], &[3, 0]);
+    assert!(message(dir.path(), Labels::Required).contains("label 0 is that of no class"));
+    write("emnist-digits-test-images-idx3-ubyte", &[1, 1, 1], &[1]);
+    let text = message(dir.path(), Labels::Required);
+    assert!(text.contains("several data sets: emnist-digits, emnist-letters"), "{text}");
+}
+
+#[test]
+fn cifar_100_has_its_fine_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("cifar-100-binary");
+    fs::create_dir(&root).unwrap();
+    let record = |fine: u8, red: u8| [vec![1], record(fine, red)].concat();
+    fs::write(root.join("fine_label_names.txt"), "apple\naquarium_fish\nbaby\n").unwrap();
+    fs::write(root.join("train.bin"), [record(2, 9), record(0, 8)].concat()).unwrap();
+    fs::write(root.join("test.bin"), record(3, 9)).unwrap();
+    for folder in [dir.path(), &root] {
+        let source = auto(folder, Labels::Required).unwrap();
+        assert_eq!(source.classes(), ["apple", "aquarium_fish", "baby"]);
+        assert_eq!(values(&*source), [(9, Some(2)), (8, Some(0))]);
+    }
+    let named = open(dir.path(), Format::Cifar100, Split::Train, Labels::Required).unwrap();
+    assert_eq!(named.len(), 2);
+    let error = open(dir.path(), Format::Auto, Split::Test, Labels::Required).err().unwrap().to_string();
+    assert!(error.contains("label 3"), "{error}");
+}
+
+#[test]
+fn cifar_is_found_where_its_archive_puts_it_and_objects_of_python_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let python = dir.path().join("cifar-10-batches-py");
+    fs::create_dir(&python).unwrap();
+    ["batches.meta", "data_batch_1"].into_iter().for_each(|name| fs::write(python.join(name), "").unwrap());
+    for folder in [dir.path(), &python] {
+        let text = message(folder, Labels::Required);
+        assert!(text.contains("version for Python") && text.contains("cifar-10-binary.tar.gz"), "{text}");
+    }
+    let binary = dir.path().join("cifar-10-batches-bin");
+    fs::create_dir(&binary).unwrap();
+    (1..=5).for_each(|i| fs::write(binary.join(format!("data_batch_{i}.bin")), record(i, i)).unwrap());
+    assert_eq!(auto(dir.path(), Labels::Required).unwrap().len(), 5);
+    assert_eq!(open(dir.path(), Format::Cifar10, Split::Train, Labels::Required).unwrap().len(), 5);
+    // Among folders of images it is one of them.
+    save(&dir.path().join("photos/a.png"), 1);
+    assert_eq!(auto(dir.path(), Labels::Ignored).unwrap().len(), 1);
+}

@@ -177,6 +177,20 @@ pub struct Data {
     pub remarks: Vec<(&'static str, String)>,
 }
 
+impl Data {
+    /// What the plan says of files and columns that are not used.
+    pub(crate) fn left_out(&self) -> Vec<(&'static str, String)> {
+        let training = self.training.left_out();
+        // Images held out of the same folder leave out the same.
+        let validation = self.validation.as_ref().map(|images| images.left_out());
+        let validation = validation.filter(|left_out| *left_out != training);
+        let all = [Some(training), validation].into_iter().flatten();
+        all.filter(|left_out| !left_out.is_empty())
+            .map(|left_out| ("left out", left_out.to_string()))
+            .collect()
+    }
+}
+
 /// How the images of a batch are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Input {

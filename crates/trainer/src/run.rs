@@ -94,6 +94,7 @@ impl<E: Experiment> Run<E> {
             let shown = "balanced: every class is shown equally often in an epoch";
             data.remarks.push(("sampling", shown.to_owned()));
         }
+        data.remarks.extend(data.left_out());
         let loader = loader(&experiment, &data, &context)?;
         let plan = plan(&experiment.settings(), &data, &loader, communicator.world_size())?;
         if changed && communicator.is_leader() {

@@ -10,6 +10,7 @@ use image::RgbImage;
 
 use crate::decode::decode_file;
 use crate::error::DataError;
+use crate::name::shown;
 use crate::source::{ImageSource, Sample, Stored, decoded};
 
 /// Image files without labels. One that cannot be read is no error: a black pixel stands in for it, so
@@ -56,7 +57,7 @@ impl ImageSource for ImageFiles {
     }
 
     fn name(&self, index: usize) -> String {
-        self.paths[index].display().to_string()
+        shown(&self.paths[index])
     }
 
     fn bytes(&self, index: usize) -> u64 {

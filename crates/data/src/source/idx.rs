@@ -1,6 +1,7 @@
-//! IDX files: MNIST, Fashion-MNIST and relatives.
+//! IDX files: MNIST, Fashion-MNIST, EMNIST and relatives.
 
-use std::fs::File;
+use std::collections::HashMap;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -10,37 +11,122 @@ use crate::error::DataError;
 use crate::source::Split;
 use crate::source::in_memory::InMemory;
 
-/// Files by which the data set is recognised; each may end in `.gz`.
-pub(super) const FILES: [&str; 2] = ["train-images-idx3-ubyte", "t10k-images-idx3-ubyte"];
+/// What files of a data set begin with: nothing in MNIST and those that are called like it, its name in
+/// EMNIST.
+const SETS: [&str; 7] = [
+    "",
+    "emnist-balanced-",
+    "emnist-byclass-",
+    "emnist-bymerge-",
+    "emnist-digits-",
+    "emnist-letters-",
+    "emnist-mnist-",
+];
 
-/// Reads one split of grey images into memory.
+/// Labels of this one begin at 1.
+const LETTERS: &str = "emnist-letters-";
+
+/// Whether a folder has such a data set.
+pub(super) fn is_in(folder: &Path) -> bool {
+    !sets(folder).is_empty()
+}
+
+/// Reads one split of grey images into memory. They are as they are stored: those of EMNIST lie on their
+/// side and are mirrored, as torchvision gives them too.
 ///
 /// # Errors
-/// A file that is missing, truncated or of another kind.
+/// A file that is missing, truncated or of another kind; files of several data sets.
 pub(super) fn open(folder: &Path, split: Split) -> Result<InMemory, DataError> {
+    let set = match sets(folder)[..] {
+        [] => "",
+        [set] => set,
+        ref sets => {
+            let name =
+                |set: &&str| if set.is_empty() { "mnist" } else { set.trim_end_matches('-') }.to_owned();
+            let sets = sets.iter().map(name).collect();
+            return Err(DataError::SeveralSets { path: folder.to_owned(), sets });
+        }
+    };
     let split = match split {
         Split::Train => "train",
-        Split::Test => "t10k",
+        Split::Test => part_of_tests(set),
         Split::Val => return Err(DataError::no_split(folder, split, [Split::Train, Split::Test])),
     };
-    let (sizes, pixels) = read::<3>(folder, &format!("{split}-images-idx3-ubyte"))?;
-    let ([labelled], labels) = read::<1>(folder, &format!("{split}-labels-idx1-ubyte"))?;
+    let (sizes, pixels) = read::<3>(folder, &format!("{set}{split}-images"))?;
+    let ([labelled], labels) = read::<1>(folder, &format!("{set}{split}-labels"))?;
     let [images, height, width] = sizes;
-    let damaged = |reason| Err(DataError::Damaged { path: folder.to_owned(), reason });
+    let damaged = |reason| DataError::Damaged { path: folder.to_owned(), reason };
     if pixels.is_empty() {
-        return damaged(format!("{images} images of {height}×{width} pixels are nothing to use"));
+        return Err(damaged(format!("{images} images of {height}×{width} pixels are nothing to use")));
     }
     if labelled != images {
-        return damaged(format!("{labelled} labels for {images} images"));
+        return Err(damaged(format!("{labelled} labels for {images} images")));
     }
-    let classes = labels.iter().max().map_or(0, |last| usize::from(*last) + 1);
-    let classes = (0..classes).map(|class| class.to_string()).collect();
+    let (labels, classes) = classes(folder, set, labels)?;
     Ok(InMemory { pixels, size: [height, width], channels: 1, labels, classes, split })
+}
+
+/// The data sets of which a folder has a file of images.
+fn sets(folder: &Path) -> Vec<&'static str> {
+    let has = |set: &&str| {
+        let parts = ["train", part_of_tests(set)];
+        parts.iter().any(|part| files(folder, &format!("{set}{part}-images"), 3).iter().any(|f| f.is_file()))
+    };
+    SETS.into_iter().filter(has).collect()
+}
+
+fn part_of_tests(set: &str) -> &'static str {
+    if set.is_empty() { "t10k" } else { "test" }
+}
+
+/// The names that a file may have: as it is published, and as it is unpacked by some programs.
+fn files(folder: &Path, name: &str, dims: usize) -> [PathBuf; 4] {
+    [("-", ""), ("-", ".gz"), (".", ""), (".", ".gz")]
+        .map(|(mark, zip)| folder.join(format!("{name}{mark}idx{dims}-ubyte{zip}")))
+}
+
+/// The classes of labels and their names, which are characters if EMNIST's list of them is there, and the
+/// labels as they are otherwise.
+fn classes(folder: &Path, set: &str, labels: Vec<u8>) -> Result<(Vec<u8>, Vec<String>), DataError> {
+    let mapping = folder.join(format!("{set}mapping.txt"));
+    let known: Vec<(u8, String)> = match !set.is_empty() && mapping.is_file() {
+        true => characters(&mapping)?,
+        false => {
+            let first = u8::from(set == LETTERS);
+            let last = labels.iter().copied().max().unwrap_or(first);
+            (first..=last).map(|label| (label, label.to_string())).collect()
+        }
+    };
+    let index: HashMap<u8, u8> = known.iter().map(|(label, _)| *label).zip(0..).collect();
+    let class = |label: &u8| {
+        let unknown = || DataError::Damaged {
+            path: folder.to_owned(),
+            reason: format!("label {label} is that of no class"),
+        };
+        index.get(label).copied().ok_or_else(unknown)
+    };
+    let labels = labels.iter().map(class).collect::<Result<_, _>>()?;
+    Ok((labels, known.into_iter().map(|(_, name)| name).collect()))
+}
+
+/// Labels and the characters that they stand for: a label and its ASCII codes a line, of which letters have
+/// two, the first in upper case.
+fn characters(path: &Path) -> Result<Vec<(u8, String)>, DataError> {
+    let text = fs::read_to_string(path).map_err(DataError::io(path))?;
+    let pair = |line: &str| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u8>);
+        let (label, code) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        Some((label, char::from(code).to_string()))
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let pairs: Option<Vec<_>> = lines.map(pair).collect();
+    let reason = "a line is no label and the code of a character".to_owned();
+    pairs.ok_or_else(|| DataError::Damaged { path: path.to_owned(), reason })
 }
 
 /// Sizes and bytes of a file of unsigned bytes with so many dimensions.
 fn read<const DIMS: usize>(folder: &Path, name: &str) -> Result<([usize; DIMS], Vec<u8>), DataError> {
-    let (path, bytes) = read_maybe_gzipped(folder, name)?;
+    let (path, bytes) = read_maybe_gzipped(&files(folder, name, DIMS))?;
     let damaged = |reason: String| DataError::Damaged { path: path.clone(), reason };
     let header = 4 + 4 * DIMS;
     if bytes.len() < header || bytes[..4] != [0, 0, 8, DIMS as u8] {
@@ -60,14 +146,14 @@ fn read<const DIMS: usize>(folder: &Path, name: &str) -> Result<([usize; DIMS], 
     Ok((sizes, bytes[header..].to_vec()))
 }
 
-fn read_maybe_gzipped(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), DataError> {
-    let (plain, zipped) = (folder.join(name), folder.join(format!("{name}.gz")));
+/// The first of some files that is there; if none is, the one that is usually published is named.
+fn read_maybe_gzipped(files: &[PathBuf; 4]) -> Result<(PathBuf, Vec<u8>), DataError> {
+    let path = files.iter().find(|file| file.is_file()).unwrap_or(&files[1]);
     let mut bytes = Vec::new();
-    let path = if plain.is_file() { plain } else { zipped };
-    let result = File::open(&path).and_then(|mut file| match path.extension().is_some_and(|e| e == "gz") {
+    let result = File::open(path).and_then(|mut file| match path.extension().is_some_and(|e| e == "gz") {
         true => GzDecoder::new(file).read_to_end(&mut bytes),
         false => file.read_to_end(&mut bytes),
     });
-    result.map_err(DataError::io(&path))?;
-    Ok((path, bytes))
+    result.map_err(DataError::io(path))?;
+    Ok((path.clone(), bytes))
 }

@@ -3,19 +3,22 @@
 mod cifar;
 mod class_map;
 mod class_match;
-mod csv_table;
 mod divide;
 mod files;
 mod folder;
 mod idx;
 mod in_memory;
+mod left_out;
+mod listing;
 mod split;
 mod stored;
 mod subset;
+mod table;
 #[cfg(test)]
 mod testing;
 mod with_classes;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,19 +27,22 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::source::split::{divisions, refuse_hidden_divisions};
+use crate::name::shown;
+use crate::source::listing::subfolders;
+use crate::source::split::divisions;
 
 pub use class_map::ClassMap;
 pub use class_match::{ClassMatch, Matched, Naming, match_classes, sorted_otherwise_by_timm};
-pub use csv_table::CsvTable;
 pub use divide::divide;
 pub use files::ImageFiles;
 pub use folder::ImageFolder;
+pub use left_out::LeftOut;
 pub use split::Split;
 pub(crate) use split::looks_like_a_split;
 pub use stored::Stored;
 pub(crate) use stored::decoded;
 pub use subset::Subset;
+pub use table::Table;
 pub use with_classes::with_classes;
 
 /// One image, decoded.
@@ -90,6 +96,11 @@ pub trait ImageSource: Dataset<Sample, DataError> {
         Task::Class
     }
 
+    /// What lies with the images and is not used.
+    fn left_out(&self) -> LeftOut {
+        LeftOut::default()
+    }
+
     /// What to call a sample in a message.
     fn name(&self, index: usize) -> String;
 
@@ -124,7 +135,9 @@ pub enum Format {
     Flat,
     /// CIFAR-10: binary batches, or sheets of 1024-pixel rows.
     Cifar10,
-    /// MNIST and its relatives: IDX files, plain or gzipped.
+    /// CIFAR-100: binary files, with its fine classes.
+    Cifar100,
+    /// MNIST, EMNIST and their relatives: IDX files, plain or gzipped.
     Idx,
 }
 
@@ -137,7 +150,7 @@ pub enum Labels {
     Ignored,
 }
 
-/// Opens a split of a folder of images, of a data set, or of a [CSV file](CsvTable) that lists images;
+/// Opens a split of a folder of images, of a data set, or of a [table](Table) that lists images;
 /// all of it if it is not divided.
 ///
 /// # Errors
@@ -149,16 +162,13 @@ pub fn open(
     labels: Labels,
 ) -> Result<Arc<dyn ImageSource>, DataError> {
     Ok(match storage(path, format)? {
-        Storage::Table => Arc::new(CsvTable::open(path, split, labels)?),
-        Storage::Cifar10 => Arc::new(cifar::open(path, split)?),
-        Storage::Idx => Arc::new(idx::open(path, split)?),
+        Storage::Table => Arc::new(Table::open(path, split, labels)?),
+        Storage::Cifar10(folder) => Arc::new(cifar::open(&folder, split)?),
+        Storage::Cifar100(folder) => Arc::new(cifar::open_100(&folder, split)?),
+        Storage::Idx(folder) => Arc::new(idx::open(&folder, split)?),
         Storage::Flat if labels == Labels::Required => return Err(DataError::NoClasses(path.to_owned())),
         Storage::Flat => Arc::new(ImageFolder::flat(&folder_of(path, split)?)?),
-        Storage::Folder => {
-            let folder = folder_of(path, split)?;
-            refuse_hidden_divisions(&folder)?;
-            Arc::new(ImageFolder::open(&folder, labels)?)
-        }
+        Storage::Folder => table::open_folder(path, &folder_of(path, split)?, split, labels)?,
     })
 }
 
@@ -167,18 +177,26 @@ pub fn open(
 /// # Errors
 /// Nothing there, or two folders for one split.
 pub fn splits(path: &Path, format: Format) -> Result<Vec<Split>, DataError> {
+    let folders = || -> Result<Vec<Split>, DataError> {
+        Ok(divisions(path)?.into_iter().map(|(split, _)| split).collect())
+    };
     Ok(match storage(path, format)? {
-        Storage::Table => CsvTable::splits(path)?,
-        Storage::Cifar10 | Storage::Idx => vec![Split::Train, Split::Test],
-        Storage::Flat | Storage::Folder => divisions(path)?.into_iter().map(|(split, _)| split).collect(),
+        Storage::Table => Table::splits(path)?,
+        Storage::Cifar10(_) | Storage::Cifar100(_) | Storage::Idx(_) => vec![Split::Train, Split::Test],
+        Storage::Flat => folders()?,
+        Storage::Folder => match folders()? {
+            none if none.is_empty() => table::splits_of_folder(path)?,
+            splits => splits,
+        },
     })
 }
 
-/// How the images of a path are stored.
+/// How the images of a path are stored, and the folder of those that archives put into one.
 enum Storage {
     Table,
-    Cifar10,
-    Idx,
+    Cifar10(PathBuf),
+    Cifar100(PathBuf),
+    Idx(PathBuf),
     Flat,
     Folder,
 }
@@ -187,22 +205,67 @@ fn storage(path: &Path, format: Format) -> Result<Storage, DataError> {
     if !path.exists() {
         return Err(DataError::NotFound(path.to_owned()));
     }
-    if path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+    let is_table = |ending: &OsStr| table::ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known));
+    if path.is_file() && path.extension().is_some_and(is_table) {
         return Ok(Storage::Table);
     }
     if !path.is_dir() {
         return Err(DataError::NotAFolder(path.to_owned()));
     }
-    let has = |name: &str| path.join(name).is_file();
     Ok(match format {
-        Format::Cifar10 => Storage::Cifar10,
-        Format::Idx => Storage::Idx,
+        Format::Auto => recognised(path)?,
+        Format::Cifar10 => Storage::Cifar10(place_of(path, cifar::is_in)?),
+        Format::Cifar100 => Storage::Cifar100(place_of(path, cifar::is_100_in)?),
+        Format::Idx => Storage::Idx(place_of(path, idx::is_in)?),
         Format::Flat => Storage::Flat,
         Format::Folder => Storage::Folder,
-        Format::Auto if cifar::FILES.iter().any(|name| has(name)) => Storage::Cifar10,
-        Format::Auto if idx::FILES.iter().any(|name| has(name) || has(&format!("{name}.gz"))) => Storage::Idx,
-        Format::Auto => Storage::Folder,
     })
+}
+
+/// Folders that the archives of CIFAR-10, CIFAR-100 and EMNIST unpack to, and those of CIFAR for Python.
+const UNPACKED: [&str; 5] =
+    ["cifar-10-batches-bin", "cifar-100-binary", "gzip", "cifar-10-batches-py", "cifar-100-python"];
+
+/// How a folder is stored, by its content or that of a folder that an archive has made in it.
+fn recognised(path: &Path) -> Result<Storage, DataError> {
+    let standard = |folder: &PathBuf| match folder.clone() {
+        folder if cifar::is_in(&folder) => Some(Storage::Cifar10(folder)),
+        folder if cifar::is_100_in(&folder) => Some(Storage::Cifar100(folder)),
+        folder if idx::is_in(&folder) => Some(Storage::Idx(folder)),
+        _ => None,
+    };
+    if let Some(own) = standard(&path.to_owned()) {
+        return Ok(own);
+    }
+    let made = unpacked(path)?;
+    let sets: Vec<&PathBuf> = made.iter().filter(|folder| standard(folder).is_some()).collect();
+    if sets.len() > 1 {
+        let sets = sets.into_iter().map(shown).collect();
+        return Err(DataError::SeveralSets { path: path.to_owned(), sets });
+    }
+    match sets.first().and_then(|folder| standard(folder)) {
+        Some(set) => Ok(set),
+        None => {
+            [path.to_owned()].iter().chain(&made).try_for_each(|folder| cifar::refuse_python(folder))?;
+            Ok(Storage::Folder)
+        }
+    }
+}
+
+/// The folders in another one if archives have made them all.
+fn unpacked(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let is_known = |folder: &PathBuf| UNPACKED.iter().any(|name| folder.ends_with(name));
+    if !UNPACKED.iter().any(|name| path.join(name).is_dir()) {
+        return Ok(Vec::new());
+    }
+    let folders = subfolders(path)?;
+    Ok(if folders.iter().all(is_known) { folders } else { Vec::new() })
+}
+
+/// The folder of a data set that is asked for: this one, or one that its archive has made in it.
+fn place_of(path: &Path, is_in: fn(&Path) -> bool) -> Result<PathBuf, DataError> {
+    let made = if is_in(path) { Vec::new() } else { unpacked(path)? };
+    Ok(made.into_iter().find(|folder| is_in(folder)).unwrap_or(path.to_owned()))
 }
 
 /// The subfolder of a split, if the data set is divided.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::source::folder::subfolders;
+use crate::name::shown;
+use crate::source::listing::{Listing, subfolders};
 
 /// Which part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,10 +60,14 @@ pub(crate) fn looks_like_a_split(name: &str) -> bool {
 /// # Errors
 /// Two folders for one split; a folder that cannot be read.
 pub(super) fn divisions(path: &Path) -> Result<Vec<(Split, PathBuf)>, DataError> {
-    let folders = subfolders(path)?;
+    divisions_among(&subfolders(path)?)
+}
+
+/// As [`divisions`], of folders that are known.
+fn divisions_among(folders: &[PathBuf]) -> Result<Vec<(Split, PathBuf)>, DataError> {
     let mut found: Vec<(Split, PathBuf)> = Vec::new();
-    for folder in &folders {
-        let Some(split) = Split::named(&file_name(folder)) else { continue };
+    for folder in folders {
+        let Some(split) = Split::named(&shown(folder.file_name().unwrap_or_default())) else { continue };
         if let Some((_, other)) = found.iter().find(|(known, _)| *known == split) {
             return Err(DataError::TwoFolders { split, folders: [other.clone(), folder.clone()] });
         }
@@ -74,24 +79,21 @@ pub(super) fn divisions(path: &Path) -> Result<Vec<(Split, PathBuf)>, DataError>
 
 /// Refuses a folder whose only subfolder is the divided data set, and one whose classes are divided
 /// instead: both would be read as one undivided set.
-pub(super) fn refuse_hidden_divisions(path: &Path) -> Result<(), DataError> {
+pub(super) fn refuse_hidden_divisions(listing: &Listing) -> Result<(), DataError> {
+    let path = listing.root();
     let mut inner = path.to_owned();
-    while let [only] = &subfolders(&inner)?[..] {
+    while let [only] = &listing.folders(&inner)[..] {
         inner.clone_from(only);
-        if !divisions(&inner)?.is_empty() {
+        if !divisions_among(&listing.folders(&inner))?.is_empty() {
             return Err(DataError::TooDeep { path: path.to_owned(), inner });
         }
     }
-    for class in subfolders(path)? {
-        if divisions(&class)?.len() > 1 {
+    for class in listing.folders(path) {
+        if divisions_among(&listing.folders(&class))?.len() > 1 {
             return Err(DataError::DividedClass { path: path.to_owned(), class });
         }
     }
     Ok(())
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn_dataset::Dataset;
 
 use crate::error::DataError;
-use crate::source::{ImageSource, Sample, Stored, Target, Task};
+use crate::source::{ImageSource, LeftOut, Sample, Stored, Target, Task};
 
 /// Some images of a source, with the classes of the whole.
 pub struct Subset {
@@ -38,6 +38,10 @@ impl ImageSource for Subset {
 
     fn task(&self) -> Task {
         self.source.task()
+    }
+
+    fn left_out(&self) -> LeftOut {
+        self.source.left_out()
     }
 
     fn label(&self, index: usize) -> Option<u32> {

@@ -7,7 +7,7 @@ use burn_dataset::Dataset;
 
 use crate::error::DataError;
 use crate::image_list::normal;
-use crate::source::{ImageSource, Sample, Stored, Target, Task, decoded};
+use crate::source::{ImageSource, LeftOut, Sample, Stored, Target, Task, decoded};
 
 struct WithClasses {
     source: Arc<dyn ImageSource>,
@@ -85,6 +85,10 @@ impl ImageSource for WithClasses {
 
     fn task(&self) -> Task {
         self.source.task()
+    }
+
+    fn left_out(&self) -> LeftOut {
+        self.source.left_out()
     }
 
     fn label(&self, index: usize) -> Option<u32> {

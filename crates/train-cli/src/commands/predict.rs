@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use data::source::{ImageFiles, ImageFolder};
-use data::{Batch, ClassMap, ImageSource, Naming, Pixels, Shard, evaluation_loader};
+use data::{Batch, ClassMap, ImageSource, Naming, Pixels, Shard, evaluation_loader, shown};
 use finetune::{Classifier, Explained, MOST_HEATMAPS, ProblemType, draw_heatmaps, heatmap};
 use serde::Serialize;
 use trainer::{Bar, Unit, readable};
@@ -127,7 +127,7 @@ fn predict(
         let top = ranked.into_iter().take(count);
         let predictions = top.map(|(class, score)| Prediction { label: &classes[class], score });
         let row = Row {
-            image: name.display().to_string(),
+            image: shown(name),
             predictions: predictions.collect(),
             logits: args.logits.then_some(logits),
         };
@@ -202,7 +202,11 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
                 files.extend(Some(line).filter(|line| !line.is_empty()).map(PathBuf::from));
             }
         } else if input.is_dir() {
-            files.extend(ImageFolder::flat(input)?.paths().map(Path::to_owned));
+            let folder = ImageFolder::flat(input)?;
+            if !folder.left_out().is_empty() {
+                note!("note: left out: {}", folder.left_out());
+            }
+            files.extend(folder.paths().map(Path::to_owned));
         } else {
             files.push(input.clone());
         }

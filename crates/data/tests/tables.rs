@@ -1,4 +1,4 @@
-//! CSV files that list images and what is known of them.
+//! Tables that list images and what is known of them.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -89,9 +89,16 @@ fn classes_are_numbered_as_the_network_has_them() {
 fn what_is_wrong_is_named_with_its_line() {
     let folder = Folder::new();
     for (text, expected) in [
-        ("file_name,lable\na.png,x\n", "column `lable` is unknown"),
-        ("image,label\na.png,x\n", "column `image` is unknown"),
-        ("label\nx\n", "no column `file_name`"),
+        ("file_name,lable\na.png,x\n", "`file_name`, `lable`; is `lable` meant to be `label`?"),
+        ("Label,file_name\nx,a.png\n", "is `Label` meant to be `label`?"),
+        (
+            "filename,label\na.png,x\n",
+            "no column names the image; the columns are `filename`, `label`; is `filename`",
+        ),
+        ("label\nx\n", "no column names the image; the columns are `label`"),
+        ("image,label,path\na.png,x,a.png\n", "columns `image` and `path` both name the image"),
+        ("file_name,label,spilt\na.png,x,test\n", "column `spilt` is unknown; rename it to `split`"),
+        ("file_name,label\n,x\n", "line 2: no image is named"),
         ("file_name\na.png\n", "no column says what the images are"),
         ("file_name,label,labels\na.png,x,y\n", "column `labels` is one too many"),
         ("file_name,label\na.png,x\nd.png,x\n", "line 3: there is no image"),
@@ -117,4 +124,96 @@ fn what_is_wrong_is_named_with_its_line() {
     let path = folder.csv("file_name\na.png\nc.png\n");
     let source = open(&path, Format::Auto, Split::Train, Labels::Ignored).unwrap();
     assert_eq!((source.len(), source.classes().len()), (2, 0));
+}
+
+#[test]
+fn other_columns_are_named_and_left_out() {
+    let folder = Folder::new();
+    let text = ",path,label,caption\n0,a.png,x,\"a, b\"\n1,b.png,y,\n";
+    let source = folder.open(text, Split::Train).unwrap();
+    assert_eq!((source.len(), source.classes().join(",")), (2, "x,y".to_owned()));
+    let left_out = source.left_out().to_string();
+    assert!(left_out.starts_with("columns `(unnamed)`, `caption` in "), "{left_out}");
+    let half: std::sync::Arc<dyn ImageSource> =
+        std::sync::Arc::new(data::Subset::new(&source, |index| index == 0));
+    assert_eq!(half.left_out(), source.left_out());
+    let renumbered = with_classes(half, &["y".to_owned(), "x".to_owned()]).unwrap();
+    assert_eq!(renumbered.left_out(), source.left_out());
+    let plain = folder.open("image,label\na.png,x\n", Split::Train).unwrap();
+    assert!(plain.left_out().is_empty());
+}
+
+#[test]
+fn tables_of_spreadsheets_are_read() {
+    let folder = Folder::new();
+    for text in [
+        "\u{feff}file_name,label\r\na.png,x\r\nb.png,y\r\n",
+        "file_name;label\na.png;x\nb.png;y\n",
+        "\u{feff}\"file_name\";\"label\"\r\n\"a.png\";\"x\"\r\n\"b.png\";\"y\"",
+        "file_name\tlabel\na.png\tx\nb.png\ty\n",
+    ] {
+        let source = folder.open(text, Split::Train).unwrap();
+        assert_eq!((source.len(), source.classes().join(",")), (2, "x,y".to_owned()), "{text:?}");
+    }
+    let source = folder.open("file_name;labels\na.png;\"x;y\"\nb.png;y\n", Split::Train).unwrap();
+    assert_eq!(source.target(0), Target::Values(vec![1.0, 1.0]));
+    for (bytes, said) in [
+        (&b"\xff\xfef\0i\0l\0e\0"[..], "it is UTF-16; save it as UTF-8"),
+        (b"file_name,label\na.png,x\nb.png,caf\xe9\n", "line 3 is no UTF-8"),
+    ] {
+        let path = folder.0.path().join("table.csv");
+        fs::write(&path, bytes).unwrap();
+        let error = open(&path, Format::Auto, Split::Train, Labels::Required).err().unwrap().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+fn open_as(folder: &Folder, name: &str, text: &str) -> Result<std::sync::Arc<dyn ImageSource>, String> {
+    let path = folder.0.path().join(name);
+    fs::write(&path, text).unwrap();
+    open(&path, Format::Auto, Split::Train, Labels::Required).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_table_of_tabs_may_have_commas() {
+    let source = open_as(&Folder::new(), "t.TSV", "file_name\tlabel\ta,b\na.png\tx, y\t1\n").unwrap();
+    assert_eq!(source.classes(), ["x, y"]);
+}
+
+#[test]
+fn json_lines_have_texts_numbers_and_lists() {
+    let folder = Folder::new();
+    let text = "{\"file_name\": \"a.png\", \"label\": 3, \"boxes\": [{\"x\": 1}]}\n\n\
+                {\"label\": \"x\", \"extra\": null, \"file_name\": \"b.png\"}\r\n";
+    let source = open_as(&folder, "t.jsonl", text).unwrap();
+    assert_eq!((source.classes().join(","), source.label(0)), ("3,x".to_owned(), Some(0)));
+    assert!(source.left_out().to_string().starts_with("columns `boxes`, `extra`"));
+    let text = "{\"image\": \"a.png\", \"labels\": [\"x\", 2]}\n{\"image\": \"b.png\", \"labels\": []}\n";
+    let source = open_as(&folder, "t.jsonl", text).unwrap();
+    assert_eq!((source.task(), source.classes().join(",")), (Task::Labels, "2,x".to_owned()));
+    assert_eq!(source.target(0), Target::Values(vec![1.0, 1.0]));
+    let text = "{\"image\": \"a.png\", \"target\": -1.5}\n{\"image\": \"b.png\", \"target\": \"2\"}\n";
+    let source = open_as(&folder, "t.jsonl", text).unwrap();
+    assert_eq!([0, 1].map(|index| source.target(index)), [-1.5, 2.0].map(|n| Target::Values(vec![n])));
+    for (text, said) in [
+        (
+            "{\"file_name\": \"a.png\", \"label\": \"x\"}\n{\"file_name\": \"b.png\"}",
+            "line 2: the label is empty",
+        ),
+        ("{\"file_name\": \"a.png\", \"label\": \"x\"}\n{\"file_name\": ", "line 2, column 14: EOF"),
+        ("{\"file_name\": \"a.png\", \"label\": [1]}", "no training row names a class"),
+        (
+            "{\"file_name\": \"a.png\", \"label\": \"x\"}\n{\"file_name\": \"b.png\", \"label\": {}}",
+            "line 2: an object stands where",
+        ),
+        (
+            "{\"file_name\": \"a.png\", \"label\": \"x\"}\n{\"file_name\": [\"b.png\"], \"label\": 1}",
+            "line 2: a list stands where",
+        ),
+        ("[1]", "line 1, column 0"),
+        (" \n", "is empty"),
+    ] {
+        let error = open_as(&folder, "t.jsonl", text).err().unwrap();
+        assert!(error.contains(said), "{text}: {error}");
+    }
 }
