@@ -168,7 +168,7 @@ fn leads_back(entry: &Path) -> bool {
     matches!((parent, target), (Some(parent), Some(target)) if parent.starts_with(&target))
 }
 
-fn is_image(path: &Path) -> bool {
+pub(super) fn is_image(path: &Path) -> bool {
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     path.is_file() && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
 }

@@ -9,6 +9,7 @@ mod files;
 mod folder;
 mod idx;
 mod in_memory;
+mod shards;
 mod split;
 mod stored;
 mod subset;
@@ -32,6 +33,8 @@ pub use csv_table::CsvTable;
 pub use divide::divide;
 pub use files::ImageFiles;
 pub use folder::ImageFolder;
+pub(crate) use shards::root as shards_root;
+pub use shards::{SHARD_LABEL, ShardLimits, ShardWriter, TarShards};
 pub use split::Split;
 pub(crate) use split::looks_like_a_split;
 pub use stored::Stored;
@@ -101,6 +104,11 @@ pub trait ImageSource: Dataset<Sample, DataError> {
         self.label(index).map_or(Target::None, Target::Class)
     }
 
+    /// Images of each shard, in order, of a source that is stored in shards.
+    fn shards(&self) -> Option<Vec<usize>> {
+        None
+    }
+
     /// Size of a sample where it is stored, in bytes, by which a changed one is known.
     fn bytes(&self, index: usize) -> u64;
 
@@ -126,6 +134,8 @@ pub enum Format {
     Cifar10,
     /// MNIST and its relatives: IDX files, plain or gzipped.
     Idx,
+    /// Tar archives of images, as WebDataset writes them.
+    Shards,
 }
 
 /// Whether labels are needed.
@@ -137,8 +147,8 @@ pub enum Labels {
     Ignored,
 }
 
-/// Opens a split of a folder of images, of a data set, or of a [CSV file](CsvTable) that lists images;
-/// all of it if it is not divided.
+/// Opens a split of a folder of images, of a data set, of [tar shards](TarShards), or of a
+/// [CSV file](CsvTable) that lists images; all of it if it is not divided.
 ///
 /// # Errors
 /// Nothing there, nothing readable, no such split, or no labels where they are needed.
@@ -148,7 +158,19 @@ pub fn open(
     split: Split,
     labels: Labels,
 ) -> Result<Arc<dyn ImageSource>, DataError> {
+    open_labelled(path, format, split, labels, SHARD_LABEL)
+}
+
+/// As [`open`]; `label_key` is the key of a label in the `.json` files of shards.
+pub(crate) fn open_labelled(
+    path: &Path,
+    format: Format,
+    split: Split,
+    labels: Labels,
+    label_key: &str,
+) -> Result<Arc<dyn ImageSource>, DataError> {
     Ok(match storage(path, format)? {
+        Storage::Shards => Arc::new(TarShards::open(path, split, labels, label_key)?),
         Storage::Table => Arc::new(CsvTable::open(path, split, labels)?),
         Storage::Cifar10 => Arc::new(cifar::open(path, split)?),
         Storage::Idx => Arc::new(idx::open(path, split)?),
@@ -169,6 +191,7 @@ pub fn open(
 pub fn splits(path: &Path, format: Format) -> Result<Vec<Split>, DataError> {
     Ok(match storage(path, format)? {
         Storage::Table => CsvTable::splits(path)?,
+        Storage::Shards => TarShards::splits(path)?,
         Storage::Cifar10 | Storage::Idx => vec![Split::Train, Split::Test],
         Storage::Flat | Storage::Folder => divisions(path)?.into_iter().map(|(split, _)| split).collect(),
     })
@@ -177,6 +200,7 @@ pub fn splits(path: &Path, format: Format) -> Result<Vec<Split>, DataError> {
 /// How the images of a path are stored.
 enum Storage {
     Table,
+    Shards,
     Cifar10,
     Idx,
     Flat,
@@ -184,6 +208,9 @@ enum Storage {
 }
 
 fn storage(path: &Path, format: Format) -> Result<Storage, DataError> {
+    if shards::names_shards(path) {
+        return Ok(Storage::Shards);
+    }
     if !path.exists() {
         return Err(DataError::NotFound(path.to_owned()));
     }
@@ -199,8 +226,10 @@ fn storage(path: &Path, format: Format) -> Result<Storage, DataError> {
         Format::Idx => Storage::Idx,
         Format::Flat => Storage::Flat,
         Format::Folder => Storage::Folder,
+        Format::Shards => Storage::Shards,
         Format::Auto if cifar::FILES.iter().any(|name| has(name)) => Storage::Cifar10,
         Format::Auto if idx::FILES.iter().any(|name| has(name) || has(&format!("{name}.gz"))) => Storage::Idx,
+        Format::Auto if shards::holds_shards(path)? => Storage::Shards,
         Format::Auto => Storage::Folder,
     })
 }
