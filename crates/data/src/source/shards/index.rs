@@ -25,7 +25,7 @@ struct Kept {
 
 /// What an index follows from: an index with another basis is of no use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Basis {
+pub(super) struct Basis {
     version: u32,
     /// Size of the shard.
     bytes: u64,
@@ -38,7 +38,7 @@ struct Basis {
 
 impl Basis {
     /// None for a shard from before 1970, or of a disk that keeps no times.
-    fn of(shard: &Metadata, label_key: &str) -> Option<Self> {
+    pub(super) fn of(shard: &Metadata, label_key: &str) -> Option<Self> {
         let modified = shard.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(Self {
             version: VERSION,
@@ -65,7 +65,7 @@ pub(super) fn contents(
     let (bytes, basis) = (metadata.len(), Basis::of(&metadata, label_key));
     let places = places(shard, cache);
     if let Some(basis) = &basis
-        && let Some(scan) = places.iter().find_map(|place| load(place, basis))
+        && let Some(scan) = places.iter().find_map(|place| load(File::open(place).ok()?, basis))
     {
         return Ok((scan, bytes));
     }
@@ -98,11 +98,11 @@ pub(super) fn user_cache() -> Option<PathBuf> {
 }
 
 /// An index; none if there is none, or it is damaged or of another shard.
-fn load(path: &Path, basis: &Basis) -> Option<Scan> {
+pub(super) fn load(file: impl Read, basis: &Basis) -> Option<Scan> {
     let mut text = Vec::new();
     // A sample takes at least two blocks of a shard, and less than one of an index.
     let most = basis.bytes / 2 + (64 << 10);
-    GzDecoder::new(File::open(path).ok()?).take(most).read_to_end(&mut text).ok()?;
+    GzDecoder::new(file).take(most).read_to_end(&mut text).ok()?;
     let kept: Kept = serde_json::from_slice(&text).ok()?;
     let lies_within = |offset: u64, bytes| offset.checked_add(bytes).is_some_and(|end| end <= basis.bytes);
     let is_whole = kept.scan.samples.iter().all(|sample| lies_within(sample.offset, sample.bytes));

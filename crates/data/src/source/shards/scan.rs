@@ -1,8 +1,7 @@
 //! What is in a shard: its samples, where their images lie, and their labels.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use serde::{Deserialize, Serialize};
 use tar::Archive;
@@ -53,12 +52,15 @@ pub(super) enum Label {
 ///
 /// # Errors
 /// No whole archive, or one whose files are no samples; as a predicate of the shard.
-pub(super) fn scan(mut file: &File, bytes: u64, label_key: &str) -> Result<Scan, String> {
+pub(super) fn scan(mut file: impl Read + Seek, bytes: u64, label_key: &str) -> Result<Scan, String> {
+    if is_gzip(&mut file).map_err(|error| error.to_string())? {
+        return Err(format!("is compressed; {UNPACK}"));
+    }
     let mut archive = Archive::new(file);
     let mut scanner = Scanner::new(label_key);
     let mut end = 0;
     for entry in archive.entries_with_seek().map_err(|error| error.to_string())? {
-        let mut entry = entry.map_err(|error| scanner.broken(file, &error.to_string()))?;
+        let mut entry = entry.map_err(|error| scanner.broken(&error.to_string()))?;
         let (offset, size) = (entry.raw_file_position(), entry.size());
         let (kind, path) = (entry.header().entry_type(), entry.path_bytes());
         let name = String::from_utf8_lossy(&path).trim_start_matches("./").to_owned();
@@ -70,12 +72,20 @@ pub(super) fn scan(mut file: &File, bytes: u64, label_key: &str) -> Result<Scan,
         }
     }
     scanner.close()?;
-    check_end(&mut file, end.next_multiple_of(BLOCK), bytes).map_err(|reason| scanner.at_the_end(&reason))?;
+    check_end(archive.into_inner(), end.next_multiple_of(BLOCK), bytes)
+        .map_err(|reason| scanner.at_the_end(&reason))?;
     Ok(scanner.scan)
 }
 
+fn is_gzip(file: &mut (impl Read + Seek)) -> io::Result<bool> {
+    let mut start = Vec::new();
+    file.take(2).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start == [0x1f, 0x8b])
+}
+
 /// That an archive ends with zeros alone: it may have been cut off, or others joined to it.
-fn check_end(file: &mut &File, end: u64, bytes: u64) -> Result<(), String> {
+fn check_end(mut file: impl Read + Seek, end: u64, bytes: u64) -> Result<(), String> {
     if bytes < end + BLOCK {
         return Err("ends without the mark of an archive's end".to_owned());
     }
@@ -193,11 +203,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// What a header means that cannot be read.
-    fn broken(&self, mut file: &File, reason: &str) -> String {
-        let mut start = [0; 2];
-        let is_read = file.rewind().and_then(|()| file.read_exact(&mut start)).is_ok();
+    fn broken(&self, reason: &str) -> String {
         match (&self.open, self.scan.samples.len()) {
-            (None, 0) if is_read && start == [0x1f, 0x8b] => format!("is compressed; {UNPACK}"),
             (None, 0) => format!("is no tar archive ({reason})"),
             _ => format!("is damaged or cut off ({reason}); {}download it again", last_whole(self.last())),
         }

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use rand::RngExt;
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Write};
 use tar::{Builder, Header};
 
 use super::*;
@@ -236,16 +236,13 @@ fn lie_within(scan: &Scan, bytes: usize) -> bool {
 
 #[test]
 fn damaged_bytes_never_panic_and_no_image_lies_outside_its_shard() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, index) = (dir.path().join("x.tar"), dir.path().join(".x.tar.index"));
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/shards");
     let mut shards = vec![tar(&TWO)];
     shards.extend(["pax.tar", "gnu.tar"].map(|name| fs::read(goldens.join(name)).unwrap()));
     let (mut read, mut refused) = (0, 0);
     for seed in 0..3000 {
         let bytes = mutated(&shards[seed as usize % 3], seed);
-        fs::write(&path, &bytes).unwrap();
-        match scan::scan(&File::open(&path).unwrap(), bytes.len() as u64, "label") {
+        match scan::scan(Cursor::new(&bytes), bytes.len() as u64, "label") {
             Ok(scan) => {
                 read += 1;
                 assert!(lie_within(&scan, bytes.len()), "{seed}");
@@ -257,18 +254,29 @@ fn damaged_bytes_never_panic_and_no_image_lies_outside_its_shard() {
         }
     }
     assert!(read > 100 && refused > 100, "{read} and {refused}");
-    fs::write(&path, &shards[0]).unwrap();
-    let expected = index::contents(&path, "label", None).unwrap();
+}
+
+#[test]
+fn a_damaged_index_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.tar");
+    fs::write(&path, tar(&TWO)).unwrap();
+    let (expected, bytes) = index::contents(&path, "label", None).unwrap();
+    let basis = index::Basis::of(&fs::metadata(&path).unwrap(), "label").unwrap();
+    let whole = fs::read(dir.path().join(".x.tar.index")).unwrap();
+    assert_eq!(index::load(&whole[..], &basis).unwrap(), expected);
     let mut text = Vec::new();
-    GzDecoder::new(File::open(&index).unwrap()).read_to_end(&mut text).unwrap();
-    let whole = fs::read(&index).unwrap();
-    for seed in 0..500 {
+    GzDecoder::new(&whole[..]).read_to_end(&mut text).unwrap();
+    let mut loaded = 0;
+    for seed in 0..3000 {
         // Of the file, a damage is always seen; of its content, what is no index is.
-        fs::write(&index, mutated(&whole, seed)).unwrap();
-        let same = index::contents(&path, "label", None).unwrap();
-        assert_eq!(same.0.samples, expected.0.samples, "{seed}");
-        fs::write(&index, gzip(&mutated(&text, seed))).unwrap();
-        let (scan, bytes) = index::contents(&path, "label", None).unwrap();
-        assert!(lie_within(&scan, bytes as usize), "{seed}");
+        let same = index::load(&mutated(&whole, seed)[..], &basis);
+        assert!(same.is_none_or(|scan| scan == expected), "{seed}");
+        let changed = index::load(&gzip(&mutated(&text, seed))[..], &basis);
+        loaded += usize::from(changed.is_some());
+        assert!(changed.is_none_or(|scan| lie_within(&scan, bytes as usize)), "{seed}");
     }
+    assert!(loaded > 0 && loaded < 3000, "{loaded}");
+    // What unpacks to more than any index of this shard is not unpacked.
+    assert!(index::load(&gzip(&vec![b' '; 1 << 24])[..], &basis).is_none());
 }
