@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::decode::DecodeOptions;
 use crate::error::DataError;
 use crate::image_list::{ImageList, few, name_below};
-use crate::loader::Sampling;
+use crate::loader::{Sampling, Shuffle};
 use crate::source::{
-    Format, ImageSource, Labels, Split, Subset, divide, looks_like_a_split, open, splits, with_classes,
+    Format, ImageSource, Labels, SHARD_LABEL, Split, Subset, divide, looks_like_a_split, open, open_labelled,
+    shards_root, splits, with_classes,
 };
 use crate::statistics::{check_statistics, normalize};
 use crate::transform::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
@@ -23,7 +24,8 @@ use crate::transform::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
 section! {
     /// Where images come from, and how their pixels become numbers.
     pub struct DataConfig: "data", together = together {
-        /// A folder, or a CSV file that lists images; `--data` overrides it.
+        /// A folder, a CSV file that lists images, or tar shards such as `train-{000..146}.tar`; `--data`
+        /// overrides it.
         path: Option<PathBuf> = None;
         /// A CSV file that lists the images to validate on, which are then not trained on.
         val_csv: Option<PathBuf> = None;
@@ -42,6 +44,11 @@ section! {
         /// How often training shows an image in an epoch: `uniform` once; `balanced` so that every class
         /// is shown equally often, images of small ones again and again, of large ones not all of them.
         sampling: Sampling = Sampling::Uniform;
+        /// In which order training shows the images of an epoch: `images` in any; `shards`, for tar shards
+        /// on slow disks, shard after shard, mixed among 4096 images.
+        shuffle: Shuffle = Shuffle::Images;
+        /// Key of the class in the `.json` files of tar shards, where there is no `.cls` file.
+        label_key: String = SHARD_LABEL.to_owned();
         /// Threads that decode and augment: `auto` takes one a core, at most 16; 0 does it between steps.
         workers: Workers = Workers::Auto(Auto::Auto), "`auto`, or a number" => |_| true;
         /// Images that are made before they are asked for, at most, if not those of a batch: what the
@@ -57,7 +64,8 @@ section! {
         max_corrupt: usize = 10;
     }
     on resume {
-        fixed: val_csv, format, image_size, mean, std, val_fraction, sampling, exact_decode;
+        fixed: val_csv, format, image_size, mean, std, val_fraction, sampling, shuffle, label_key,
+            exact_decode;
         free: path, workers, prefetch, max_pixels, max_corrupt;
     }
 }
@@ -66,6 +74,13 @@ fn together(data: &DataConfig) -> Result<(), SettingError> {
     if data.val_fraction.is_some() && data.val_csv.is_some() {
         return Err(SettingError::Together(
             "data.val_csv and data.val_fraction both choose the validation images; leave one of them out"
+                .to_owned(),
+        ));
+    }
+    if data.shuffle == Shuffle::Shards && data.sampling == Sampling::Balanced {
+        return Err(SettingError::Together(
+            "data.shuffle = \"shards\" and data.sampling = \"balanced\" both choose the order of the images; \
+             leave one of them out"
                 .to_owned(),
         ));
     }
@@ -154,7 +169,11 @@ impl DataConfig {
     /// # Errors
     /// No path, or nothing there that can be used.
     pub fn open(&self, labels: Labels) -> Result<Arc<dyn ImageSource>, DataError> {
-        open(self.path()?, self.format, Split::Train, labels)
+        self.open_split(Split::Train, labels)
+    }
+
+    fn open_split(&self, split: Split, labels: Labels) -> Result<Arc<dyn ImageSource>, DataError> {
+        open_labelled(self.path()?, self.format, split, labels, &self.label_key)
     }
 
     /// The folder that names of images are [listed](ImageList) below.
@@ -163,7 +182,7 @@ impl DataConfig {
     /// No path.
     pub fn root(&self) -> Result<&Path, DataError> {
         let path = self.path()?;
-        Ok(if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) })
+        Ok(if path.is_dir() { path } else { shards_root(path) })
     }
 
     /// Training and validation images: a `val` folder beside `train` or rows `val` of a table, `val_csv`,
@@ -226,7 +245,7 @@ impl DataConfig {
         if !found.contains(&Split::Val) {
             return Err(DataError::NoValidation { path: path.clone(), found });
         }
-        open(path, self.format, Split::Val, Labels::Required)
+        self.open_split(Split::Val, Labels::Required)
     }
 
     /// Which part of a divided data set is trained on, in words; none for one that is not divided.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use config::SettingError;
 
-use crate::image_list::IMAGES_FILE;
+use crate::image_list::{IMAGES_FILE, few as few_names};
 use crate::source::Split;
 
 /// Endings of files that are read as images.
@@ -144,6 +144,31 @@ pub enum DataError {
         /// The reason, in words.
         reason: String,
     },
+    /// A shard that cannot be used.
+    #[error("{} {reason}", path.display())]
+    Shard {
+        /// The shard, or the folder that should hold it.
+        path: PathBuf,
+        /// What is wrong with it, as a predicate.
+        reason: String,
+    },
+    /// Names of shards that cannot be read.
+    #[error("--data: {0}")]
+    Shards(String),
+    /// Shards that are named and do not exist.
+    #[error("{} of the {of} shards do not exist: {}", missing.len(), first(missing))]
+    MissingShards {
+        /// Those that do not exist.
+        missing: Vec<PathBuf>,
+        /// Shards that are named.
+        of: usize,
+    },
+    /// Images are to be shuffled shard by shard, and lie in none.
+    #[error(
+        "data.shuffle = \"shards\" is for images in tar shards, and these are stored in another way; leave it \
+         out"
+    )]
+    NoShards,
     /// A split is asked for that the data do not have.
     #[error(
         "{} has {} but no {wanted}{}", path.display(), list(found), names_of(*wanted)
@@ -299,6 +324,10 @@ impl DataError {
 
 fn list(splits: &[Split]) -> String {
     splits.iter().map(Split::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+fn first(paths: &[PathBuf]) -> String {
+    few_names(&paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>())
 }
 
 /// What else a split may be called.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::data_config::DataConfig;
 use crate::error::DataError;
 use crate::image_list::{Changes, ImageList, few, name_below};
-use crate::source::{Format, ImageSource, Labels, Split, Subset, open, splits};
+use crate::source::{Format, ImageSource, Labels, Split, Subset, open_labelled, splits};
 
 /// Images of one split, and how they differ from those that the run knew.
 pub struct Judged {
@@ -60,7 +60,7 @@ impl Judged {
             _ => None,
         };
         if let Some(place) = apart {
-            let images = open(place, data.format, wanted, Labels::Required)?;
+            let images = open_labelled(place, data.format, wanted, Labels::Required, &data.label_key)?;
             return Ok(Self::whole(images, run_root, root, wanted, list));
         }
         let pool = data.open(Labels::Required)?;
@@ -154,5 +154,6 @@ fn listed(root: &Path, source: &dyn ImageSource, split: Split) -> ImageList {
 /// Whether two names lead to the same place.
 fn is_same_place(a: Option<&Path>, b: &Path) -> bool {
     let place = |path: &Path| fs::canonicalize(path).ok();
-    a.is_some_and(|a| place(a).is_some() && place(a) == place(b))
+    // A pattern that names shards is no place.
+    a.is_some_and(|a| a == b || (place(a).is_some() && place(a) == place(b)))
 }

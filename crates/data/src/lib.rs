@@ -64,7 +64,8 @@ pub use image_list::{Changes, IMAGES_FILE, ImageList};
 pub use imagenet::{are_same_imagenet_classes, imagenet_ids, imagenet_names};
 pub use judged::Judged;
 pub use loader::{
-    Batch, Batches, Loader, LoaderConfig, ORDER_VERSION, Pixels, Sampling, Targets, balanced_order, order,
+    Batch, Batches, Loader, LoaderConfig, ORDER_VERSION, Pixels, SHUFFLE_BUFFER, Sampling, Shuffle, Targets,
+    balanced_order, order, shard_order,
 };
 pub use loaders::{TrainingBatches, evaluation_loader, prepare};
 pub use name::shown;
@@ -72,8 +73,9 @@ pub use picture::Picture;
 pub use profile::Profile;
 pub use shard::Shard;
 pub use source::{
-    ClassMap, ClassMatch, Format, ImageSource, Labels, LeftOut, Matched, Naming, Sample, Split, Subset,
-    Target, Task, divide, match_classes, open, sorted_otherwise_by_timm, splits, with_classes,
+    ClassMap, ClassMatch, Format, ImageSource, Labels, LeftOut, Matched, Naming, SHARD_LABEL, Sample,
+    ShardLimits, ShardWriter, Split, Subset, Target, Task, divide, match_classes, open,
+    sorted_otherwise_by_timm, splits, with_classes,
 };
 pub use statistics::check_statistics;
 pub use transform::Transform;

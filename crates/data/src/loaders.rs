@@ -8,7 +8,7 @@ use crate::augment_config::AugmentConfig;
 use crate::data_config::DataConfig;
 use crate::error::DataError;
 use crate::eval_config::EvalConfig;
-use crate::loader::{Loader, LoaderConfig, Sampling};
+use crate::loader::{Loader, LoaderConfig, Sampling, Shuffle};
 use crate::shard::Shard;
 use crate::source::ImageSource;
 use crate::transform::{EvalTransform, Normalize};
@@ -39,12 +39,13 @@ impl TrainingBatches<'_> {
     ///
     /// # Errors
     /// Fewer images than a batch takes; means and deviations that fit no image; classes to be balanced
-    /// that not every image has.
+    /// that not every image has; shards to be shuffled of images that lie in none.
     pub fn loader(&self, source: &Arc<dyn ImageSource>) -> Result<Loader, DataError> {
         let transform = self.augment.transform(self.data.image_size.pixels(), &self.data.mean);
         let config = LoaderConfig {
             seed: self.seed,
             sampling: self.data.sampling,
+            shuffle: self.data.shuffle,
             batch_size: self.batch_size,
             accumulate: self.accumulate,
             workers: self.data.workers.count(),
@@ -77,6 +78,7 @@ pub fn evaluation_loader(
     let config = LoaderConfig {
         seed: 0,
         sampling: Sampling::Uniform,
+        shuffle: Shuffle::Images,
         batch_size,
         accumulate: 1,
         workers: data.workers.count(),

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use data::transform::{CropBox, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, crop, resize};
-use data::{DataConfig, EvalConfig, Transform, decode_file};
+use data::{DataConfig, EvalConfig, decode_file};
 use image::{RgbImage, imageops};
 use safetensors::SafeTensors;
 use serde_json::Value;

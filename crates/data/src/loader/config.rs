@@ -2,7 +2,7 @@
 
 use crate::decode::DecodeOptions;
 use crate::error::DataError;
-use crate::loader::order::Sampling;
+use crate::loader::order::{Sampling, Shuffle};
 use crate::shard::Shard;
 use crate::transform::{Normalize, RandomErasing};
 
@@ -13,6 +13,8 @@ pub struct LoaderConfig {
     pub seed: u64,
     /// How often the images of an epoch are shown, in training.
     pub sampling: Sampling,
+    /// In which order the images of an epoch are shown, in training.
+    pub shuffle: Shuffle,
     /// Images of a batch of one process; those left over at the end of an epoch are dropped.
     pub batch_size: usize,
     /// Batches of an update; those left over at the end of an epoch are dropped.

@@ -22,7 +22,7 @@ use samples::{Passes, Shared};
 
 pub use batch::{Batch, Pixels, Targets};
 pub use config::LoaderConfig;
-pub use order::{ORDER_VERSION, Sampling, balanced_order, order};
+pub use order::{ORDER_VERSION, SHUFFLE_BUFFER, Sampling, Shuffle, balanced_order, order, shard_order};
 pub use workers::Batches;
 
 /// Makes batches of a source.
@@ -34,7 +34,7 @@ impl Loader {
     ///
     /// # Errors
     /// Fewer images than a batch takes; a batch of 0; means and deviations that fit no image; classes to
-    /// be balanced that not every image has.
+    /// be balanced that not every image has; shards to be shuffled of a source that has none.
     pub fn new(
         source: Arc<dyn ImageSource>,
         transform: Arc<dyn Transform>,
@@ -46,6 +46,9 @@ impl Loader {
         }
         if config.sampling == Sampling::Balanced && (0..images).any(|index| source.label(index).is_none()) {
             return Err(DataError::NoClassesToBalance);
+        }
+        if config.shuffle == Shuffle::Shards && source.shards().is_none() {
+            return Err(DataError::NoShards);
         }
         Self::with(source, transform, config, Passes::Shuffled)
     }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::rng::{Stream, rng};
 
-/// Version of [`order`] and [`balanced_order`]: a run that stands within an epoch can go on with no other.
+/// Version of [`order`], [`balanced_order`] and [`shard_order`]: a run that stands within an epoch can go on with no other.
 pub const ORDER_VERSION: u32 = 2;
 
 /// How often the images of an epoch are shown.
@@ -21,10 +22,47 @@ pub enum Sampling {
     Balanced,
 }
 
+/// In which order the images of an epoch are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shuffle {
+    /// In any order: every image is read wherever it lies.
+    #[default]
+    Images,
+    /// Shard after shard, in any order, mixed within a [buffer](SHUFFLE_BUFFER): for disks that are slow
+    /// when they are read here and there.
+    Shards,
+}
+
+/// Images among which the next one is drawn if they are shuffled shard by shard: as many as a computer
+/// keeps in memory after it read ahead.
+pub const SHUFFLE_BUFFER: usize = 4096;
+
 /// The order of the samples in an epoch: a random permutation of 0..`count`.
 pub fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count as u32).collect();
     order.shuffle(&mut rng(seed, Stream::Order, epoch, 0));
+    order
+}
+
+/// The order of the samples in an epoch that goes through shards of so many images one after the other,
+/// in a random order. The next image is drawn among `buffer` of them, whose place the next one of the
+/// shards takes.
+pub fn shard_order(seed: u64, epoch: u64, shards: &[usize], buffer: usize) -> Vec<u32> {
+    let mut rng = rng(seed, Stream::Order, epoch, 2);
+    let mut end = 0;
+    let range = |images: &usize| {
+        end += *images as u32;
+        end - *images as u32..end
+    };
+    let mut ranges: Vec<_> = shards.iter().map(range).collect();
+    ranges.shuffle(&mut rng);
+    let mut order: Vec<u32> = ranges.into_iter().flatten().collect();
+    // In place: those from `at` on to `at + buffer` are the buffer when number `at` is drawn.
+    for at in 0..order.len() {
+        let buffered = at..(at + buffer.max(1)).min(order.len());
+        order.swap(at, rng.random_range(buffered));
+    }
     order
 }
 
@@ -71,6 +109,35 @@ mod tests {
         assert_eq!(order(1, 2, 8), [4, 5, 7, 3, 2, 1, 0, 6], "another order takes another version");
         sorted.sort_unstable();
         assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn shards_are_gone_through_one_after_the_other() {
+        let shards = [5, 0, 40, 7, 30];
+        let mut starts = BTreeMap::new();
+        for epoch in 0..50 {
+            let order = shard_order(1, epoch, &shards, 4);
+            assert_eq!(order, shard_order(1, epoch, &shards, 4));
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..82).collect::<Vec<_>>());
+            // None is shown before what lies a buffer earlier in its shard was read.
+            for (place, image) in order.iter().enumerate().filter(|(_, image)| (5..45).contains(*image)) {
+                let earlier = order[..place].iter().filter(|other| (5..*image).contains(*other)).count();
+                assert!(earlier + 4 > (*image - 5) as usize, "{image} at {place} of {order:?}");
+            }
+            *starts.entry(order[0] / 5).or_insert(0) += 1;
+        }
+        assert!(starts.len() > 3, "{starts:?}");
+        assert_ne!(shard_order(1, 2, &shards, 4), shard_order(2, 2, &shards, 4));
+        let unmixed = shard_order(1, 2, &[3, 2], 1);
+        assert!(unmixed == [0, 1, 2, 3, 4] || unmixed == [3, 4, 0, 1, 2], "{unmixed:?}");
+        assert_eq!(shard_order(1, 2, &[], 4), [0u32; 0]);
+        assert_eq!(
+            shard_order(1, 2, &[3, 5], 3),
+            [2, 1, 3, 4, 6, 0, 7, 5],
+            "another order takes another version"
+        );
     }
 
     #[test]

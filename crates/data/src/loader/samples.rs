@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::error::DataError;
 use crate::loader::batch::Batch;
 use crate::loader::config::LoaderConfig;
-use crate::loader::order::{Sampling, balanced_order, order};
+use crate::loader::order::{SHUFFLE_BUFFER, Sampling, Shuffle, balanced_order, order, shard_order};
 use crate::picture::Picture;
 use crate::rng::{Stream, rng};
 use crate::source::ImageSource;
@@ -117,7 +117,10 @@ impl Shared {
         match (self.passes, self.config.sampling) {
             (Passes::Sequential, _) => (0..count as u64).collect(),
             (Passes::Shuffled, Sampling::Uniform) => {
-                order(seed, epoch, count).into_iter().map(u64::from).collect()
+                // That there are shards was checked when the loader was made.
+                let shards = self.source.shards().filter(|_| self.config.shuffle == Shuffle::Shards);
+                let by_shard = shards.map(|shards| shard_order(seed, epoch, &shards, SHUFFLE_BUFFER));
+                by_shard.unwrap_or_else(|| order(seed, epoch, count)).into_iter().map(u64::from).collect()
             }
             (Passes::Shuffled, Sampling::Balanced) => {
                 // That all have one was checked when the loader was made.

@@ -59,6 +59,7 @@ fn loader(broken: &[usize], workers: usize, max_corrupt: usize) -> Loader {
     let config = LoaderConfig {
         seed: 5,
         sampling: Sampling::Uniform,
+        shuffle: Shuffle::Images,
         batch_size: 3,
         accumulate: 2,
         workers,

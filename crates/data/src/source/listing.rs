@@ -229,6 +229,6 @@ fn is_data(name: &OsStr) -> bool {
     !name.as_encoded_bytes().starts_with(b".") && !NOT_DATA.iter().any(|known| is(&known))
 }
 
-fn is_image(path: &Path) -> bool {
+pub(super) fn is_image(path: &Path) -> bool {
     path.extension().is_some_and(|ending| EXTENSIONS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }

@@ -10,6 +10,7 @@ mod idx;
 mod in_memory;
 mod left_out;
 mod listing;
+mod shards;
 mod split;
 mod stored;
 mod subset;
@@ -37,6 +38,8 @@ pub use divide::divide;
 pub use files::ImageFiles;
 pub use folder::ImageFolder;
 pub use left_out::LeftOut;
+pub(crate) use shards::root as shards_root;
+pub use shards::{SHARD_LABEL, ShardLimits, ShardWriter, TarShards};
 pub use split::Split;
 pub(crate) use split::looks_like_a_split;
 pub use stored::Stored;
@@ -112,6 +115,11 @@ pub trait ImageSource: Dataset<Sample, DataError> {
         self.label(index).map_or(Target::None, Target::Class)
     }
 
+    /// Images of each shard, in order, of a source that is stored in shards.
+    fn shards(&self) -> Option<Vec<usize>> {
+        None
+    }
+
     /// Size of a sample where it is stored, in bytes, by which a changed one is known.
     fn bytes(&self, index: usize) -> u64;
 
@@ -139,6 +147,8 @@ pub enum Format {
     Cifar100,
     /// MNIST, EMNIST and their relatives: IDX files, plain or gzipped.
     Idx,
+    /// Tar archives of images, as WebDataset writes them.
+    Shards,
 }
 
 /// Whether labels are needed.
@@ -150,8 +160,8 @@ pub enum Labels {
     Ignored,
 }
 
-/// Opens a split of a folder of images, of a data set, or of a [table](Table) that lists images;
-/// all of it if it is not divided.
+/// Opens a split of a folder of images, of a data set, of [tar shards](TarShards), or of a
+/// [table](Table) that lists images; all of it if it is not divided.
 ///
 /// # Errors
 /// Nothing there, nothing readable, no such split, or no labels where they are needed.
@@ -161,7 +171,19 @@ pub fn open(
     split: Split,
     labels: Labels,
 ) -> Result<Arc<dyn ImageSource>, DataError> {
+    open_labelled(path, format, split, labels, SHARD_LABEL)
+}
+
+/// As [`open`]; `label_key` is the key of a label in the `.json` files of shards.
+pub(crate) fn open_labelled(
+    path: &Path,
+    format: Format,
+    split: Split,
+    labels: Labels,
+    label_key: &str,
+) -> Result<Arc<dyn ImageSource>, DataError> {
     Ok(match storage(path, format)? {
+        Storage::Shards => Arc::new(TarShards::open(path, split, labels, label_key)?),
         Storage::Table => Arc::new(Table::open(path, split, labels)?),
         Storage::Cifar10(folder) => Arc::new(cifar::open(&folder, split)?),
         Storage::Cifar100(folder) => Arc::new(cifar::open_100(&folder, split)?),
@@ -182,6 +204,7 @@ pub fn splits(path: &Path, format: Format) -> Result<Vec<Split>, DataError> {
     };
     Ok(match storage(path, format)? {
         Storage::Table => Table::splits(path)?,
+        Storage::Shards => TarShards::splits(path)?,
         Storage::Cifar10(_) | Storage::Cifar100(_) | Storage::Idx(_) => vec![Split::Train, Split::Test],
         Storage::Flat => folders()?,
         Storage::Folder => match folders()? {
@@ -194,6 +217,7 @@ pub fn splits(path: &Path, format: Format) -> Result<Vec<Split>, DataError> {
 /// How the images of a path are stored, and the folder of those that archives put into one.
 enum Storage {
     Table,
+    Shards,
     Cifar10(PathBuf),
     Cifar100(PathBuf),
     Idx(PathBuf),
@@ -202,6 +226,9 @@ enum Storage {
 }
 
 fn storage(path: &Path, format: Format) -> Result<Storage, DataError> {
+    if shards::names_shards(path) {
+        return Ok(Storage::Shards);
+    }
     if !path.exists() {
         return Err(DataError::NotFound(path.to_owned()));
     }
@@ -219,6 +246,7 @@ fn storage(path: &Path, format: Format) -> Result<Storage, DataError> {
         Format::Idx => Storage::Idx(place_of(path, idx::is_in)?),
         Format::Flat => Storage::Flat,
         Format::Folder => Storage::Folder,
+        Format::Shards => Storage::Shards,
     })
 }
 
@@ -247,7 +275,7 @@ fn recognised(path: &Path) -> Result<Storage, DataError> {
         Some(set) => Ok(set),
         None => {
             [path.to_owned()].iter().chain(&made).try_for_each(|folder| cifar::refuse_python(folder))?;
-            Ok(Storage::Folder)
+            Ok(if shards::holds_shards(path)? { Storage::Shards } else { Storage::Folder })
         }
     }
 }

@@ -52,6 +52,18 @@ impl ImageSource for Subset {
         self.source.target(self.indices[index])
     }
 
+    fn shards(&self) -> Option<Vec<usize>> {
+        let (mut rest, mut end) = (&self.indices[..], 0);
+        let mut of_shard = |images: usize| {
+            end += images;
+            // Indices are kept in order.
+            let (shard, others) = rest.split_at(rest.partition_point(|index| *index < end));
+            rest = others;
+            shard.len()
+        };
+        Some(self.source.shards()?.into_iter().map(&mut of_shard).collect())
+    }
+
     fn bytes(&self, index: usize) -> u64 {
         self.source.bytes(self.indices[index])
     }

@@ -103,6 +103,10 @@ impl ImageSource for WithClasses {
         self.source.name(index)
     }
 
+    fn shards(&self) -> Option<Vec<usize>> {
+        self.source.shards()
+    }
+
     fn bytes(&self, index: usize) -> u64 {
         self.source.bytes(index)
     }

@@ -1,0 +1,215 @@
+//! Writing tar shards.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use tar::{Builder, Header};
+
+use crate::error::{DataError, EXTENSIONS};
+use crate::source::shards::CLASSES_FILE;
+use crate::source::shards::scan::key_and_ending;
+
+/// How large a shard may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardLimits {
+    /// Images of a shard.
+    pub images: usize,
+    /// Bytes of a shard's images; one image alone may have more.
+    pub bytes: u64,
+}
+
+impl Default for ShardLimits {
+    /// The limits of WebDataset's own writer.
+    fn default() -> Self {
+        Self { images: 100_000, bytes: 3_000_000_000 }
+    }
+}
+
+/// Writes images into shards `NAME-000000.tar`, `NAME-000001.tar`, …, and the names of their classes into
+/// `classes.txt` beside them. The same images make the same bytes. A shard gets its name when it is
+/// complete; one that is not is removed.
+pub struct ShardWriter {
+    folder: PathBuf,
+    name: String,
+    classes: usize,
+    limits: ShardLimits,
+    written: Vec<PathBuf>,
+    open: Option<Open>,
+}
+
+/// A shard that is being written.
+struct Open {
+    part: PathBuf,
+    archive: Builder<BufWriter<File>>,
+    keys: HashSet<String>,
+    bytes: u64,
+}
+
+impl ShardWriter {
+    /// A writer of shards of this name; the folder is made if need be.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, has shards of this name, or a list of other classes.
+    pub fn new(
+        folder: &Path,
+        name: &str,
+        classes: &[String],
+        limits: ShardLimits,
+    ) -> Result<Self, DataError> {
+        fs::create_dir_all(folder).map_err(DataError::io(folder))?;
+        for entry in fs::read_dir(folder).map_err(DataError::io(folder))? {
+            let entry = entry.map_err(DataError::io(folder))?.file_name();
+            let entry = entry.to_string_lossy();
+            if entry.starts_with(&format!("{name}-")) && entry.ends_with(".tar") {
+                let reason =
+                    format!("is there already; remove the shards {name}-*.tar, or choose another name");
+                return Err(DataError::Shard { path: folder.join(&*entry), reason });
+            }
+        }
+        write_classes(&folder.join(CLASSES_FILE), classes)?;
+        let (folder, name) = (folder.to_owned(), name.to_owned());
+        Ok(Self { folder, name, classes: classes.len(), limits, written: Vec::new(), open: None })
+    }
+
+    /// Appends an image: its key, which is its name without ending and may have folders, its ending, the
+    /// bytes of its file, and its class.
+    ///
+    /// # Errors
+    /// A key with a dot in its last part, or one that the shard has already; an ending that no image has; an
+    /// unknown class; a shard that cannot be written.
+    pub fn add(
+        &mut self,
+        key: &str,
+        ending: &str,
+        image: &[u8],
+        class: Option<u32>,
+    ) -> Result<(), DataError> {
+        let name = format!("{key}.{ending}");
+        let refuse = |reason: &str| {
+            Err(DataError::Shard {
+                path: self.folder.join(&name),
+                reason: format!("cannot be packed: {reason}"),
+            })
+        };
+        if !EXTENSIONS.contains(&ending) {
+            return refuse("images do not end so");
+        }
+        if key_and_ending(&name) != Some((key, ending.to_owned())) {
+            return refuse("its name has a dot before its ending, or begins with one");
+        }
+        if class.is_some_and(|class| class as usize >= self.classes) {
+            return refuse("its class has no name");
+        }
+        let size = image.len() as u64;
+        if self.open.as_ref().is_some_and(|open| open.is_full(size, self.limits)) {
+            self.complete()?;
+        }
+        let path = self.path();
+        let open = match &mut self.open {
+            Some(open) => open,
+            none => none.insert(
+                Open::create(&self.folder, &self.name, self.written.len()).map_err(DataError::io(&path))?,
+            ),
+        };
+        if !open.keys.insert(key.to_owned()) {
+            return Err(DataError::Shard { path, reason: format!("would hold two samples `{key}`") });
+        }
+        open.append(&name, image, class.map(|class| (format!("{key}.cls"), class)))
+            .map_err(DataError::io(path))
+    }
+
+    /// Completes the last shard, and gives the names of all.
+    ///
+    /// # Errors
+    /// A shard that cannot be written.
+    pub fn finish(mut self) -> Result<Vec<PathBuf>, DataError> {
+        self.complete()?;
+        Ok(std::mem::take(&mut self.written))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(format!("{}-{:06}.tar", self.name, self.written.len()))
+    }
+
+    fn complete(&mut self) -> Result<(), DataError> {
+        let path = self.path();
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let written = open.archive.into_inner().and_then(|file| publish(file, &open.part, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&open.part);
+        }
+        written.map_err(DataError::io(&path))?;
+        self.written.push(path);
+        Ok(())
+    }
+}
+
+impl Drop for ShardWriter {
+    fn drop(&mut self) {
+        if let Some(open) = &self.open {
+            let _ = fs::remove_file(&open.part);
+        }
+    }
+}
+
+impl Open {
+    fn create(folder: &Path, name: &str, number: usize) -> io::Result<Self> {
+        let part = folder.join(format!(".{name}-{number:06}.tar.part"));
+        let archive = Builder::new(BufWriter::new(File::create(&part)?));
+        Ok(Self { part, archive, keys: HashSet::new(), bytes: 0 })
+    }
+
+    fn is_full(&self, more: u64, limits: ShardLimits) -> bool {
+        self.keys.len() >= limits.images || self.bytes + more > limits.bytes
+    }
+
+    fn append(&mut self, name: &str, image: &[u8], class: Option<(String, u32)>) -> io::Result<()> {
+        self.bytes += image.len() as u64;
+        self.archive.append_data(&mut header(image.len()), name, image)?;
+        let Some((name, class)) = class else { return Ok(()) };
+        let class = class.to_string();
+        self.archive.append_data(&mut header(class.len()), name, class.as_bytes())
+    }
+}
+
+/// A header without anything that differs from one machine or day to another.
+fn header(bytes: usize) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_size(bytes as u64);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
+}
+
+/// Gives a file its name once its bytes are on the disk.
+fn publish(file: BufWriter<File>, part: &Path, path: &Path) -> io::Result<()> {
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    fs::rename(part, path)
+}
+
+/// Writes the names of classes, a line each; there may be the same file already, of other shards.
+fn write_classes(path: &Path, classes: &[String]) -> Result<(), DataError> {
+    if classes.is_empty() {
+        return Ok(());
+    }
+    let refuse = |reason: String| Err(DataError::ClassMap { path: path.to_owned(), reason });
+    if let Some(class) = classes.iter().find(|class| class.trim().is_empty() || class.contains(['\n', '\r']))
+    {
+        return refuse(format!("cannot list the class {class:?}: a line is the name of a class"));
+    }
+    let text: String = classes.iter().map(|class| format!("{class}\n")).collect();
+    match fs::read(path) {
+        Ok(there) if there == text.as_bytes() => return Ok(()),
+        Ok(_) => return refuse("lists other classes; pack these images into another folder".to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(DataError::io(path)(error)),
+        Err(_) => {}
+    }
+    let part = path.with_extension("txt.part");
+    let written = File::create(&part)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.and_then(|()| fs::rename(&part, path)).map_err(DataError::io(path))
+}
