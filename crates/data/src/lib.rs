@@ -54,7 +54,7 @@ pub mod transform;
 
 pub use augment_config::{AugmentConfig, MOVED_KEYS};
 pub use data_config::{DataConfig, Divided, ImageSize};
-pub use decode::{decode, decode_file};
+pub use decode::{DecodeOptions, Encoded, decode, decode_file};
 pub use error::DataError;
 pub use eval_config::EvalConfig;
 pub use image_list::{Changes, IMAGES_FILE, ImageList};
