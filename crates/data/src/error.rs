@@ -8,7 +8,10 @@ use crate::image_list::{IMAGES_FILE, few as few_names};
 use crate::source::Split;
 
 /// Endings of files that are read as images.
-pub(crate) const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
+pub(crate) const EXTENSIONS: [&str; 16] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif", "pnm", "pbm", "pgm", "ppm",
+    "pam", "qoi",
+];
 
 /// Why data cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use data::source::Stored;
 use data::{
     AugmentConfig, Batch, DataConfig, DataError, Format, ImageList, ImageSize, ImageSource, Judged, Labels,
-    Loader, Shard, ShardLimits, ShardWriter, Shuffle, Split, Subset, TrainingBatches, open, splits,
+    Loader, Shard, ShardLimits, ShardWriter, Shuffle, Split, Subset, TrainingBatches, Workers, open, splits,
 };
 use image::{Rgb, RgbImage};
 
@@ -48,7 +48,12 @@ fn pack(source: &dyn ImageSource, root: &Path, to: &Path, name: &str) -> Vec<Pat
 }
 
 fn loader(source: &Arc<dyn ImageSource>, workers: usize, shuffle: Shuffle) -> Result<Loader, DataError> {
-    let data = DataConfig { image_size: ImageSize::Square(8), workers: Workers::Number(workers), shuffle, ..DataConfig::default() };
+    let data = DataConfig {
+        image_size: ImageSize::Square(8),
+        workers: Workers::Number(workers),
+        shuffle,
+        ..DataConfig::default()
+    };
     TrainingBatches {
         data: &data,
         augment: &AugmentConfig::default(),
