@@ -24,10 +24,10 @@ use crate::transform::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
 section! {
     /// Where images come from, and how their pixels become numbers.
     pub struct DataConfig: "data", together = together {
-        /// A folder, a CSV file that lists images, or tar shards such as `train-{000..146}.tar`; `--data`
-        /// overrides it.
+        /// A folder, a table that lists images (`.csv`, `.tsv`, `.jsonl`), or tar shards such as
+        /// `train-{000..146}.tar`; `--data` overrides it.
         path: Option<PathBuf> = None;
-        /// A CSV file that lists the images to validate on, which are then not trained on.
+        /// A table that lists the images to validate on, which are then not trained on.
         val_csv: Option<PathBuf> = None;
         /// How images are stored; `auto` recognises it by content.
         format: Format = Format::Auto;

@@ -124,6 +124,23 @@ fn of_several_links_to_a_folder_the_first_counts() {
     assert_eq!((source.classes().join(","), source.len()), ("cat,dog".to_owned(), 2));
 }
 
+#[cfg(unix)]
+#[test]
+fn links_behind_links_are_followed_where_folders_overlap() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let (root, other) = (dir.path().join("data"), dir.path().join("other"));
+    ["data/0.png", "other/1.png", "other/inner/2.png", "third/3.png"]
+        .into_iter()
+        .for_each(|name| save(&dir.path().join(name)));
+    symlink(dir.path().join("third"), other.join("third")).unwrap();
+    symlink(&other, root.join("all")).unwrap();
+    symlink(other.join("inner"), root.join("part")).unwrap();
+    let (found, left_out) = names(&root, Format::Flat, Labels::Ignored);
+    assert_eq!(found, ["0.png", "all/1.png", "all/third/3.png", "part/2.png"]);
+    assert_eq!(left_out, "1 leading to folders that are listed already");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn names_that_are_no_utf_8_are_read_and_stay_different() {

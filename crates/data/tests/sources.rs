@@ -203,6 +203,13 @@ fn emnist_is_named_by_its_characters() {
         assert_eq!(source.classes(), ["A", "B", "C", "D"]);
         assert_eq!(values(&*source), [(1, Some(2)), (5, Some(0))]);
     }
+    fs::write(root.join("emnist-letters-mapping.txt"), "1 65\n1 66\n").unwrap();
+    assert!(
+        message(dir.path(), Labels::Required).contains("mapping.txt is damaged: a label is listed twice")
+    );
+    fs::write(root.join("emnist-letters-mapping.txt"), "1 A\n").unwrap();
+    assert!(message(dir.path(), Labels::Required).contains("a line is no label and the code"));
+    fs::remove_file(root.join("emnist-letters-mapping.txt")).unwrap();
     // As they are stored, which is on their side.
     let image = auto(dir.path(), Labels::Required).unwrap().get(0).unwrap().image;
     assert_eq!([image[(1, 0)].0[0], image[(0, 1)].0[0]], [2, 3]);

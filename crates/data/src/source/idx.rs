@@ -97,7 +97,12 @@ fn classes(folder: &Path, set: &str, labels: Vec<u8>) -> Result<(Vec<u8>, Vec<St
             (first..=last).map(|label| (label, label.to_string())).collect()
         }
     };
-    let index: HashMap<u8, u8> = known.iter().map(|(label, _)| *label).zip(0..).collect();
+    let index: HashMap<u8, u8> =
+        known.iter().enumerate().map(|(class, (label, _))| (*label, class as u8)).collect();
+    if index.len() != known.len() {
+        let reason = "a label is listed twice".to_owned();
+        return Err(DataError::Damaged { path: mapping, reason });
+    }
     let class = |label: &u8| {
         let unknown = || DataError::Damaged {
             path: folder.to_owned(),

@@ -98,17 +98,22 @@ impl Listing {
                 listing.left_out.add_all(&contents.left_out);
                 listing.folders.insert(place.path, contents);
             }
+            level = listing.unseen(next, &mut seen);
             // Links wait until every folder is found that lies behind fewer of them.
-            if next.is_empty() {
-                next = std::mem::take(&mut links);
+            if level.is_empty() {
+                level = listing.unseen(std::mem::take(&mut links), &mut seen);
             }
-            next.sort();
-            let found = next.len();
-            next.retain(|folder| seen.insert(folder.real.clone()));
-            listing.left_out.add("leading to folders that are listed already", found - next.len());
-            level = next;
         }
         Ok(listing)
+    }
+
+    /// The folders that are not listed yet, by path; the others are counted.
+    fn unseen(&mut self, mut folders: Vec<Place>, seen: &mut HashSet<PathBuf>) -> Vec<Place> {
+        let found = folders.len();
+        folders.sort();
+        folders.retain(|folder| seen.insert(folder.real.clone()));
+        self.left_out.add("leading to folders that are listed already", found - folders.len());
+        folders
     }
 
     /// The folder itself.

@@ -7,7 +7,7 @@ use trainer::Unit;
 
 use crate::args::{EmbedArgs, SplitName};
 use crate::checkpoint::checkpoint;
-use crate::output::out;
+use crate::output::{note, out};
 use crate::world::World;
 
 pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
@@ -24,6 +24,9 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
         bail!("{} is not divided into parts; leave --split out to take all images", args.data.display());
     }
     let source = data::open(&args.data, Format::Auto, args.split.into(), Labels::Ignored)?;
+    if world.is_leader() && !source.left_out().is_empty() {
+        note!("note: left out: {}", source.left_out());
+    }
     let width = extractor.width();
     let create = || FeatureFile::create(&args.out, format, &*source, width);
     let mut file = world.is_leader().then(create).transpose()?;

@@ -22,7 +22,9 @@ struct Metadata {
 ///
 /// A `metadata.csv` or `metadata.jsonl` in the folder, or else in `root`, that says what images show is what
 /// counts, whatever folders they lie in, and images that it does not list are left out. One that says
-/// nothing of that kind, such as captions alone, changes nothing: the folders are the classes.
+/// nothing of that kind, such as captions alone, changes nothing: the folders are the classes. Hugging Face
+/// drops the classes of folders wherever such a file is (`drop_labels`), which would leave nothing to learn
+/// here.
 ///
 /// # Errors
 /// Those of [`Table`] and [`ImageFolder`], and two such tables.
