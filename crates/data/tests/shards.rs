@@ -287,6 +287,7 @@ fn what_cannot_be_packed_is_named_and_nothing_is_left_half_written() {
     let twice = writer.add("a", "jpg", &[1; 30], Some(0)).unwrap_err().to_string();
     assert!(twice.contains("a-000000.tar would hold two samples `a`"), "{twice}");
     writer.add("b", "png", &[1; 60], Some(0)).unwrap();
+    assert!(writer.add("../b", "png", &[1; 20], Some(0)).is_err(), "it would lie outside the folder");
     drop(writer);
     let names = || {
         let entries = fs::read_dir(dir.path()).unwrap();

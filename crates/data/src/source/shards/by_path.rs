@@ -22,7 +22,7 @@ struct Names {
 impl ByPath {
     /// The bytes of an image; none if it cannot be read.
     pub(crate) fn read(&mut self, path: &Path) -> Option<Vec<u8>> {
-        let Some(shard) = path.ancestors().skip(1).find(|path| is_tar(path)) else {
+        let Some(shard) = path.ancestors().skip(1).find(|path| is_tar(path) && path.is_file()) else {
             return fs::read(path).ok();
         };
         let names = match self.0.get(shard) {

@@ -123,6 +123,7 @@ impl TarShards {
         let scans: Vec<Scan> = scans.into_iter().map(|(scan, _)| scan).collect();
         let (classes, labels) = match (labelled(paths, &scans, label_key, classes), labels) {
             (Ok(labelled), _) => labelled,
+            // Images of which some have no class are images without labels.
             (Err(_), Labels::Ignored) => (Vec::new(), vec![None; end]),
             (Err(error), Labels::Required) => return Err(error),
         };
