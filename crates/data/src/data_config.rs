@@ -303,10 +303,13 @@ mod tests {
     }
 
     #[test]
-    fn validation_images_are_chosen_in_one_way() {
+    fn validation_images_and_orders_are_chosen_in_one_way() {
         let both =
             DataConfig { val_fraction: Some(0.1), val_csv: Some("a.csv".into()), ..DataConfig::default() };
         assert!(both.check().unwrap_err().to_string().contains("leave one of them out"));
+        let orders =
+            DataConfig { shuffle: Shuffle::Shards, sampling: Sampling::Balanced, ..DataConfig::default() };
+        assert!(orders.check().unwrap_err().to_string().contains("both choose the order"));
         let all = DataConfig { val_fraction: Some(1.0), ..DataConfig::default() };
         assert_eq!(
             all.check().unwrap_err().to_string(),

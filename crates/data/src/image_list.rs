@@ -15,7 +15,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::error::DataError;
 use crate::name::shown;
-use crate::source::{ImageSource, Split, Target};
+use crate::source::{ByPath, ImageSource, Split, Target};
 
 /// The file of a run directory and of every checkpoint that lists the images of the run.
 pub const IMAGES_FILE: &str = "images.csv.gz";
@@ -81,7 +81,9 @@ impl ImageList {
         };
         let shared: Vec<_> = self.images.iter().filter(is_same).map(|(name, _)| name).collect();
         let step = (shared.len() / COMPARED).max(1);
-        let differ = shared.iter().step_by(step).any(|name| differ(root, name, other_root, name));
+        let mut images = ByPath::default();
+        let differ =
+            shared.iter().step_by(step).any(|name| differ(&mut images, root, name, other_root, name));
         if differ { 0 } else { shared.len() }
     }
 
@@ -94,11 +96,14 @@ impl ImageList {
         for (name, image) in self.images.iter().filter(|(_, image)| image.split == Split::Train) {
             trained.entry(file(name, image.bytes)).or_default().push(name);
         }
+        let mut images = ByPath::default();
         let is_trained_on = |(name, image): &(&String, &Listed)| {
             let same = trained.get(&file(name, image.bytes));
             match self.images.get(*name).filter(|known| known.bytes == image.bytes) {
                 Some(known) if known.split != Split::Train => false,
-                _ => same.is_some_and(|all| all.iter().any(|known| !differ(root, known, now_root, name))),
+                _ => same.is_some_and(|all| {
+                    all.iter().any(|known| !differ(&mut images, root, known, now_root, name))
+                }),
             }
         };
         now.images.iter().filter(is_trained_on).map(|(name, _)| name.clone()).collect()
@@ -220,10 +225,10 @@ impl fmt::Display for Changes {
     }
 }
 
-/// Whether two files can be read and are not the same.
-fn differ(root: Option<&Path>, name: &str, other_root: &Path, other: &str) -> bool {
-    let bytes = root.and_then(|root| fs::read(root.join(name)).ok());
-    bytes.is_some_and(|bytes| fs::read(other_root.join(other)).is_ok_and(|others| others != bytes))
+/// Whether two images can be read and are not the same.
+fn differ(images: &mut ByPath, root: Option<&Path>, name: &str, other_root: &Path, other: &str) -> bool {
+    let bytes = root.and_then(|root| images.read(&root.join(name)));
+    bytes.is_some_and(|bytes| images.read(&other_root.join(other)).is_some_and(|others| others != bytes))
 }
 
 /// The first three names.

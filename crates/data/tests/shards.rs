@@ -175,6 +175,7 @@ fn shards_that_are_not_there_or_cannot_be_read_are_named() {
         ("x/pets-{000000..000004}.tar", "3 of the 5 shards do not exist: "),
         ("x/pets-{000000..000004}.tar", "x/pets-000002.tar, "),
         ("x/pets-{4..0}.tar", "--data: {4..0} runs downwards"),
+        ("x/pets-{000000,000000}.tar", "pets-000000.tar is named twice"),
         ("x/pets-000002.tar", "does not exist"),
         ("x/pets-000000.tar,x/notes.txt", "do not exist"),
     ] {
@@ -215,6 +216,28 @@ fn a_run_knows_the_images_of_shards_by_their_names_below_the_folder() {
     let judged = Judged::open(&data(&pattern), Some(&pattern), None, Some(&known)).unwrap();
     assert_eq!(judged.images.len(), known.count(Split::Val));
     assert!(judged.remarks().is_empty(), "{:?}", judged.remarks());
+}
+
+#[test]
+fn pictures_of_shards_that_were_trained_on_are_known_by_their_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = |folder: &str, image: &[u8], split| {
+        let folder = dir.path().join(folder);
+        let mut writer = ShardWriter::new(&folder, "x", &[], ShardLimits::default()).unwrap();
+        writer.add("a/000", "png", image, None).unwrap();
+        writer.finish().unwrap();
+        let source = open(&folder, Format::Auto, Split::Train, Labels::Ignored).unwrap();
+        let (none, images) = (Subset::new(&source, |_| false), Subset::new(&source, |_| true));
+        match split {
+            Split::Train => (ImageList::of(&folder, &images, None), folder),
+            _ => (ImageList::of(&folder, &none, Some(&images)), folder),
+        }
+    };
+    let (trained, root) = list("trained", b"0123456789", Split::Train);
+    let (same, same_root) = list("same", b"0123456789", Split::Val);
+    let (other, other_root) = list("other", b"9876543210", Split::Val);
+    assert_eq!(trained.trained_on(Some(&root), &same, &same_root), ["x-000000.tar/a/000.png"]);
+    assert!(trained.trained_on(Some(&root), &other, &other_root).is_empty());
 }
 
 #[test]
@@ -269,6 +292,7 @@ fn what_cannot_be_packed_is_named_and_nothing_is_left_half_written() {
     let twice = writer.add("a", "jpg", &[1; 30], Some(0)).unwrap_err().to_string();
     assert!(twice.contains("a-000000.tar would hold two samples `a`"), "{twice}");
     writer.add("b", "png", &[1; 60], Some(0)).unwrap();
+    assert!(writer.add("../b", "png", &[1; 20], Some(0)).is_err(), "it would lie outside the folder");
     drop(writer);
     let names = || {
         let entries = fs::read_dir(dir.path()).unwrap();

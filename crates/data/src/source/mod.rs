@@ -38,7 +38,7 @@ pub use divide::divide;
 pub use files::ImageFiles;
 pub use folder::ImageFolder;
 pub use left_out::LeftOut;
-pub(crate) use shards::root as shards_root;
+pub(crate) use shards::{ByPath, root as shards_root};
 pub use shards::{SHARD_LABEL, ShardLimits, ShardWriter, TarShards};
 pub use split::Split;
 pub(crate) use split::looks_like_a_split;

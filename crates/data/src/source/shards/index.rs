@@ -23,7 +23,7 @@ struct Kept {
     scan: Scan,
 }
 
-/// What an index follows from: an index with another basis is of no use.
+/// What an index follows from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Basis {
     version: u32,
@@ -31,33 +31,41 @@ pub(super) struct Basis {
     bytes: u64,
     /// When the shard was written: seconds and nanoseconds.
     modified: (u64, u32),
-    label_key: String,
+    /// The key of labels in `.json` files; none if they were not read.
+    label_key: Option<String>,
     /// Endings of images.
     endings: Vec<String>,
 }
 
 impl Basis {
     /// None for a shard from before 1970, or of a disk that keeps no times.
-    pub(super) fn of(shard: &Metadata, label_key: &str) -> Option<Self> {
+    pub(super) fn of(shard: &Metadata, label_key: Option<&str>) -> Option<Self> {
         let modified = shard.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(Self {
             version: VERSION,
             bytes: shard.len(),
             modified: (modified.as_secs(), modified.subsec_nanos()),
-            label_key: label_key.to_owned(),
+            label_key: label_key.map(str::to_owned),
             endings: EXTENSIONS.map(str::to_owned).to_vec(),
         })
     }
+
+    /// Whether an index of this basis tells what is wanted; where no key is, labels do not matter.
+    fn serves(&self, wanted: &Self) -> bool {
+        let label_key = wanted.label_key.as_ref().or(self.label_key.as_ref()).cloned();
+        *self == Self { label_key, ..wanted.clone() }
+    }
 }
 
-/// What is in a shard, and its size: from its index if that is up to date; otherwise from the shard, and the index is
-/// written beside it, or into the folder `cache` where that is not possible. It is no error if neither is.
+/// What is in a shard, and its size: from its index if that is up to date; otherwise from the shard, and
+/// the index is written beside it, or into the folder `cache` where that is not possible. It is no error
+/// if neither is.
 ///
 /// # Errors
 /// A shard that cannot be read or used.
 pub(super) fn contents(
     shard: &Path,
-    label_key: &str,
+    label_key: Option<&str>,
     cache: Option<&Path>,
 ) -> Result<(Scan, u64), DataError> {
     let file = File::open(shard).map_err(DataError::io(shard))?;
@@ -106,7 +114,7 @@ pub(super) fn load(file: impl Read, basis: &Basis) -> Option<Scan> {
     let kept: Kept = serde_json::from_slice(&text).ok()?;
     let lies_within = |offset: u64, bytes| offset.checked_add(bytes).is_some_and(|end| end <= basis.bytes);
     let is_whole = kept.scan.samples.iter().all(|sample| lies_within(sample.offset, sample.bytes));
-    (kept.basis == *basis && is_whole).then_some(kept.scan)
+    (kept.basis.serves(basis) && is_whole).then_some(kept.scan)
 }
 
 /// Writes an index, whole or not at all.

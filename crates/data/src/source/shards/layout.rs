@@ -73,6 +73,10 @@ pub(super) fn shards(path: &Path) -> Result<Vec<Part>, DataError> {
     if let Some((_, other)) = parts.iter().find(|(_, shard)| !is_tar(shard)) {
         return Err(refused(other, "is no .tar file".to_owned()));
     }
+    let mut seen = BTreeSet::new();
+    if let Some((_, twice)) = parts.iter().find(|(_, shard)| !seen.insert(shard)) {
+        return Err(refused(twice, "is named twice".to_owned()));
+    }
     let is_part = |(split, _): &&Part| split.is_some();
     if let Some((_, other)) = parts.iter().find(|part| !is_part(part))
         && let Some((Some(split), part)) = parts.iter().find(is_part)
@@ -138,7 +142,7 @@ fn split_of(shard: &Path) -> Option<Split> {
     if found.len() == 1 { found.first().copied() } else { None }
 }
 
-fn is_tar(path: &Path) -> bool {
+pub(super) fn is_tar(path: &Path) -> bool {
     ends_with(path, &[".tar"])
 }
 

@@ -1,6 +1,7 @@
 //! Images in tar archives, as WebDataset writes them: read where they lie, nothing is unpacked.
 
 mod braces;
+mod by_path;
 mod index;
 mod layout;
 mod open_files;
@@ -22,6 +23,7 @@ use crate::source::{ImageSource, Labels, Sample, Split, Stored, decoded};
 use open_files::OpenFiles;
 use scan::{Label, Scan, Scanned, key_and_ending};
 
+pub(crate) use by_path::ByPath;
 pub(crate) use layout::{holds_shards, names_shards, root};
 pub use write::{ShardLimits, ShardWriter};
 
@@ -79,7 +81,7 @@ impl TarShards {
             return Err(DataError::no_split(path, split, splits));
         }
         let classes = Classes::beside(if path.is_dir() { path } else { root(path) })?;
-        Self::of(&paths, labels, label_key, classes, index::user_cache().as_deref())
+        Self::of(&paths, labels, Some(label_key), classes, index::user_cache().as_deref())
     }
 
     /// The splits that shards are of; none if they are not divided.
@@ -95,10 +97,15 @@ impl TarShards {
         self.left_out
     }
 
+    /// A shard by itself, of which no classes are asked for.
+    fn one(path: &Path) -> Result<Self, DataError> {
+        Self::of(&[path.to_owned()], Labels::Ignored, None, None, index::user_cache().as_deref())
+    }
+
     fn of(
         paths: &[PathBuf],
         labels: Labels,
-        label_key: &str,
+        label_key: Option<&str>,
         classes: Option<Classes>,
         cache: Option<&Path>,
     ) -> Result<Self, DataError> {
@@ -116,6 +123,7 @@ impl TarShards {
         let scans: Vec<Scan> = scans.into_iter().map(|(scan, _)| scan).collect();
         let (classes, labels) = match (labelled(paths, &scans, label_key, classes), labels) {
             (Ok(labelled), _) => labelled,
+            // Images of which some have no class are images without labels.
             (Err(_), Labels::Ignored) => (Vec::new(), vec![None; end]),
             (Err(error), Labels::Required) => return Err(error),
         };
@@ -241,14 +249,15 @@ type Labelled = (Vec<String>, Vec<Option<u32>>);
 fn labelled(
     paths: &[PathBuf],
     scans: &[Scan],
-    label_key: &str,
+    label_key: Option<&str>,
     classes: Option<Classes>,
 ) -> Result<Labelled, DataError> {
+    let key = label_key.unwrap_or(SHARD_LABEL);
     let samples =
         || paths.iter().zip(scans).flat_map(|(path, scan)| scan.samples.iter().map(move |s| (path, s)));
     for (path, sample) in samples() {
         let wrong = match &sample.label {
-            Label::None => format!("has no label: neither a .cls file nor {label_key} in a .json file"),
+            Label::None => format!("has no label: neither a .cls file nor {key} in a .json file"),
             Label::Wrong(reason) => reason.clone(),
             Label::Number(_) | Label::Name(_) => continue,
         };

@@ -53,7 +53,7 @@ impl OpenFiles {
 }
 
 /// An open shard, which becomes the one that was read last.
-fn take_up(open: &mut Vec<(usize, Arc<Shard>)>, shard: usize) -> Option<Arc<Shard>> {
+fn take_up(open: &mut [(usize, Arc<Shard>)], shard: usize) -> Option<Arc<Shard>> {
     let at = open.iter().position(|(number, _)| *number == shard)?;
     open[at..].rotate_left(1);
     open.last().map(|(_, file)| Arc::clone(file))

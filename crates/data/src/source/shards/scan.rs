@@ -48,11 +48,12 @@ pub(super) enum Label {
     Wrong(String),
 }
 
-/// Reads the headers of a shard of so many bytes, and the small files that tell classes.
+/// Reads the headers of a shard of so many bytes, and the small files that tell classes; those in `.json`
+/// if a key is given.
 ///
 /// # Errors
 /// No whole archive, or one whose files are no samples; as a predicate of the shard.
-pub(super) fn scan(mut file: impl Read + Seek, bytes: u64, label_key: &str) -> Result<Scan, String> {
+pub(super) fn scan(mut file: impl Read + Seek, bytes: u64, label_key: Option<&str>) -> Result<Scan, String> {
     if is_gzip(&mut file).map_err(|error| error.to_string())? {
         return Err(format!("is compressed; {UNPACK}"));
     }
@@ -112,7 +113,7 @@ struct Member<'a> {
 
 /// Puts the files of a shard together to samples.
 struct Scanner<'a> {
-    label_key: &'a str,
+    label_key: Option<&'a str>,
     scan: Scan,
     keys: HashSet<String>,
     /// The sample whose files are being read.
@@ -130,7 +131,7 @@ struct Open {
 }
 
 impl<'a> Scanner<'a> {
-    fn new(label_key: &'a str) -> Self {
+    fn new(label_key: Option<&'a str>) -> Self {
         Self { label_key, scan: Scan::default(), keys: HashSet::new(), open: None }
     }
 
@@ -155,8 +156,10 @@ impl<'a> Scanner<'a> {
         match &ending[..] {
             "cls" => open.cls = Some(read_small(member, content)?.map_or_else(Label::Wrong, number)),
             "json" => {
-                let text = read_small(member, content)?;
-                open.json = Some(text.map_or_else(Label::Wrong, |text| labelled(&text, self.label_key)));
+                if let Some(key) = self.label_key {
+                    let text = read_small(member, content)?;
+                    open.json = Some(text.map_or_else(Label::Wrong, |text| labelled(&text, key)));
+                }
             }
             "txt" => {}
             image if EXTENSIONS.contains(&image) => {

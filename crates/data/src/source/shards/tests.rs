@@ -33,7 +33,7 @@ fn of(bytes: &[u8], labels: Labels, classes: Option<&str>) -> Result<TarShards, 
     let path = dir.path().join("x.tar");
     fs::write(&path, bytes).unwrap();
     classes.into_iter().for_each(|text| fs::write(dir.path().join(CLASSES_FILE), text).unwrap());
-    TarShards::of(&[path], labels, "label", Classes::beside(dir.path())?, None)
+    TarShards::of(&[path], labels, Some("label"), Classes::beside(dir.path())?, None)
 }
 
 fn refused(bytes: &[u8]) -> String {
@@ -154,7 +154,7 @@ fn an_index_is_used_while_the_shard_is_the_same() {
     let shard = dir.path().join("x.tar");
     fs::write(&shard, tar(&TWO)).unwrap();
     let index = dir.path().join(".x.tar.index");
-    let left_out = |key: &str| index::contents(&shard, key, None).unwrap().0.left_out;
+    let left_out = |key: &str| index::contents(&shard, Some(key), None).unwrap().0.left_out;
     assert_eq!(left_out("label"), 0);
     // Told apart by a number that the shard itself does not give.
     let mark = || {
@@ -164,6 +164,7 @@ fn an_index_is_used_while_the_shard_is_the_same() {
     };
     mark();
     assert_eq!(left_out("label"), 77);
+    assert_eq!(index::contents(&shard, None, None).unwrap().0.left_out, 77, "labels do not matter");
     assert_eq!(left_out("other"), 0, "another key gives other labels");
     assert_eq!(left_out("label"), 0);
     mark();
@@ -189,12 +190,12 @@ fn an_index_that_cannot_be_written_beside_the_shard_goes_elsewhere_or_nowhere() 
     fs::write(&shard, tar(&TWO)).unwrap();
     // A folder of its name is in the way, for any user.
     fs::create_dir(dir.path().join(".x.tar.index")).unwrap();
-    assert_eq!(index::contents(&shard, "label", Some(&cache)).unwrap().0.samples.len(), 2);
+    assert_eq!(index::contents(&shard, Some("label"), Some(&cache)).unwrap().0.samples.len(), 2);
     assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
     fs::remove_dir_all(&cache).unwrap();
     fs::write(&cache, "in the way, too").unwrap();
     for cache in [Some(&*cache), None] {
-        assert_eq!(index::contents(&shard, "label", cache).unwrap().0.samples.len(), 2);
+        assert_eq!(index::contents(&shard, Some("label"), cache).unwrap().0.samples.len(), 2);
     }
 }
 
@@ -242,7 +243,7 @@ fn damaged_bytes_never_panic_and_no_image_lies_outside_its_shard() {
     let (mut read, mut refused) = (0, 0);
     for seed in 0..3000 {
         let bytes = mutated(&shards[seed as usize % 3], seed);
-        match scan::scan(Cursor::new(&bytes), bytes.len() as u64, "label") {
+        match scan::scan(Cursor::new(&bytes), bytes.len() as u64, Some("label")) {
             Ok(scan) => {
                 read += 1;
                 assert!(lie_within(&scan, bytes.len()), "{seed}");
@@ -261,8 +262,8 @@ fn a_damaged_index_is_none() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.tar");
     fs::write(&path, tar(&TWO)).unwrap();
-    let (expected, bytes) = index::contents(&path, "label", None).unwrap();
-    let basis = index::Basis::of(&fs::metadata(&path).unwrap(), "label").unwrap();
+    let (expected, bytes) = index::contents(&path, Some("label"), None).unwrap();
+    let basis = index::Basis::of(&fs::metadata(&path).unwrap(), Some("label")).unwrap();
     let whole = fs::read(dir.path().join(".x.tar.index")).unwrap();
     assert_eq!(index::load(&whole[..], &basis).unwrap(), expected);
     let mut text = Vec::new();

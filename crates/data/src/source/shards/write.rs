@@ -78,7 +78,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// A key with a dot in its last part, or one that the shard has already; an ending that no image has; an
-    /// unknown class; a shard that cannot be written.
+    /// unknown class; a shard that cannot be written, which is removed.
     pub fn add(
         &mut self,
         key: &str,
@@ -116,8 +116,11 @@ impl ShardWriter {
         if !open.keys.insert(key.to_owned()) {
             return Err(DataError::Shard { path, reason: format!("would hold two samples `{key}`") });
         }
-        open.append(&name, image, class.map(|class| (format!("{key}.cls"), class)))
-            .map_err(DataError::io(path))
+        let written = open.append(&name, image, class.map(|class| (format!("{key}.cls"), class)));
+        if written.is_err() {
+            self.discard();
+        }
+        written.map_err(DataError::io(path))
     }
 
     /// Completes the last shard, and gives the names of all.
@@ -131,6 +134,13 @@ impl ShardWriter {
 
     fn path(&self) -> PathBuf {
         self.folder.join(format!("{}-{:06}.tar", self.name, self.written.len()))
+    }
+
+    /// Removes the shard that is being written.
+    fn discard(&mut self) {
+        let Some(Open { part, archive, .. }) = self.open.take() else { return };
+        drop(archive);
+        let _ = fs::remove_file(part);
     }
 
     fn complete(&mut self) -> Result<(), DataError> {
@@ -148,9 +158,7 @@ impl ShardWriter {
 
 impl Drop for ShardWriter {
     fn drop(&mut self) {
-        if let Some(open) = &self.open {
-            let _ = fs::remove_file(&open.part);
-        }
+        self.discard();
     }
 }
 
