@@ -142,22 +142,26 @@ fn smooth(image: &RgbImage) -> RgbImage {
 /// corner, bicubically; `fill` where that lies outside (`Image.transform` with `AFFINE`).
 pub fn affine(image: &RgbImage, [a, b, c, d, e, f]: [f64; 6], fill: [u8; 3]) -> RgbImage {
     let (width, height) = image.dimensions();
-    let (pixels, size) = (image.as_raw().as_chunks().0, [width, height].map(|side| side as usize));
-    let at = |x: u32, y: u32| {
-        let (x, y) = (f64::from(x) + 0.5, f64::from(y) + 0.5);
-        let (x, y) = (a * x + b * y + c, d * x + e * y + f);
-        let is_inside = (0.0..f64::from(width)).contains(&x) && (0.0..f64::from(height)).contains(&y);
-        if is_inside { bicubic(pixels, size, x - 0.5, y - 0.5) } else { fill }
-    };
+    let mut out = RgbImage::from_pixel(width, height, Rgb(fill));
+    // A fourth byte, so that the channels of a pixel fill a register.
+    let padded: Vec<[u8; 4]> = image.pixels().map(|&Rgb([r, g, b])| [r, g, b, 0]).collect();
+    let size = [width, height].map(|side| side as usize);
+    let rows = out.chunks_exact_mut(3 * size[0].max(1)).enumerate();
     // The widest instructions of the processor; they give the same numbers.
     Arch::new().dispatch(|| {
-        RgbImage::from_fn(
-            width,
-            height,
-            #[inline(always)]
-            |x, y| Rgb(at(x, y)),
-        )
-    })
+        for (row, pixels) in rows {
+            let y = row as f64 + 0.5;
+            for (column, pixel) in pixels.as_chunks_mut().0.iter_mut().enumerate() {
+                let x = column as f64 + 0.5;
+                let (x, y) = (a * x + b * y + c, d * x + e * y + f);
+                let is_inside = (0.0..f64::from(width)).contains(&x) && (0.0..f64::from(height)).contains(&y);
+                if is_inside {
+                    *pixel = bicubic(&padded, size, x - 0.5, y - 0.5);
+                }
+            }
+        }
+    });
+    out
 }
 
 /// Turned by degrees, counterclockwise, about the centre (`Image.rotate`).
@@ -175,24 +179,25 @@ pub fn rotate(image: &RgbImage, degrees: f64, fill: [u8; 3]) -> RgbImage {
 /// Pillow's bicubic (a = −1) at a position counted between pixel centres; what lies beyond the image
 /// repeats its border.
 #[inline(always)]
-fn bicubic(pixels: &[[u8; 3]], [width, height]: [usize; 2], x: f64, y: f64) -> [u8; 3] {
+fn bicubic(pixels: &[[u8; 4]], [width, height]: [usize; 2], x: f64, y: f64) -> [u8; 3] {
     let (left, top) = (x.floor(), y.floor());
     let (dx, dy) = (x - left, y - top);
-    let within =
-        |at: f64, i: usize, end: usize| (at as isize + i as isize - 1).clamp(0, end as isize - 1) as usize;
-    let columns: [usize; 4] = std::array::from_fn(|i| within(left, i, width));
-    let rows: [[[u8; 3]; 4]; 4] = std::array::from_fn(|i| {
-        let row = &pixels[within(top, i, height) * width..][..width];
-        columns.map(|column| row[column])
+    let within = |at: isize, end: usize| at.clamp(0, end as isize - 1) as usize;
+    let columns: [usize; 4] = std::array::from_fn(|i| within(left as isize + i as isize - 1, width));
+    let along: [[f64; 4]; 4] = std::array::from_fn(|i| {
+        let row = &pixels[within(top as isize + i as isize - 1, height) * width..][..width];
+        cubic(columns.map(|column| row[column].map(f64::from)), dx)
     });
-    std::array::from_fn(|channel| {
-        let along = rows.map(|row| cubic(row.map(|pixel| f64::from(pixel[channel])), dx));
-        cubic(along, dy) as u8 // truncates and saturates
-    })
+    let [r, g, b, _] = cubic(along, dy);
+    [r, g, b].map(|v| v as u8) // truncates and saturates
 }
 
+/// For each channel.
 #[inline(always)]
-fn cubic([v1, v2, v3, v4]: [f64; 4], d: f64) -> f64 {
-    let (p2, p3, p4) = (-v1 + v3, 2.0 * (v1 - v2) + v3 - v4, -v1 + v2 - v3 + v4);
-    v2 + d * (p2 + d * (p3 + d * p4))
+fn cubic([v1, v2, v3, v4]: [[f64; 4]; 4], d: f64) -> [f64; 4] {
+    std::array::from_fn(|c| {
+        let (v1, v2, v3, v4) = (v1[c], v2[c], v3[c], v4[c]);
+        let (p2, p3, p4) = (-v1 + v3, 2.0 * (v1 - v2) + v3 - v4, -v1 + v2 - v3 + v4);
+        v2 + d * (p2 + d * (p3 + d * p4))
+    })
 }
