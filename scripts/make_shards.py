@@ -3,7 +3,7 @@
 
     python3 scripts/make_shards.py [OUT_DIR]
 
-One in each layout of tarfile: pax, its default, which WebDataset uses up to version 0.2, and GNU.
+One in each layout of tarfile: pax, which is its default, GNU, and USTAR.
 """
 
 import io
@@ -58,6 +58,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     write(out / "pax.tar", tarfile.PAX_FORMAT)
     write(out / "gnu.tar", tarfile.GNU_FORMAT)
+    write(out / "ustar.tar", tarfile.USTAR_FORMAT)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ fn shards_give_the_images_names_labels_and_batches_of_the_folder_that_they_were_
 #[test]
 fn shards_of_python_are_read() {
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/shards");
-    for layout in ["pax.tar", "gnu.tar"] {
+    for layout in ["pax.tar", "gnu.tar", "ustar.tar"] {
         // Away from the checkout, where an index would be written.
         let dir = tempfile::tempdir().unwrap();
         let shard = dir.path().join(layout);
