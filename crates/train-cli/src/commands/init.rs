@@ -36,7 +36,7 @@ pub(crate) fn run(args: &InitArgs) -> Result<()> {
             bail!("--name {name:?}: names have letters, digits, - and _; --out names the folder")
         }
         Some(name) => name.clone(),
-        None => name_of(&args.data)?,
+        None => name_of(&args.data),
     };
     let out = args.out.as_deref().unwrap_or(Path::new(""));
     let [first, second] = ["pretrain", "finetune"].map(|kind| out.join(format!("{name}_{kind}.toml")));
@@ -128,11 +128,12 @@ fn labels(path: &Path, images: &dyn ImageSource) -> Result<(String, Labelled)> {
 }
 
 /// The name of a folder or file, as a name of files and runs.
-fn name_of(data: &Path) -> Result<String> {
-    let path = fs::canonicalize(data).with_context(|| format!("cannot open {}", data.display()))?;
+fn name_of(data: &Path) -> String {
+    // A pattern of shards is no path.
+    let path = fs::canonicalize(data).unwrap_or_else(|_| data.to_owned());
     let stem = if path.is_dir() { path.file_name() } else { path.file_stem() };
     let stem = stem.map_or("images".into(), |stem| stem.to_string_lossy());
-    Ok(stem.replace(is_odd, "_"))
+    stem.replace(is_odd, "_")
 }
 
 /// Whether a character may not be in a name of files and runs.

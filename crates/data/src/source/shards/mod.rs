@@ -19,7 +19,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::error::DataError;
 use crate::image_list::normal;
-use crate::source::{ImageSource, Labels, Sample, Split, Stored, decoded};
+use crate::source::{ImageSource, Labels, LeftOut, Sample, Split, Stored, decoded};
 use open_files::OpenFiles;
 use scan::{Label, Scan, Scanned, key_and_ending};
 
@@ -42,7 +42,7 @@ pub struct TarShards {
     shards: Vec<Shard>,
     images: Vec<Image>,
     classes: Vec<String>,
-    left_out: usize,
+    left_out: LeftOut,
     files: OpenFiles,
 }
 
@@ -92,11 +92,6 @@ impl TarShards {
         layout::shards(path).map(|parts| layout::splits(&parts))
     }
 
-    /// Files of the shards that tell nothing that is used.
-    pub fn left_out(&self) -> usize {
-        self.left_out
-    }
-
     /// A shard by itself, of which no classes are asked for.
     fn one(path: &Path) -> Result<Self, DataError> {
         Self::of(&[path.to_owned()], Labels::Ignored, None, None, index::user_cache().as_deref())
@@ -115,7 +110,7 @@ impl TarShards {
         let (mut shards, mut end) = (Vec::with_capacity(paths.len()), 0);
         for (path, (scan, bytes)) in paths.iter().zip(&scans) {
             if scan.samples.is_empty() {
-                return Err(DataError::NoImages { path: path.clone(), files: scan.left_out });
+                return Err(DataError::NoImages { path: path.clone(), files: scan.left_out.values().sum() });
             }
             end += scan.samples.len();
             shards.push(Shard { path: path.clone(), bytes: *bytes, end });
@@ -127,7 +122,8 @@ impl TarShards {
             (Err(_), Labels::Ignored) => (Vec::new(), vec![None; end]),
             (Err(error), Labels::Required) => return Err(error),
         };
-        let left_out = scans.iter().map(|scan| scan.left_out).sum();
+        let mut left_out = LeftOut::of(paths[0].parent().unwrap_or(Path::new("")));
+        scans.iter().flat_map(|scan| &scan.left_out).for_each(|(kind, files)| left_out.add(kind, *files));
         let samples = scans.into_iter().flat_map(|scan| scan.samples).zip(labels);
         let image = |(Scanned { name, offset, bytes, .. }, class)| Image { name, offset, bytes, class };
         Ok(Self {
@@ -186,6 +182,10 @@ impl ImageSource for TarShards {
         let stretch = (image.offset, image.bytes as usize);
         let bytes = self.files.read(number, &shard.path, shard.bytes, stretch);
         bytes.map(Stored::Encoded).map_err(DataError::io(self.path(index)))
+    }
+
+    fn left_out(&self) -> LeftOut {
+        self.left_out.clone()
     }
 }
 

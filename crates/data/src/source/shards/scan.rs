@@ -1,12 +1,14 @@
 //! What is in a shard: its samples, where their images lie, and their labels.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tar::Archive;
 
 use crate::error::EXTENSIONS;
+use crate::source::left_out::ending;
 
 /// Unit of a tar archive.
 const BLOCK: u64 = 512;
@@ -18,8 +20,8 @@ const LARGEST_TEXT: u64 = 1 << 20;
 pub(super) struct Scan {
     /// In the order of the shard.
     pub(super) samples: Vec<Scanned>,
-    /// Files that belong to no sample, or tell nothing that is used.
-    pub(super) left_out: usize,
+    /// Files that belong to no sample, or tell nothing that is used, by kind.
+    pub(super) left_out: BTreeMap<String, usize>,
 }
 
 /// A sample of a shard.
@@ -69,7 +71,7 @@ pub(super) fn scan(mut file: impl Read + Seek, bytes: u64, label_key: Option<&st
         if kind.is_file() {
             scanner.add(Member { name: &name, offset, size }, &mut entry)?;
         } else if !kind.is_dir() && !kind.is_pax_global_extensions() {
-            scanner.scan.left_out += 1;
+            scanner.leave_out(&name);
         }
     }
     scanner.close()?;
@@ -135,9 +137,13 @@ impl<'a> Scanner<'a> {
         Self { label_key, scan: Scan::default(), keys: HashSet::new(), open: None }
     }
 
+    fn leave_out(&mut self, name: &str) {
+        *self.scan.left_out.entry(ending(Path::new(name))).or_default() += 1;
+    }
+
     fn add(&mut self, member: Member, content: &mut impl Read) -> Result<(), String> {
         let Some((key, ending)) = key_and_ending(member.name) else {
-            self.scan.left_out += 1;
+            self.leave_out(member.name);
             return Ok(());
         };
         if self.open.as_ref().is_none_or(|open| open.key != key) {
@@ -168,7 +174,7 @@ impl<'a> Scanner<'a> {
                 }
                 open.image = Some((member.name.to_owned(), member.offset, member.size));
             }
-            _ => self.scan.left_out += 1,
+            _ => *self.scan.left_out.entry(format!(".{ending}")).or_default() += 1,
         }
         open.endings.push(ending);
         Ok(())
