@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use data::{Format, ImageList, ImageSource, Labels, Split, open};
+use data::{Format, ImageList, Labels, Split, open};
 use image::RgbImage;
 
 fn save(path: &Path) {
