@@ -230,8 +230,8 @@ pub(super) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 fn is_data(name: &OsStr) -> bool {
-    let is = |known: &&str| name.eq_ignore_ascii_case(known);
-    !name.as_encoded_bytes().starts_with(b".") && !NOT_DATA.iter().any(|known| is(&known))
+    let is_hidden = name.as_encoded_bytes().starts_with(b".");
+    !is_hidden && !NOT_DATA.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 pub(super) fn is_image(path: &Path) -> bool {
