@@ -56,6 +56,23 @@ impl Header {
         if header.sampling.is_empty() { Err("the JPEG has no picture".to_owned()) } else { Ok(header) }
     }
 
+    /// Whether the samples lie as in almost every JPEG: grey, or three components with chroma of
+    /// full or half size.
+    pub(super) fn is_plain(&self) -> bool {
+        let usual = |&(across, down): &(u8, u8)| (1..=2).contains(&across) && (1..=2).contains(&down);
+        match self.sampling[..] {
+            [one] => one == (1, 1),
+            [luma, (1, 1), (1, 1)] => usual(&luma),
+            _ => false,
+        }
+    }
+
+    /// Columns and rows of a unit of compressed data, in which all components have whole blocks.
+    pub(super) fn unit(&self) -> (u32, u32) {
+        let most = |of: fn(&(u8, u8)) -> u8| 8 * u32::from(self.sampling.iter().map(of).max().unwrap_or(1));
+        (most(|s| s.0), most(|s| s.1))
+    }
+
     fn take(&mut self, marker: u8, segment: &[u8]) {
         match (marker, segment) {
             (0xc0..=0xcf, [precision, h1, h0, w1, w0, _, components @ ..])

@@ -115,17 +115,48 @@ impl<'a> Encoded<'a> {
     /// The pixels of a box, possibly smaller than they are stored but at least `wanted`
     /// (height, width) pixels.
     ///
+    /// At full size they are bit for bit those of the box cut out of [`whole`](Self::whole). A JPEG
+    /// whose box is at least twice 2, 4 or 8 times as large as wanted in both directions is
+    /// decoded at that fraction of its size, unless [`DecodeOptions::exact`] is set; the edges of the box then move
+    /// to the nearest pixels of the smaller picture, by no more than half of one.
+    ///
     /// # Errors
-    /// What [`whole`](Self::whole) refuses, and a box that is empty or does not lie within the image.
+    /// What [`whole`](Self::whole) refuses (all compressed data are read, wherever the box lies),
+    /// and a box that is empty or does not lie within the image.
     pub fn part(&self, area: CropBox, wanted: [usize; 2]) -> Result<RgbImage, String> {
-        let _ = (wanted, self.exact);
         let (width, height) = self.dimensions();
-        let inside = |first: u32, count: u32, all: u32| count > 0 && first.checked_add(count) <= Some(all);
+        let inside = |first: u32, count: u32, all: u32| {
+            count > 0 && first.checked_add(count).is_some_and(|end| end <= all)
+        };
         if !inside(area.left, area.width, width) || !inside(area.top, area.height, height) {
             return Err(format!("{area:?} does not lie within {width}×{height} pixels"));
         }
-        self.whole().map(|image| crop(&image, area))
+        let stored = turn::stored_box(area, self.stored, self.orientation);
+        let reduction = if self.exact { 1 } else { reduction(area, wanted) };
+        guarded(|| {
+            let image = match &self.format {
+                Format::Jpeg(jpeg) => jpeg.part(stored, reduction)?,
+                Format::Other(other) => crop(&other.whole()?, stored),
+            };
+            Ok(turn::upright(image, self.orientation))
+        })
     }
+}
+
+/// How much finer a box that is decoded smaller than it is stored remains than what is wanted.
+///
+/// Of 4000×3000 pixels resized to 224×224, twice leaves a mean difference of 0.3 to 1.0 of 255 and a
+/// largest one of 6, most of it because the edges of the box move by up to a quarter of a pixel of
+/// the result; once would leave 1.6 and 11.
+const FINER: u64 = 2;
+
+/// The fraction, one in 1, 2, 4 or 8, at which a box is decoded.
+fn reduction(area: CropBox, [height, width]: [usize; 2]) -> u32 {
+    let suffices = |pixels: u32, wanted: usize, by: u32| {
+        u64::from(pixels) >= FINER.saturating_mul(u64::from(by)).saturating_mul(wanted as u64)
+    };
+    let fits = |&by: &u32| suffices(area.width, width, by) && suffices(area.height, height, by);
+    [8, 4, 2].into_iter().find(fits).unwrap_or(1)
 }
 
 fn check_size((width, height): (u32, u32), max_pixels: u64) -> Result<(), String> {

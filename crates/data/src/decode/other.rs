@@ -18,7 +18,11 @@ pub(super) struct Other<'a> {
 impl<'a> Other<'a> {
     /// The image, its (width, height) as stored, and how it has to be turned.
     pub(super) fn open(bytes: &'a [u8]) -> Result<(Self, (u32, u32), Orientation), String> {
-        let format = image::guess_format(bytes).map_err(|_| "no image of a known format".to_owned())?;
+        let format = match bytes {
+            // BigTIFF, which `image` reads but does not recognise.
+            [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => ImageFormat::Tiff,
+            _ => image::guess_format(bytes).map_err(|_| "no image of a known format".to_owned())?,
+        };
         let image = Self { bytes, format };
         let mut decoder = image.decoder()?;
         // Damaged metadata do not make the pixels unusable.
