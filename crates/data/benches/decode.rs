@@ -1,6 +1,8 @@
 //! Images decoded on one core: whole ones, and the boxes that training crops out of them. `image` is
 //! the decoder of the crate of that name.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+
 #[path = "../tests/photo/mod.rs"]
 mod photo;
 

@@ -1,5 +1,7 @@
 //! Odd images, made by `scripts/odd_images.py`: each gives the pixels that Pillow sees, or is refused.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Parts of images, against what is cut out of the whole ones.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 mod photo;
 
 use std::fs;

@@ -116,9 +116,9 @@ impl<'a> Encoded<'a> {
     /// (height, width) pixels.
     ///
     /// At full size they are bit for bit those of the box cut out of [`whole`](Self::whole). A JPEG
-    /// whose box is at least twice 2, 4 or 8 times as large as wanted in both directions is
-    /// decoded at that fraction of its size, unless [`DecodeOptions::exact`] is set; the edges of the box then move
-    /// to the nearest pixels of the smaller picture, by no more than half of one.
+    /// whose box is at least twice 2, 4 or 8 times as large as wanted in both directions is decoded
+    /// at that fraction of its size, unless [`DecodeOptions::exact`] is set; the edges of the box
+    /// then move to the nearest pixels of the smaller picture, by no more than half of one.
     ///
     /// # Errors
     /// What [`whole`](Self::whole) refuses (all compressed data are read, wherever the box lies),

@@ -113,3 +113,29 @@ fn damaged_images_are_errors() {
         assert!(decode(bytes).is_err());
     }
 }
+
+#[test]
+fn an_image_of_more_pixels_than_allowed_is_refused_by_its_header() {
+    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Tiff, ImageFormat::Pnm, ImageFormat::Qoi]
+    {
+        let bytes = encode(&halves().into(), format);
+        let open = |max_pixels| Encoded::open(&bytes, DecodeOptions { max_pixels, exact: false });
+        assert_eq!(open(128).unwrap().dimensions(), (16, 8), "{format:?}");
+        let error = open(127).unwrap_err();
+        assert_eq!(error, "the image has 16×8 pixels, more than data.max_pixels = 127 allows", "{format:?}");
+    }
+}
+
+/// Every orientation, by a box that is nowhere symmetric.
+#[test]
+fn a_box_is_found_where_it_is_stored() {
+    let picture = RgbImage::from_fn(7, 5, |x, y| Rgb([x as u8, y as u8, 0]));
+    for exif in 1..=8 {
+        let orientation = Orientation::from_exif(exif).unwrap();
+        let upright = turn::upright(picture.clone(), orientation);
+        assert_eq!(upright.dimensions(), turn::dimensions((7, 5), orientation));
+        let area = CropBox { left: 1, top: 2, width: 3, height: 2 };
+        let stored = crop(&picture, turn::stored_box(area, (7, 5), orientation));
+        assert_eq!(turn::upright(stored, orientation), crop(&upright, area), "{exif}");
+    }
+}

@@ -34,7 +34,8 @@ pub(crate) fn photo(width: u32, height: u32, seed: u32) -> RgbImage {
         let colours = [1, 2, 3].map(|channel| light + 0.4 * sum(&[128, 32, 8], 4 * seed + channel));
         Rgb(colours.map(|value| value as u8))
     });
-    let mirrored = |at: u32, side: u32| if at / side % 2 == 0 { at % side } else { side - 1 - at % side };
+    let mirrored =
+        |at: u32, side: u32| if (at / side).is_multiple_of(2) { at % side } else { side - 1 - at % side };
     RgbImage::from_fn(width, height, |x, y| tile[(mirrored(x, tile.width()), mirrored(y, tile.height()))])
 }
 
