@@ -15,7 +15,7 @@ use crate::error::DataError;
 use crate::image_list::{ImageList, few, name_below};
 use crate::loader::{Sampling, Shuffle};
 use crate::source::{
-    Format, ImageSource, Labels, SHARD_LABEL, Split, Subset, divide, looks_like_a_split, open, open_labelled,
+    Format, ImageSource, Labels, SHARD_LABEL, Split, Subset, divide, looks_like_a_split, open_labelled,
     shards_root, splits, with_classes,
 };
 use crate::statistics::{check_statistics, normalize};
@@ -51,8 +51,8 @@ section! {
         label_key: String = SHARD_LABEL.to_owned();
         /// Threads that decode and augment: `auto` takes one a core, at most 16; 0 does it between steps.
         workers: Workers = Workers::Auto(Auto::Auto), "`auto`, or a number" => |_| true;
-        /// Images that are made before they are asked for, at most, if not those of a batch: what the
-        /// memory of the threads is bounded by.
+        /// Finished images that wait for their batch, at most, but one a thread at least; as many as a batch
+        /// has if nothing is said.
         prefetch: Option<usize> = None;
         /// Pixels of the largest image that is decoded: a small file can claim to be a very large one.
         max_pixels: u64 = DecodeOptions::default().max_pixels;
@@ -196,7 +196,8 @@ impl DataConfig {
         let Divided { training, validation, origin } = match (self.val_fraction, &self.val_csv) {
             (Some(fraction), _) => self.hold_out(training, fraction, seed, recorded)?,
             (None, Some(csv)) => {
-                let validation = open(csv, Format::Auto, Split::Val, Labels::Required)?;
+                let validation =
+                    open_labelled(csv, Format::Auto, Split::Val, Labels::Required, &self.label_key)?;
                 let training: Arc<dyn ImageSource> = Arc::new(without(&training, &*validation));
                 Divided { training, validation, origin: format!("listed in {}", csv.display()) }
             }

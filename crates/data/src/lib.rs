@@ -36,6 +36,7 @@
 //! ```
 
 mod augment_config;
+mod crop_box;
 mod data_config;
 mod decode;
 mod error;

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use image::RgbImage;
 
+use crate::crop_box::{CropBox, crop};
 use crate::decode::{DecodeOptions, Encoded};
 use crate::source::Stored;
-use crate::transform::{CropBox, crop, resize, resize_part};
 
 /// An image, of which only what is asked for is decoded.
 pub enum Picture<'a> {
@@ -51,21 +51,10 @@ impl<'a> Picture<'a> {
     ///
     /// # Errors
     /// A damaged image.
-    pub(crate) fn part(&self, area: CropBox, wanted: [usize; 2]) -> Result<RgbImage, String> {
+    pub fn part(&self, area: CropBox, wanted: [usize; 2]) -> Result<RgbImage, String> {
         match self {
             Self::Encoded(encoded) => encoded.part(area, wanted),
             Self::Decoded(image) => Ok(crop(image, area)),
-        }
-    }
-
-    /// A box of pixels, resized to `[height, width]`.
-    ///
-    /// # Errors
-    /// A damaged image.
-    pub fn resized_part(&self, area: CropBox, size: [usize; 2]) -> Result<RgbImage, String> {
-        match self {
-            Self::Encoded(encoded) => Ok(resize(&encoded.part(area, size)?, size)),
-            Self::Decoded(image) => Ok(resize_part(image, area, size)),
         }
     }
 }

@@ -147,7 +147,12 @@ fn shards_are_divided_by_folders_or_by_their_names() {
     }
     assert_eq!(splits(&at("undivided"), Format::Auto).unwrap(), []);
     assert_eq!(auto(&at("undivided"), Split::Val).unwrap().len(), 6);
-    for path in ["named", "folders", "named/pets-{train,validation}-{000000..000001}.tar"] {
+    for path in [
+        "named",
+        "folders",
+        "named/pets-{train,validation}-{000000..000001}.tar",
+        "folders/{train,val}/x-{000000..000001}.tar",
+    ] {
         assert_eq!(splits(&at(path), Format::Auto).unwrap(), [Split::Train, Split::Val], "{path}");
         let val = auto(&at(path), Split::Val).unwrap();
         assert_eq!(val.len(), 6);

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use data::transform::{CropBox, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, crop, resize};
-use data::{DataConfig, EvalConfig, decode_file};
+use data::{DataConfig, DecodeOptions, EvalConfig, decode_file};
 use image::{RgbImage, imageops};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -15,7 +15,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn picture(name: &str) -> RgbImage {
-    decode_file(&golden(&format!("{name}.png"))).unwrap()
+    decode_file(&golden(&format!("{name}.png")), DecodeOptions::default()).unwrap()
 }
 
 fn geometry() -> Value {
@@ -111,7 +111,10 @@ fn normalised_numbers_equal_torchvision() {
 /// else the two agree within rounding.
 #[test]
 fn jpeg_decoding_is_close_to_libjpeg() {
-    let (found, expected) = (decode_file(&golden("source.jpg")).unwrap(), picture("source_jpg_decoded"));
+    let (found, expected) = (
+        decode_file(&golden("source.jpg"), DecodeOptions::default()).unwrap(),
+        picture("source_jpg_decoded"),
+    );
     assert_eq!(found.dimensions(), expected.dimensions());
     let (width, height) = found.dimensions();
     let largest = |border: bool| {

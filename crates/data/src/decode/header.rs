@@ -21,6 +21,8 @@ pub(super) struct Header {
     pub(super) end: Option<usize>,
     /// How the picture has to be turned.
     pub(super) orientation: Orientation,
+    /// Whether the orientation has been looked for.
+    has_exif: bool,
 }
 
 const START_OF_SCAN: u8 = 0xda;
@@ -39,6 +41,7 @@ impl Header {
             scans: Vec::new(),
             end: None,
             orientation: Orientation::NoTransforms,
+            has_exif: false,
         };
         let mut position = 2;
         while let Some((marker, after)) = next_marker(bytes, position) {
@@ -85,7 +88,11 @@ impl Header {
             }
             (START_OF_SCAN, [components, ..]) => self.scans.push(usize::from(*components)),
             (APP1, [b'E', b'x', b'i', b'f', 0, 0, exif @ ..]) => {
-                self.orientation = Orientation::from_exif_chunk(exif).unwrap_or(self.orientation);
+                // Of several the first one counts, as in Pillow.
+                if !self.has_exif {
+                    self.orientation = Orientation::from_exif_chunk(exif).unwrap_or(self.orientation);
+                }
+                self.has_exif = true;
             }
             _ => {}
         }

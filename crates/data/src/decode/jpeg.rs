@@ -4,9 +4,9 @@ use image::RgbImage;
 use image::metadata::Orientation;
 use libjpeg_turbo_rs::{ColorSpace, Decoder, JpegError, PixelFormat, ScalingFactor};
 
+use crate::crop_box::{CropBox, crop};
 use crate::decode::cmyk;
 use crate::decode::header::Header;
-use crate::transform::{CropBox, crop};
 
 /// A JPEG whose markers have been read.
 #[derive(Debug)]
@@ -67,12 +67,15 @@ impl<'a> Jpeg<'a> {
     /// A decoder that gives RGB or inks, for a picture of a kind that it decodes as Pillow does.
     fn decoder(&self) -> Result<Decoder<'a>, String> {
         if self.header.precision != 8 {
-            return Err(format!("JPEG with {} bits a sample is not read", self.header.precision));
+            return Err(format!(
+                "JPEG with {} bits a sample is not read; convert it to an 8-bit JPEG or a PNG",
+                self.header.precision
+            ));
         }
         // Baseline, extended and progressive, by Huffman's codes or arithmetic.
         if !matches!(self.header.frame, 0xc0..=0xc2 | 0xc9 | 0xca) {
             return Err(format!(
-                "JPEG of the kind {:#x} (lossless or hierarchical) is not read",
+                "JPEG of the kind {:#x} (lossless or hierarchical) is not read; convert it to a PNG",
                 self.header.frame
             ));
         }

@@ -13,8 +13,8 @@ use std::path::Path;
 use image::RgbImage;
 use image::metadata::Orientation;
 
+use crate::crop_box::{CropBox, crop};
 use crate::error::DataError;
-use crate::transform::{CropBox, crop};
 use jpeg::Jpeg;
 use other::Other;
 
@@ -38,9 +38,11 @@ impl Default for DecodeOptions {
 ///
 /// # Errors
 /// A file that is missing or no whole image, by path.
-pub fn decode_file(path: &Path) -> Result<RgbImage, DataError> {
+pub fn decode_file(path: &Path, options: DecodeOptions) -> Result<RgbImage, DataError> {
     let bytes = fs::read(path).map_err(DataError::io(path))?;
-    decode(&bytes).map_err(|reason| DataError::Decode { path: path.to_owned(), reason })
+    Encoded::open(&bytes, options)
+        .and_then(|image| image.whole())
+        .map_err(|reason| DataError::Decode { path: path.to_owned(), reason })
 }
 
 /// Decodes a whole image with the default options; see [`Encoded`].

@@ -3,7 +3,10 @@
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{
+    DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Luma, LumaA,
+    Pixel, Rgb, RgbImage, Rgba,
+};
 
 /// Bytes that a decoder may take beside the pixels, for colour profiles and the like.
 const EXTRA_BYTES: u64 = 64 << 20;
@@ -21,8 +24,14 @@ impl<'a> Other<'a> {
         let format = match bytes {
             // BigTIFF, which `image` reads but does not recognise.
             [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => ImageFormat::Tiff,
-            _ => image::guess_format(bytes).map_err(|_| "no image of a known format".to_owned())?,
+            _ => image::guess_format(bytes).map_err(|_| {
+                "no image of a known format, which are JPEG, PNG, WebP, TIFF, BMP, GIF, PNM and QOI"
+                    .to_owned()
+            })?,
         };
+        if format == ImageFormat::WebP && !chunks_are_whole(bytes) {
+            return Err("the WebP data end before the image does".to_owned());
+        }
         let image = Self { bytes, format };
         let mut decoder = image.decoder()?;
         // Damaged metadata do not make the pixels unusable.
@@ -33,7 +42,8 @@ impl<'a> Other<'a> {
     /// All pixels, as stored.
     pub(super) fn whole(&self) -> Result<RgbImage, String> {
         let mut decoder = self.decoder()?;
-        // The number of pixels has been checked; what a decoder takes beside them is bounded here.
+        // The number of pixels has been checked; what TIFF and GIF take beside them is bounded here, what PNG
+        // takes where the decoder is made.
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(decoder.total_bytes().saturating_mul(2).saturating_add(EXTRA_BYTES));
         decoder.set_limits(limits).map_err(text)?;
@@ -41,7 +51,11 @@ impl<'a> Other<'a> {
     }
 
     fn decoder(&self) -> Result<impl ImageDecoder + use<'a>, String> {
-        ImageReader::with_format(Cursor::new(self.bytes), self.format).into_decoder().map_err(text)
+        let mut reader = ImageReader::with_format(Cursor::new(self.bytes), self.format);
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(EXTRA_BYTES);
+        reader.limits(limits);
+        reader.into_decoder().map_err(text)
     }
 }
 
@@ -53,15 +67,35 @@ fn text(error: ImageError) -> String {
 fn to_rgb(image: DynamicImage) -> RgbImage {
     let upper = |value: u16| (value >> 8) as u8;
     match image {
-        DynamicImage::ImageLuma16(_)
-        | DynamicImage::ImageLumaA16(_)
-        | DynamicImage::ImageRgb16(_)
-        | DynamicImage::ImageRgba16(_) => {
-            let wide = image.into_rgb16();
-            let (width, height) = wide.dimensions();
-            let values = wide.into_raw().into_iter().map(upper).collect();
-            RgbImage::from_raw(width, height, values).unwrap_or_default()
-        }
+        DynamicImage::ImageLuma16(wide) => narrowed(&wide, |Luma([v])| [upper(v); 3]),
+        DynamicImage::ImageLumaA16(wide) => narrowed(&wide, |LumaA([v, _])| [upper(v); 3]),
+        DynamicImage::ImageRgb16(wide) => narrowed(&wide, |Rgb(rgb)| rgb.map(upper)),
+        DynamicImage::ImageRgba16(wide) => narrowed(&wide, |Rgba([r, g, b, _])| [r, g, b].map(upper)),
         image => image.into_rgb8(),
     }
+}
+
+fn narrowed<P: Pixel<Subpixel = u16>>(
+    wide: &ImageBuffer<P, Vec<u16>>,
+    rgb: impl Fn(P) -> [u8; 3],
+) -> RgbImage {
+    RgbImage::from_fn(wide.width(), wide.height(), |x, y| Rgb(rgb(*wide.get_pixel(x, y))))
+}
+
+/// Whether no chunk of a WebP file claims to be longer than the file, since memory is taken for what it
+/// claims.
+fn chunks_are_whole(bytes: &[u8]) -> bool {
+    let [_, _, _, _, a, b, c, d, ..] = bytes else { return false };
+    // What follows the container is no part of it.
+    let end = (u32::from_le_bytes([*a, *b, *c, *d]) as usize).saturating_add(8).min(bytes.len());
+    let mut rest = bytes.get(12..end).unwrap_or_default();
+    while let [_, _, _, _, a, b, c, d, content @ ..] = rest {
+        let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+        match content.get(length..) {
+            // Chunks begin at even bytes.
+            Some(behind) => rest = behind.get(length % 2..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    true
 }

@@ -3,7 +3,7 @@
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
-use crate::transform::CropBox;
+use crate::crop_box::CropBox;
 
 /// (width, height) of an upright picture, from those that are stored.
 pub(super) fn dimensions((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {

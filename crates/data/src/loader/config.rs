@@ -21,7 +21,8 @@ pub struct LoaderConfig {
     pub accumulate: usize,
     /// Threads that make batches; 0 makes every batch when it is asked for.
     pub workers: usize,
-    /// Images that the threads make before they are asked for, at most, if not those of a batch.
+    /// Images that the threads make before they are asked for, at most, but one a thread at least; as many
+    /// as a batch has if nothing is said.
     pub prefetch: Option<usize>,
     /// Unreadable images that are skipped before it is an error.
     pub max_corrupt: usize,

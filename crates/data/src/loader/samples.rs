@@ -56,11 +56,11 @@ impl Shared {
     /// Makes an image by number, counted over all batches of all epochs.
     pub(super) fn make(&self, number: u64) -> Made {
         let size = self.config.batch_size;
-        let (number, position) = (number / size as u64, (number % size as u64) as usize);
-        let (epoch, batch) = self.position(number);
+        let (whole, place) = (number / size as u64, (number % size as u64) as usize);
+        let (epoch, batch) = self.position(whole);
         let order = self.order(epoch);
-        let draw = order.get(self.config.shard.start(batch, size) + position);
-        let (mut image, mut unreadable) = (self.empty_batch(1, number), BTreeMap::new());
+        let draw = order.get(self.config.shard.start(batch, size) + place);
+        let (mut image, mut unreadable) = (self.empty_batch(1, whole), BTreeMap::new());
         let added = draw.map_or(Ok(()), |draw| self.add_sample(*draw, &mut image, &mut unreadable));
         Made { image: added.map(|()| image), unreadable }
     }
@@ -140,12 +140,9 @@ impl Shared {
         let count = self.source.len();
         let (wanted, repeat) = ((wanted % count as u64) as usize, wanted / count as u64);
         for index in (0..count).map(|offset| (wanted + offset) % count) {
-            // One batch beyond the limit is enough to fail: do not try a million more files.
+            // One beyond the limit is enough to fail: do not try a million more files.
             if unreadable.len() > self.config.max_corrupt {
                 break;
-            }
-            if unreadable.contains_key(&index) {
-                continue;
             }
             let draw = index as u64 + repeat * count as u64;
             let mut rng = rng(self.config.seed, Stream::Augment, batch.epoch, draw);

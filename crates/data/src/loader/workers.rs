@@ -28,7 +28,7 @@ impl Iterator for Batches {
         }
         self.next += 1;
         let size = self.shared.config.batch_size as u64;
-        let mut batch = Ok(self.shared.empty_batch(size as usize, number));
+        let mut batch = Ok(self.shared.empty_batch(self.shared.source.len().min(size as usize), number));
         let mut unreadable = BTreeMap::new();
         // All of them, also behind an error: the next batch begins behind the last one.
         for image in number * size..(number + 1) * size {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::decode::decode_file;
+use crate::decode::{DecodeOptions, decode_file};
 use crate::error::DataError;
 use crate::source::Split;
 use crate::source::in_memory::InMemory;
@@ -124,7 +124,7 @@ fn read_binary(
 
 /// Appends the images of a picture whose row r is image r.
 fn read_sheet(path: &Path, pixels: &mut Vec<u8>) -> Result<(), DataError> {
-    let sheet = decode_file(path)?;
+    let sheet = decode_file(path, DecodeOptions::default())?;
     if sheet.width() as usize != PLANE {
         return Err(damaged(path, format!("{} pixels wide, expected {PLANE}", sheet.width())));
     }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use burn_dataset::Dataset;
 use image::RgbImage;
 
-use crate::decode::decode_file;
+use crate::decode::{DecodeOptions, decode_file};
 use crate::error::DataError;
 use crate::name::shown;
 use crate::source::{ImageSource, Sample, Stored, decoded};
@@ -17,13 +17,14 @@ use crate::source::{ImageSource, Sample, Stored, decoded};
 /// that the others stay where they are, and [`ImageFiles::unreadable`] tells it.
 pub struct ImageFiles {
     paths: Vec<PathBuf>,
+    options: DecodeOptions,
     unreadable: Mutex<BTreeMap<usize, DataError>>,
 }
 
 impl ImageFiles {
     /// The files of these names, which are opened when they are asked for.
-    pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, unreadable: Mutex::default() }
+    pub fn new(paths: Vec<PathBuf>, options: DecodeOptions) -> Self {
+        Self { paths, options, unreadable: Mutex::default() }
     }
 
     /// The name of a file.
@@ -65,7 +66,7 @@ impl ImageSource for ImageFiles {
     }
 
     fn read(&self, index: usize) -> Result<Stored, DataError> {
-        let image = decode_file(&self.paths[index]).unwrap_or_else(|error| {
+        let image = decode_file(&self.paths[index], self.options).unwrap_or_else(|error| {
             self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).insert(index, error);
             RgbImage::new(1, 1)
         });

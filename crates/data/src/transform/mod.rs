@@ -16,14 +16,15 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::picture::Picture;
 
+pub use crate::crop_box::{CropBox, crop};
 pub use color_jitter::ColorJitter;
 pub use eval::{CropMode, EvalTransform};
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
 pub use rand_augment::{Operation, RandAugment};
 pub use random_erasing::RandomErasing;
-pub use random_resized_crop::{CropBox, RandomResizedCrop};
+pub use random_resized_crop::RandomResizedCrop;
 pub use resample::{Interpolation, resample};
-pub use resize::{crop, resize, resize_part};
+pub use resize::resize;
 
 /// Turns an image of any size into one of the size that the network takes.
 pub trait Transform: Send + Sync {

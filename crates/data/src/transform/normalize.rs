@@ -2,6 +2,8 @@
 
 use image::RgbImage;
 
+use crate::transform::pillow::luma;
+
 /// Mean of ImageNet's channels.
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of ImageNet's channels.
@@ -30,7 +32,7 @@ impl Normalize {
         };
         let tables: Vec<_> = self.mean.iter().zip(&self.std).map(of_channel).collect();
         match &tables[..] {
-            [grey] => values.extend(image.pixels().map(|pixel| grey[usize::from(luma(pixel.0))])),
+            [grey] => values.extend(image.pixels().map(|pixel| grey[usize::from(luma(pixel))])),
             tables => {
                 append_planes(image, values, |channel, v| tables[channel][usize::from(v)]);
             }
@@ -40,7 +42,7 @@ impl Normalize {
     /// Appends the intensities themselves in the same order, for a device that normalises.
     pub fn append_raw(&self, image: &RgbImage, intensities: &mut Vec<u8>) {
         match self.channels() {
-            1 => intensities.extend(image.pixels().map(|pixel| luma(pixel.0))),
+            1 => intensities.extend(image.pixels().map(|pixel| luma(pixel))),
             _ => append_planes(image, intensities, |_, v| v),
         }
     }
@@ -55,11 +57,6 @@ fn append_planes<T: Copy + Default>(image: &RgbImage, values: &mut Vec<T>, of: i
     for (((&[r, g, b], red), green), blue) in pixels.iter().zip(red).zip(green).zip(blue) {
         (*red, *green, *blue) = (of(0, r), of(1, g), of(2, b));
     }
-}
-
-/// ITU-R 601 in Pillow's fixed point.
-fn luma([r, g, b]: [u8; 3]) -> u8 {
-    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
 #[cfg(test)]

@@ -3,20 +3,9 @@
 use image::RgbImage;
 use rand::{Rng, RngExt};
 
+use crate::crop_box::CropBox;
 use crate::picture::Picture;
-
-/// A box of pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CropBox {
-    /// First column.
-    pub left: u32,
-    /// First row.
-    pub top: u32,
-    /// Columns.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
-}
+use crate::transform::resize;
 
 /// torchvision's `RandomResizedCrop`.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +25,7 @@ impl RandomResizedCrop {
     /// An image that is damaged.
     pub fn apply(&self, picture: &Picture<'_>, rng: &mut impl Rng) -> Result<RgbImage, String> {
         let area = self.sample(picture.dimensions(), rng);
-        picture.resized_part(area, self.size)
+        Ok(resize(&picture.part(area, self.size)?, self.size))
     }
 
     /// A random box within an image of (width, height): the first of ten draws that fits, else

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use checkpoint::Checkpoint;
-use data::prepare;
+use data::{DecodeOptions, prepare};
 use fcmae::{Fcmae, FcmaeConfig, PretrainExperiment, Score, random_mask, reconstruct};
 use model::{ConvNextV2Config, is_decoder, official_name};
 use serde::Serialize;
@@ -43,7 +43,11 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
     let masked = FcmaeConfig { mask_ratio: ratio, ..experiment.fcmae.clone() };
     let shape = masked.mask_shape(&model, experiment.eval.size(&experiment.data))?;
 
-    let images = args.images.iter().map(|path| data::decode_file(path)).collect::<Result<Vec<_>, _>>()?;
+    let images = args
+        .images
+        .iter()
+        .map(|path| data::decode_file(path, DecodeOptions::default()))
+        .collect::<Result<Vec<_>, _>>()?;
     let PretrainExperiment { data, eval, .. } = &experiment;
     let normalize = eval.normalize(data, model.num_channels)?;
     let (values, dims) = prepare(images, &eval.transform(data), &normalize);

@@ -128,10 +128,15 @@ fn named(path: &Path) -> Result<Vec<Part>, DataError> {
     let paths: Vec<_> = names.into_iter().map(PathBuf::from).collect();
     let missing: Vec<_> = paths.iter().filter(|path| !path.is_file()).cloned().collect();
     match (missing.len(), paths.len()) {
-        (0, _) => Ok(paths.into_iter().map(|path| (split_of(&path), path)).collect()),
+        (0, _) => Ok(paths.into_iter().map(|path| (split_of(&path).or(folder_split(&path)), path)).collect()),
         (_, 1) => Err(DataError::NotFound(path.to_owned())),
         (_, of) => Err(DataError::MissingShards { missing, of }),
     }
+}
+
+/// The part that the folder of a shard is named after.
+fn folder_split(shard: &Path) -> Option<Split> {
+    Split::named(&shard.parent()?.file_name()?.to_string_lossy())
 }
 
 /// The part that the name of a shard tells, as `imagenet1k-validation-07.tar` does; none if it tells two.

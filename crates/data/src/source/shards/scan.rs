@@ -229,7 +229,7 @@ fn last_whole(key: Option<&str>) -> String {
 }
 
 /// What to do with a compressed shard.
-pub(super) const UNPACK: &str = "images are read where they lie, so unpack it first: gunzip";
+pub(super) const UNPACK: &str = "images are read where they lie, so unpack it first";
 
 /// Key and ending of a file, as WebDataset takes them: up to the first dot of the base name, and what
 /// follows. None for hidden files and those without an ending.
