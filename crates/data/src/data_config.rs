@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use burn_dataset::Dataset;
 use config::{SettingError, section};
@@ -106,11 +105,12 @@ pub enum Auto {
 }
 
 impl Workers {
-    /// Threads: by the cores that this process may use, unless a number was given.
+    /// Threads: by those that compute in this process (`RAYON_NUM_THREADS`, or the cores), unless a number
+    /// was given.
     pub fn count(self) -> usize {
         const MOST: usize = 16;
         match self {
-            Self::Auto(_) => available_parallelism().map_or(2, |cores| cores.get().min(MOST)),
+            Self::Auto(_) => rayon::current_num_threads().min(MOST),
             Self::Number(count) => count,
         }
     }

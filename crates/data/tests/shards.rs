@@ -189,7 +189,10 @@ fn shards_that_are_not_there_or_cannot_be_read_are_named() {
     }
     fs::copy(at("x/pets-000000.tar"), at("x/pets-000002.tar.gz")).unwrap();
     let error = message(&at("x"), Split::Train);
-    assert!(error.contains("pets-000002.tar.gz is compressed") && error.contains("gunzip"), "{error}");
+    assert!(
+        error.contains("pets-000002.tar.gz is compressed") && error.contains("unpack it first"),
+        "{error}"
+    );
     assert_eq!(error, message(&at("x/pets-000002.tar.gz"), Split::Train).replace("--data: ", ""));
     // Folders of classes stay what they are, whatever lies beside them.
     fs::copy(at("x/pets-000000.tar"), at("photos/backup.tar")).unwrap();

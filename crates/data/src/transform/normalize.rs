@@ -42,7 +42,7 @@ impl Normalize {
     /// Appends the intensities themselves in the same order, for a device that normalises.
     pub fn append_raw(&self, image: &RgbImage, intensities: &mut Vec<u8>) {
         match self.channels() {
-            1 => intensities.extend(image.pixels().map(|pixel| luma(pixel))),
+            1 => intensities.extend(image.pixels().map(luma)),
             _ => append_planes(image, intensities, |_, v| v),
         }
     }
