@@ -14,8 +14,8 @@ use crate::error::DataError;
 use crate::image_list::{ImageList, few, name_below};
 use crate::loader::{Sampling, Shuffle};
 use crate::source::{
-    Format, ImageSource, Labels, SHARD_LABEL, Split, Subset, divide, looks_like_a_split, open_labelled,
-    shards_root, splits, with_classes,
+    Format, ImageSource, Labels, SHARD_LABEL, Split, Subset, beside_parts, divide, looks_like_a_split,
+    names_shards, open_labelled, shards_root, splits, with_classes,
 };
 use crate::statistics::{check_statistics, normalize};
 use crate::transform::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
@@ -49,10 +49,10 @@ section! {
         /// Key of the class in the `.json` files of tar shards, where there is no `.cls` file.
         label_key: String = SHARD_LABEL.to_owned();
         /// Threads that decode and augment: `auto` takes one a core, at most 16; 0 does it between steps.
-        workers: Workers = Workers::Auto(Auto::Auto), "`auto`, or a number" => |_| true;
+        workers: Workers = Workers::Auto(Auto::Auto), "`auto`, or a number up to 1024" => |workers| workers.count() <= 1024;
         /// Finished images that wait for their batch, at most, but one a thread at least; as many as a batch
         /// has if nothing is said.
-        prefetch: Option<usize> = None;
+        prefetch: Option<usize> = None, "up to 1048576" => |images| images.is_none_or(|images| images <= 1 << 20);
         /// Pixels of the largest image that is decoded: a small file can claim to be a very large one.
         max_pixels: u64 = DecodeOptions::default().max_pixels;
         /// Whether training decodes every JPEG whole and at full size. Otherwise one that is much larger
@@ -196,6 +196,9 @@ impl DataConfig {
         let Divided { training, validation, origin } = match (self.val_fraction, &self.val_csv) {
             (Some(fraction), _) => self.hold_out(training, fraction, seed, recorded)?,
             (None, Some(csv)) => {
+                if csv.is_dir() || names_shards(csv) {
+                    return Err(DataError::NoTable(csv.clone()));
+                }
                 let validation =
                     open_labelled(csv, Format::Auto, Split::Val, Labels::Required, &self.label_key)?;
                 let training: Arc<dyn ImageSource> = Arc::new(without(&training, &*validation));
@@ -257,7 +260,8 @@ impl DataConfig {
         let path = self.path()?;
         let found = splits(path, self.format)?;
         let others: Vec<_> = found.iter().filter(|split| **split != Split::Train).collect();
-        let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+        let mut others: Vec<_> = others.iter().map(ToString::to_string).collect();
+        others.extend(beside_parts(path)?);
         let alone = if others.is_empty() { String::new() } else { format!("; not {}", others.join(", ")) };
         Ok((!found.is_empty()).then(|| format!("train of {}{alone}", path.display())))
     }

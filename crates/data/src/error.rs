@@ -273,6 +273,9 @@ pub enum DataError {
         /// The value, and what it has to be.
         reason: String,
     },
+    /// Validation images that no table lists.
+    #[error("data.val_csv {} is no table (.csv, .tsv or .jsonl) that lists images to validate on", .0.display())]
+    NoTable(PathBuf),
     /// A thread that makes batches has died of a bug; its message is on standard error.
     #[error("a loader thread has panicked; its message is above; data.workers = 0 decodes without threads")]
     WorkerPanicked,

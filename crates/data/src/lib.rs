@@ -75,7 +75,7 @@ pub use profile::Profile;
 pub use shard::Shard;
 pub use source::{
     ClassMap, ClassMatch, Format, ImageSource, Labels, LeftOut, Matched, Naming, SHARD_LABEL, Sample,
-    ShardLimits, ShardWriter, Split, Subset, Target, Task, divide, match_classes, open,
+    ShardLimits, ShardWriter, Split, Subset, Target, Task, divide, match_classes, open, open_labelled,
     sorted_otherwise_by_timm, splits, with_classes,
 };
 pub use statistics::check_statistics;

@@ -34,7 +34,7 @@ impl Profile {
 }
 
 impl TrainingBatches<'_> {
-    /// Makes the first images of a source, as many as it has and at most `count`, part by part. Unreadable
+    /// Makes some images of a source, as many as it has and at most `count`, part by part. Unreadable
     /// ones are left out.
     ///
     /// # Errors
@@ -44,7 +44,9 @@ impl TrainingBatches<'_> {
         let transform = self.augment.transform(size, &self.data.mean);
         let (normalize, erase) = (self.data.normalize(self.channels)?, self.augment.erase());
         let mut profile = Profile::default();
-        for index in 0..count.min(source.len()) {
+        let count = count.min(source.len());
+        // From all over the source, whose images may be sorted.
+        for index in (0..count).map(|image| image * source.len() / count) {
             let mut rng = rng(self.seed, Stream::Augment, 0, index as u64);
             let mut clock = Clock(Instant::now());
             let Ok(stored) = source.read(index) else { continue };

@@ -102,3 +102,38 @@ fn a_table_that_names_no_classes_leaves_them_to_the_folders() {
     fs::remove_file(dir.path().join("metadata.csv")).unwrap();
     assert!(refused(dir.path()).contains("no class folders"));
 }
+
+#[test]
+fn images_that_no_row_lists_are_there_where_classes_do_not_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    ["1.png", "2.png", "3.png"].into_iter().for_each(|name| save(&root.join(name)));
+    fs::write(root.join("metadata.csv"), "file_name,label\n1.png,dog\n").unwrap();
+    assert_eq!(opened(root, Split::Train).len(), 1);
+    let all = open(root, Format::Auto, Split::Train, Labels::Ignored).unwrap();
+    assert_eq!((all.len(), all.label(0)), (3, None));
+    // Where all are listed, what they show is known.
+    fs::write(root.join("metadata.csv"), "file_name,label\n1.png,dog\n2.png,cat\n3.png,cat\n").unwrap();
+    let all = open(root, Format::Auto, Split::Train, Labels::Ignored).unwrap();
+    assert_eq!((all.len(), all.label(0)), (3, Some(1)));
+}
+
+#[test]
+fn a_row_that_lies_in_no_part_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    ["train/1.png", "val/1.png"].into_iter().for_each(|name| save(&root.join(name)));
+    fs::write(root.join("metadata.csv"), "file_name,label\ntrain/1.png,dog\ntrian/2.png,cat\n").unwrap();
+    let error = refused(root);
+    assert!(error.contains("line 3") && error.contains("trian/2.png lies in none of the parts"), "{error}");
+}
+
+#[test]
+fn what_lies_beside_the_parts_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    ["train/a/1.png", "val/a/1.png", "unlabeled/1.png"].into_iter().for_each(|name| save(&root.join(name)));
+    let data = DataConfig { path: Some(root.to_owned()), ..DataConfig::default() };
+    let part = data.part_in_words().unwrap().unwrap();
+    assert!(part.ends_with("; not val, unlabeled"), "{part}");
+}

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use data::{Format, ImageSource, Labels, Split, Target, Task, open, with_classes};
+use data::{DataConfig, Format, ImageSource, Labels, Split, Target, Task, open, with_classes};
 use image::RgbImage;
 use tempfile::TempDir;
 
@@ -215,5 +215,33 @@ fn json_lines_have_texts_numbers_and_lists() {
     ] {
         let error = open_as(&folder, "t.jsonl", text).err().unwrap();
         assert!(error.contains(said), "{text}: {error}");
+    }
+}
+
+#[test]
+fn classes_that_are_numbers_are_in_their_order() {
+    let source = Folder::new().open("file_name,label\na.png,10\nb.png,9\nc.png,2\n", Split::Train).unwrap();
+    assert_eq!(source.classes(), ["2", "9", "10"]);
+    assert_eq!((0..3).map(|i| source.label(i)).collect::<Vec<_>>(), [Some(2), Some(1), Some(0)]);
+}
+
+/// Images to validate on would be trained on.
+#[test]
+fn a_column_that_tells_parts_under_another_name_is_refused() {
+    let open = |text: &str| Folder::new().open(text, Split::Train).map(|source| source.len());
+    let error = open("file_name,label,subset\na.png,x,train\nb.png,x,Test\n").unwrap_err();
+    assert!(error.contains("column `subset` tells the parts of the data; rename it to `split`"), "{error}");
+    assert_eq!(open("file_name,label,subset\na.png,x,train\nb.png,x,big\n"), Ok(2));
+}
+
+#[test]
+fn validation_images_are_listed_in_a_table() {
+    let folder = Folder::new();
+    let path = Some(folder.csv("file_name,label\na.png,x\nb.png,x\n"));
+    for no_table in ["x.tar", "."] {
+        let val_csv = Some(folder.0.path().join(no_table));
+        let data = DataConfig { path: path.clone(), val_csv, ..DataConfig::default() };
+        let error = data.open_divided(0, None).err().unwrap().to_string();
+        assert!(error.contains("is no table (.csv, .tsv or .jsonl)"), "{error}");
     }
 }

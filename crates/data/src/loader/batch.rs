@@ -16,7 +16,8 @@ pub struct Batch {
     /// Index of every image in the source.
     pub indices: Vec<u64>,
     /// What the random choices for every image depend on, beside seed and epoch: its index, unless the
-    /// epoch has shown the image before. No two images of an epoch have the same.
+    /// epoch has shown the image before. No two images of an epoch have the same,
+    /// but for those that stand in for unreadable ones.
     pub draws: Vec<u64>,
     /// The pass over the data that the batch belongs to.
     pub epoch: u64,

@@ -3,6 +3,7 @@
 mod cifar;
 mod class_map;
 mod class_match;
+mod class_order;
 mod divide;
 mod files;
 mod folder;
@@ -38,7 +39,7 @@ pub use divide::divide;
 pub use files::ImageFiles;
 pub use folder::ImageFolder;
 pub use left_out::LeftOut;
-pub(crate) use shards::{ByPath, root as shards_root};
+pub(crate) use shards::{ByPath, names_shards, root as shards_root};
 pub use shards::{SHARD_LABEL, ShardLimits, ShardWriter, TarShards};
 pub use split::Split;
 pub(crate) use split::looks_like_a_split;
@@ -175,7 +176,10 @@ pub fn open(
 }
 
 /// As [`open`]; `label_key` is the key of a label in the `.json` files of shards.
-pub(crate) fn open_labelled(
+///
+/// # Errors
+/// Those of [`open`].
+pub fn open_labelled(
     path: &Path,
     format: Format,
     split: Split,
@@ -212,6 +216,19 @@ pub fn splits(path: &Path, format: Format) -> Result<Vec<Split>, DataError> {
             splits => splits,
         },
     })
+}
+
+/// Folders that lie beside the parts of a divided folder and are none, by name.
+///
+/// # Errors
+/// Two folders for one split; a folder that cannot be read.
+pub(crate) fn beside_parts(path: &Path) -> Result<Vec<String>, DataError> {
+    let parts = if path.is_dir() { divisions(path)? } else { Vec::new() };
+    if parts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let others = subfolders(path)?.into_iter().filter(|folder| parts.iter().all(|(_, part)| part != folder));
+    Ok(others.map(|folder| shown(folder.file_name().unwrap_or_default())).collect())
 }
 
 /// How the images of a path are stored, and the folder of those that archives put into one.

@@ -30,8 +30,8 @@ pub(crate) struct BenchArgs {
     /// The images that `data` reads [default: those of the configuration].
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
-    /// The network and the mask, a file or a configuration that the program brings [default: Atto with the
-    /// paper's mask].
+    /// The network and the mask, or what `data` does to images: a file, or a configuration that the program
+    /// brings [default: Atto, the paper's mask and its augmentation in pretraining].
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) config: Option<PathBuf>,
     /// Override a setting, as in the configuration file.

@@ -23,7 +23,8 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
     if args.split != SplitName::Train && data::splits(&args.data, Format::Auto)?.is_empty() {
         bail!("{} is not divided into parts; leave --split out to take all images", args.data.display());
     }
-    let source = data::open(&args.data, Format::Auto, args.split.into(), Labels::Ignored)?;
+    let key = &extractor.data.label_key;
+    let source = data::open_labelled(&args.data, Format::Auto, args.split.into(), Labels::Ignored, key)?;
     if world.is_leader() && !source.left_out().is_empty() {
         note!("note: left out: {}", source.left_out());
     }

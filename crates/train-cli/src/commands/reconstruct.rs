@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use checkpoint::Checkpoint;
-use data::{DecodeOptions, prepare};
+use data::prepare;
 use fcmae::{Fcmae, FcmaeConfig, PretrainExperiment, Score, random_mask, reconstruct};
 use model::{ConvNextV2Config, is_decoder, official_name};
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
     let images = args
         .images
         .iter()
-        .map(|path| data::decode_file(path, DecodeOptions::default()))
+        .map(|path| data::decode_file(path, experiment.data.decode()))
         .collect::<Result<Vec<_>, _>>()?;
     let PretrainExperiment { data, eval, .. } = &experiment;
     let normalize = eval.normalize(data, model.num_channels)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
 use crate::source::Split;
-use crate::source::listing::is_image;
+use crate::source::listing::{is_data, is_image};
 use crate::source::shards::braces::expand;
 use crate::source::shards::scan::UNPACK;
 use crate::source::split::divisions;
@@ -40,6 +40,7 @@ fn only_shards(folder: &Path) -> Result<bool, DataError> {
         match &path {
             hidden if is_hidden(hidden) => {}
             shard if is_tar(shard) || is_compressed(shard) => found = true,
+            other if other.file_name().is_some_and(|name| !is_data(name)) => {}
             other if other.is_dir() || is_image(other) => return Ok(false),
             _ => {}
         }
@@ -128,7 +129,13 @@ fn named(path: &Path) -> Result<Vec<Part>, DataError> {
     let paths: Vec<_> = names.into_iter().map(PathBuf::from).collect();
     let missing: Vec<_> = paths.iter().filter(|path| !path.is_file()).cloned().collect();
     match (missing.len(), paths.len()) {
-        (0, _) => Ok(paths.into_iter().map(|path| (split_of(&path).or(folder_split(&path)), path)).collect()),
+        (0, _) => {
+            // A folder alone may have its name for other reasons, as `dev` has in many homes.
+            let folders: BTreeSet<_> = paths.iter().map(|path| folder_split(path)).collect();
+            let divide = folders.len() > 1 && !folders.contains(&None);
+            let by_folder = |path: &Path| folder_split(path).filter(|_| divide);
+            Ok(paths.into_iter().map(|path| (split_of(&path).or(by_folder(&path)), path)).collect())
+        }
         (_, 1) => Err(DataError::NotFound(path.to_owned())),
         (_, of) => Err(DataError::MissingShards { missing, of }),
     }

@@ -19,6 +19,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::error::DataError;
 use crate::image_list::normal;
+use crate::source::class_order::in_order;
 use crate::source::{ImageSource, Labels, LeftOut, Sample, Split, Stored, decoded};
 use open_files::OpenFiles;
 use scan::{Label, Scan, Scanned, key_and_ending};
@@ -285,12 +286,8 @@ fn name_of(label: &Label) -> Option<String> {
 }
 
 /// The classes that there are, sorted.
-fn names_of<'a>(labels: impl Iterator<Item = &'a Label> + Clone) -> Vec<String> {
-    let number = |label: &Label| if let Label::Number(number) = label { Some(*number) } else { None };
-    match labels.clone().map(number).collect::<Option<BTreeSet<_>>>() {
-        Some(numbers) => numbers.iter().map(u64::to_string).collect(),
-        None => labels.filter_map(name_of).collect::<BTreeSet<_>>().into_iter().collect(),
-    }
+fn names_of<'a>(labels: impl Iterator<Item = &'a Label>) -> Vec<String> {
+    in_order(labels.filter_map(name_of).collect())
 }
 
 /// An error that names shard and sample.

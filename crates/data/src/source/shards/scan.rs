@@ -66,7 +66,8 @@ pub(super) fn scan(mut file: impl Read + Seek, bytes: u64, label_key: Option<&st
         let mut entry = entry.map_err(|error| scanner.broken(&error.to_string()))?;
         let (offset, size) = (entry.raw_file_position(), entry.size());
         let (kind, path) = (entry.header().entry_type(), entry.path_bytes());
-        let name = String::from_utf8_lossy(&path).trim_start_matches("./").to_owned();
+        // Below the shard, whatever folder it was packed from.
+        let name = String::from_utf8_lossy(&path).trim_start_matches("./").trim_start_matches('/').to_owned();
         end = offset.checked_add(size).filter(|end| *end <= bytes).ok_or_else(|| scanner.cut_off(&name))?;
         if kind.is_file() {
             scanner.add(Member { name: &name, offset, size }, &mut entry)?;

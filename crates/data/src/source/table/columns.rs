@@ -1,8 +1,9 @@
 //! What the columns of a table mean.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use crate::image_list::normal;
+use crate::source::class_order::in_order;
 use crate::source::table::rows::{Field, Row, Rows};
 use crate::source::{Labels, Split, Target, Task};
 
@@ -93,6 +94,23 @@ impl Columns {
             && has(|meaning| matches!(meaning, Meaning::Label | Meaning::Labels | Meaning::Number(_)))
     }
 
+    /// Refuses a column that tells parts under another name: images to validate on would be trained on.
+    pub(super) fn refuse_unnamed_splits(&self, header: &[String], rows: &[Row]) -> Result<(), String> {
+        let tells_parts = |column: usize| {
+            let is_part =
+                |row: &Row| row.fields[column].text().is_ok_and(|text| Split::named(text).is_some());
+            !rows.is_empty() && rows.iter().all(is_part)
+        };
+        let is_unnamed =
+            |(column, name): &(usize, &String)| self.ignored.contains(name) && tells_parts(*column);
+        match header.iter().enumerate().find(is_unnamed).filter(|_| self.split.is_none()) {
+            Some((_, name)) => Err(format!(
+                "column `{name}` tells the parts of the data; rename it to `split`, or take it away if it is not that"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Takes the images for undivided, whatever a column says of it.
     pub(super) fn without_splits(mut self) -> Self {
         self.ignored.extend(self.split.take().map(|_| "split".to_owned()));
@@ -122,15 +140,14 @@ impl Columns {
         // A table of nothing but validation rows is for a network that exists.
         let none_trained = trained().next().is_none();
         let rows = || trained().chain(table.rows.iter().filter(move |_| none_trained));
-        let distinct = |names: BTreeSet<String>| names.into_iter().collect();
         // So are fields that are neither text nor list.
         match &self.targets {
             Targets::Nothing => Vec::new(),
             Targets::Label(column) => {
-                distinct(rows().filter_map(|row| row.fields[*column].text().ok()).map(normal).collect())
+                in_order(rows().filter_map(|row| row.fields[*column].text().ok()).map(normal).collect())
             }
             Targets::Labels(column) => {
-                distinct(rows().filter_map(|row| names(&row.fields[*column]).ok()).flatten().collect())
+                in_order(rows().filter_map(|row| names(&row.fields[*column]).ok()).flatten().collect())
             }
             Targets::Numbers(columns) => columns.iter().map(|(name, _)| name.clone()).collect(),
         }

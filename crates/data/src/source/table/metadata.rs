@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::error::DataError;
 use crate::source::left_out::ending;
 use crate::source::listing::Listing;
-use crate::source::table::{Columns, Rows, Table};
+use crate::source::split::divisions;
+use crate::source::table::{Columns, Rows, Table, damaged};
 use crate::source::{ImageFolder, ImageSource, Labels, Split};
 
 const NAMES: [&str; 2] = ["metadata.csv", "metadata.jsonl"];
@@ -38,8 +39,17 @@ pub(in crate::source) fn open_folder(
     let found = if own.is_none() && folder != root { Metadata::find(root)? } else { own };
     Ok(match found {
         Some(metadata) if Columns::are_in(&metadata.rows.header) => {
+            if folder != root && metadata.path.parent() == Some(root) {
+                metadata.refuse_rows_of_no_part(root)?;
+            }
             let is_whole = folder == root;
-            Arc::new(metadata.table(folder, is_whole.then_some(split), labels)?)
+            let is_divided = metadata.rows.header.iter().any(|name| name == "split");
+            let (table, unlisted) = metadata.table(folder, is_whole.then_some(split), labels)?;
+            // Where classes do not matter, the images that have none count as well.
+            if labels == Labels::Ignored && unlisted > 0 && !(is_whole && is_divided) {
+                return Ok(Arc::new(ImageFolder::open(folder, labels)?));
+            }
+            Arc::new(table)
         }
         Some(metadata) => Arc::new(ImageFolder::open(folder, labels).map_err(|error| match error {
             // The table may have been meant to say it.
@@ -72,14 +82,21 @@ impl Metadata {
     }
 
     /// The rows of images in a folder. Without a split the folder is one, whatever the table says.
-    fn table(self, folder: &Path, split: Option<Split>, labels: Labels) -> Result<Table, DataError> {
+    /// And the number of images that it does not list.
+    fn table(self, folder: &Path, split: Option<Split>, labels: Labels) -> Result<(Table, usize), DataError> {
         let Self { path, mut rows } = self;
-        let columns = Columns::find(&rows.header, labels);
-        let columns = columns.map_err(|reason| DataError::Damaged { path: path.clone(), reason })?;
-        let columns = if split.is_some() { columns } else { columns.without_splits() };
+        let damaged = |reason| DataError::Damaged { path: path.clone(), reason };
+        let columns = Columns::find(&rows.header, labels).map_err(damaged)?;
         let place = path.parent().unwrap_or(Path::new(""));
-        // Rows that name nothing are reported with the others.
-        rows.rows.retain(|row| columns.image(row).map_or(true, |name| place.join(name).starts_with(folder)));
+        let columns = if split.is_some() {
+            columns.refuse_unnamed_splits(&rows.header, &rows.rows).map_err(damaged)?;
+            columns
+        } else {
+            // Rows that name nothing are reported with the others.
+            let is_here = |name: &str| place.join(name).starts_with(folder);
+            rows.rows.retain(|row| columns.image(row).map_or(true, is_here));
+            columns.without_splits()
+        };
         let mut table = Table::new(&path, &rows, &columns, split.unwrap_or(Split::Train), labels)?;
         let mut listing = Listing::read(folder)?;
         table.left_out.add_all(listing.left_out());
@@ -88,12 +105,31 @@ impl Metadata {
         }
         let listed = rows.rows.iter().filter_map(|row| columns.image(row).ok());
         let listed: HashSet<_> = listed.map(|name| place.join(name)).collect();
-        for image in listing.take_images(folder) {
-            if !listed.contains(&image.path) {
-                table.left_out.add(format!("{} that the table does not list", ending(&image.path)), 1);
+        let mut unlisted = listing.take_images(folder);
+        unlisted.retain(|image| !listed.contains(&image.path));
+        for image in &unlisted {
+            table.left_out.add(format!("{} that the table does not list", ending(&image.path)), 1);
+        }
+        Ok((table, unlisted.len()))
+    }
+
+    /// Refuses a row of a divided data set that lies in none of its parts, which nobody would miss.
+    fn refuse_rows_of_no_part(&self, root: &Path) -> Result<(), DataError> {
+        let refused = |reason| DataError::Damaged { path: self.path.clone(), reason };
+        let columns = Columns::find(&self.rows.header, Labels::Ignored).map_err(refused)?;
+        let parts = divisions(root)?;
+        for row in &self.rows.rows {
+            let Ok(name) = columns.image(row) else { continue };
+            let image = root.join(name);
+            if !parts.iter().any(|(_, folder)| image.starts_with(folder)) {
+                return Err(damaged(
+                    &self.path,
+                    row.line,
+                    format!("{name} lies in none of the parts of the data"),
+                ));
             }
         }
-        Ok(table)
+        Ok(())
     }
 
     /// Why the table does not say what images show.

@@ -131,7 +131,8 @@ fn rows_of<'a>(
 /// The columns and rows of a table.
 fn read(path: &Path, labels: Labels) -> Result<(Columns, Rows), DataError> {
     let rows = Rows::read(path)?;
-    let columns = Columns::find(&rows.header, labels);
+    let columns = Columns::find(&rows.header, labels)
+        .and_then(|columns| columns.refuse_unnamed_splits(&rows.header, &rows.rows).map(|()| columns));
     Ok((columns.map_err(|reason| DataError::Damaged { path: path.to_owned(), reason })?, rows))
 }
 

@@ -55,7 +55,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         shard: Shard::default(),
     };
     let profile = batches.profile(&source, ROUND)?;
-    ensure!(profile.images > 0, "none of the first {ROUND} images can be read");
+    ensure!(profile.images > 0, "none of {ROUND} images can be read");
     let loader = batches.loader(&source)?;
     let report = report(args, &data, &source, &loader, &profile)?;
     match args.json {
