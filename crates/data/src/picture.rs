@@ -58,9 +58,3 @@ impl<'a> Picture<'a> {
         }
     }
 }
-
-impl<'a> From<&'a RgbImage> for Picture<'a> {
-    fn from(image: &'a RgbImage) -> Self {
-        Self::Decoded(image)
-    }
-}

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rng::{Stream, rng};
 
-/// Version of [`order`], [`balanced_order`] and [`shard_order`]: a run that stands within an epoch can go on with no other.
+/// Version of [`order`], [`balanced_order`] and [`shard_order`]: a run that stands within an epoch can go on
+/// with no other.
 pub const ORDER_VERSION: u32 = 2;
 
 /// How often the images of an epoch are shown.

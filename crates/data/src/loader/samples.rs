@@ -118,7 +118,10 @@ impl Shared {
             (Passes::Sequential, _) => (0..count as u64).collect(),
             (Passes::Shuffled, Sampling::Uniform) => {
                 // That there are shards was checked when the loader was made.
-                let shards = self.source.shards().filter(|_| self.config.shuffle == Shuffle::Shards);
+                let shards = match self.config.shuffle {
+                    Shuffle::Images => None,
+                    Shuffle::Shards => self.source.shards(),
+                };
                 let by_shard = shards.map(|shards| shard_order(seed, epoch, &shards, SHUFFLE_BUFFER));
                 by_shard.unwrap_or_else(|| order(seed, epoch, count)).into_iter().map(u64::from).collect()
             }
