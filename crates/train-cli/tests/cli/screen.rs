@@ -72,7 +72,8 @@ impl Screen {
             '\r' => (self.column, self.is_full) = (0, false),
             '\n' => self.line_feed(),
             '\u{8}' => self.column = self.column.saturating_sub(1),
-            '\u{7}' => {}
+            // A bell, and a Ctrl-C that is shown as it is.
+            '\u{7}' | '\u{3}' => {}
             c => {
                 if self.is_full {
                     self.wrapped.push(text_of(&self.lines[self.row]));
