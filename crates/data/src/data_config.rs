@@ -14,8 +14,8 @@ use crate::error::DataError;
 use crate::image_list::{ImageList, few, name_below};
 use crate::loader::{Sampling, Shuffle};
 use crate::source::{
-    Format, ImageSource, Labels, SHARD_LABEL, Split, Subset, beside_parts, divide, looks_like_a_split,
-    names_shards, open_labelled, shards_root, splits, with_classes,
+    Container, Format, ImageSource, Labels, SHARD_LABEL, Split, Subset, beside_parts, divide,
+    looks_like_a_split, open_labelled, shards_root, splits, with_classes,
 };
 use crate::statistics::{check_statistics, normalize};
 use crate::transform::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
@@ -23,8 +23,8 @@ use crate::transform::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
 section! {
     /// Where images come from, and how their pixels become numbers.
     pub struct DataConfig: "data", together = together {
-        /// A folder, a table that lists images (`.csv`, `.tsv`, `.jsonl`), or tar shards such as
-        /// `train-{000..146}.tar`; `--data` overrides it.
+        /// A folder, a table that lists images (`.csv`, `.tsv`, `.jsonl`), tar shards such as
+        /// `train-{000..146}.tar`, or Parquet files of images; `--data` overrides it.
         path: Option<PathBuf> = None;
         /// A table that lists the images to validate on, which are then not trained on.
         val_csv: Option<PathBuf> = None;
@@ -44,9 +44,11 @@ section! {
         /// is shown equally often, images of small ones again and again, of large ones not all of them.
         sampling: Sampling = Sampling::Uniform;
         /// In which order training shows the images of an epoch: `images` in any; `shards`, for tar shards
-        /// on slow disks, shard after shard, mixed among 4096 images.
+        /// on slow disks and for Parquet files, shard after shard or row group after row group, mixed among
+        /// 4096 images.
         shuffle: Shuffle = Shuffle::Images;
-        /// Key of the class in the `.json` files of tar shards, where there is no `.cls` file.
+        /// Key of the class in the `.json` files of tar shards, where there is no `.cls` file; column of the
+        /// class in Parquet files.
         label_key: String = SHARD_LABEL.to_owned();
         /// Threads that decode and augment: `auto` takes one a core, at most 16; 0 does it between steps.
         workers: Workers = Workers::Auto(Auto::Auto), "`auto`, or a number up to 1024" => |workers| workers.count() <= 1024;
@@ -196,7 +198,7 @@ impl DataConfig {
         let Divided { training, validation, origin } = match (self.val_fraction, &self.val_csv) {
             (Some(fraction), _) => self.hold_out(training, fraction, seed, recorded)?,
             (None, Some(csv)) => {
-                if csv.is_dir() || names_shards(csv) {
+                if csv.is_dir() || Container::named(csv).is_some() {
                     return Err(DataError::NoTable(csv.clone()));
                 }
                 let validation =

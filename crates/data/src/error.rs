@@ -168,8 +168,8 @@ pub enum DataError {
     },
     /// Images are to be shuffled shard by shard, and lie in none.
     #[error(
-        "data.shuffle = \"shards\" is for images in tar shards, and these are stored in another way; leave it \
-         out"
+        "data.shuffle = \"shards\" is for images in tar shards or Parquet files, and these are stored in another \
+         way; leave it out"
     )]
     NoShards,
     /// A split is asked for that the data do not have.

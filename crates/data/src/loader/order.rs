@@ -31,7 +31,7 @@ pub enum Shuffle {
     #[default]
     Images,
     /// Shard after shard, in any order, mixed within a [buffer](SHUFFLE_BUFFER): for disks that are slow
-    /// when they are read here and there.
+    /// when they are read here and there, and for Parquet files, whose shards are their row groups.
     Shards,
 }
 

@@ -11,6 +11,7 @@ mod idx;
 mod in_memory;
 mod left_out;
 mod listing;
+mod parquet;
 mod shards;
 mod split;
 mod stored;
@@ -39,7 +40,8 @@ pub use divide::divide;
 pub use files::ImageFiles;
 pub use folder::ImageFolder;
 pub use left_out::LeftOut;
-pub(crate) use shards::{ByPath, names_shards, root as shards_root};
+pub use parquet::Parquet;
+pub(crate) use shards::{ByPath, Container, root as shards_root};
 pub use shards::{SHARD_LABEL, ShardLimits, ShardWriter, TarShards};
 pub use split::Split;
 pub(crate) use split::looks_like_a_split;
@@ -150,6 +152,8 @@ pub enum Format {
     Idx,
     /// Tar archives of images, as WebDataset writes them.
     Shards,
+    /// Parquet files of images, as Hugging Face's `datasets` writes them.
+    Parquet,
 }
 
 /// Whether labels are needed.
@@ -161,8 +165,8 @@ pub enum Labels {
     Ignored,
 }
 
-/// Opens a split of a folder of images, of a data set, of [tar shards](TarShards), or of a
-/// [table](Table) that lists images; all of it if it is not divided.
+/// Opens a split of a folder of images, of a data set, of [tar shards](TarShards), of
+/// [Parquet files](Parquet), or of a [table](Table) that lists images; all of it if it is not divided.
 ///
 /// # Errors
 /// Nothing there, nothing readable, no such split, or no labels where they are needed.
@@ -175,7 +179,8 @@ pub fn open(
     open_labelled(path, format, split, labels, SHARD_LABEL)
 }
 
-/// As [`open`]; `label_key` is the key of a label in the `.json` files of shards.
+/// As [`open`]; `label_key` is the key of a label in the `.json` files of shards, and the column of labels in
+/// Parquet files.
 ///
 /// # Errors
 /// Those of [`open`].
@@ -188,6 +193,7 @@ pub fn open_labelled(
 ) -> Result<Arc<dyn ImageSource>, DataError> {
     Ok(match storage(path, format)? {
         Storage::Shards => Arc::new(TarShards::open(path, split, labels, label_key)?),
+        Storage::Parquet(path) => Arc::new(Parquet::open(&path, split, labels, label_key)?),
         Storage::Table => Arc::new(Table::open(path, split, labels)?),
         Storage::Cifar10(folder) => Arc::new(cifar::open(&folder, split)?),
         Storage::Cifar100(folder) => Arc::new(cifar::open_100(&folder, split)?),
@@ -209,6 +215,7 @@ pub fn splits(path: &Path, format: Format) -> Result<Vec<Split>, DataError> {
     Ok(match storage(path, format)? {
         Storage::Table => Table::splits(path)?,
         Storage::Shards => TarShards::splits(path)?,
+        Storage::Parquet(path) => Parquet::splits(&path)?,
         Storage::Cifar10(_) | Storage::Cifar100(_) | Storage::Idx(_) => vec![Split::Train, Split::Test],
         Storage::Flat => folders()?,
         Storage::Folder => match folders()? {
@@ -235,6 +242,7 @@ pub(crate) fn beside_parts(path: &Path) -> Result<Vec<String>, DataError> {
 enum Storage {
     Table,
     Shards,
+    Parquet(PathBuf),
     Cifar10(PathBuf),
     Cifar100(PathBuf),
     Idx(PathBuf),
@@ -243,8 +251,10 @@ enum Storage {
 }
 
 fn storage(path: &Path, format: Format) -> Result<Storage, DataError> {
-    if shards::names_shards(path) {
-        return Ok(Storage::Shards);
+    match Container::named(path) {
+        Some(Container::Tar) => return Ok(Storage::Shards),
+        Some(Container::Parquet) => return Ok(Storage::Parquet(path.to_owned())),
+        None => {}
     }
     if !path.exists() {
         return Err(DataError::NotFound(path.to_owned()));
@@ -264,6 +274,7 @@ fn storage(path: &Path, format: Format) -> Result<Storage, DataError> {
         Format::Flat => Storage::Flat,
         Format::Folder => Storage::Folder,
         Format::Shards => Storage::Shards,
+        Format::Parquet => Storage::Parquet(parquet::folder(path)?.unwrap_or(path.to_owned())),
     })
 }
 
@@ -292,7 +303,10 @@ fn recognised(path: &Path) -> Result<Storage, DataError> {
         Some(set) => Ok(set),
         None => {
             [path.to_owned()].iter().chain(&made).try_for_each(|folder| cifar::refuse_python(folder))?;
-            Ok(if shards::holds_shards(path)? { Storage::Shards } else { Storage::Folder })
+            if Container::Tar.fills(path)? {
+                return Ok(Storage::Shards);
+            }
+            Ok(parquet::folder(path)?.map_or(Storage::Folder, Storage::Parquet))
         }
     }
 }

@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::image_list::normal;
-use crate::source::shards::TarShards;
-use crate::source::shards::layout::is_tar;
+use crate::source::shards::{Container, TarShards};
 use crate::source::{ImageSource, Stored};
 
 /// Reads images by their paths; shards are opened when they are needed.
@@ -22,7 +21,8 @@ struct Names {
 impl ByPath {
     /// The bytes of an image; none if it cannot be read.
     pub(crate) fn read(&mut self, path: &Path) -> Option<Vec<u8>> {
-        let Some(shard) = path.ancestors().skip(1).find(|path| is_tar(path) && path.is_file()) else {
+        let Some(shard) = path.ancestors().skip(1).find(|path| Container::Tar.is_one(path) && path.is_file())
+        else {
             return fs::read(path).ok();
         };
         let names = match self.0.get(shard) {

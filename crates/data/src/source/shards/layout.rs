@@ -1,4 +1,4 @@
-//! Which shards a path names, and the parts of a data set that they are.
+//! Which shards a path names, and the parts of a data set that they are: tar archives or Parquet files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,40 +12,72 @@ use crate::source::shards::scan::UNPACK;
 use crate::source::split::divisions;
 
 /// A shard, and the part that it is; none if the data are not divided.
-pub(super) type Part = (Option<Split>, PathBuf);
+pub(in crate::source) type Part = (Option<Split>, PathBuf);
 
-/// Whether a path names shards itself: a `.tar` file, several with commas between them, or braces.
-pub(crate) fn names_shards(path: &Path) -> bool {
-    let is_pattern = || path.to_str().is_some_and(|text| text.contains(['{', ',']) && text.contains(".tar"));
-    match path.is_dir() {
-        true => false,
-        false => is_tar(path) || is_compressed(path) || (!path.exists() && is_pattern()),
-    }
+/// Files that hold many images each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Container {
+    Tar,
+    Parquet,
 }
 
-/// Whether a folder, or every part of a divided one, holds shards, and neither images nor other folders.
-pub(crate) fn holds_shards(path: &Path) -> Result<bool, DataError> {
-    let parts = divisions(path)?;
-    if parts.is_empty() {
-        return only_shards(path);
-    }
-    let all = parts.iter().map(|(_, folder)| only_shards(folder)).collect::<Result<Vec<_>, _>>()?;
-    Ok(all.into_iter().all(|only| only))
-}
+impl Container {
+    const ALL: [Self; 2] = [Self::Tar, Self::Parquet];
 
-fn only_shards(folder: &Path) -> Result<bool, DataError> {
-    let mut found = false;
-    for entry in fs::read_dir(folder).map_err(DataError::io(folder))? {
-        let path = entry.map_err(DataError::io(folder))?.path();
-        match &path {
-            hidden if is_hidden(hidden) => {}
-            shard if is_tar(shard) || is_compressed(shard) => found = true,
-            other if other.file_name().is_some_and(|name| !is_data(name)) => {}
-            other if other.is_dir() || is_image(other) => return Ok(false),
-            _ => {}
+    /// The container whose files a path names itself: one, several with commas between them, or braces.
+    pub(crate) fn named(path: &Path) -> Option<Self> {
+        let is_pattern =
+            |ending| path.to_str().is_some_and(|text| text.contains(['{', ',']) && text.contains(ending));
+        let is_named = |container: &Self| {
+            container.is_one(path)
+                || container.is_compressed(path)
+                || (!path.exists() && is_pattern(container.ending()))
+        };
+        Self::ALL.into_iter().find(|container| !path.is_dir() && is_named(container))
+    }
+
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Tar => ".tar",
+            Self::Parquet => ".parquet",
         }
     }
-    Ok(found)
+
+    /// Whether a path is that of such a file, by its ending.
+    pub(super) fn is_one(self, path: &Path) -> bool {
+        ends_with(path, &[self.ending()])
+    }
+
+    /// Whether it is one that is compressed as a whole, and cannot be read where it lies.
+    fn is_compressed(self, path: &Path) -> bool {
+        self == Self::Tar && ends_with(path, &[".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"])
+    }
+
+    /// Whether a folder, or every part of a divided one, holds such files, and neither images nor other
+    /// folders.
+    pub(crate) fn fills(self, path: &Path) -> Result<bool, DataError> {
+        let parts = divisions(path)?;
+        if parts.is_empty() {
+            return self.alone_in(path);
+        }
+        let all = parts.iter().map(|(_, folder)| self.alone_in(folder)).collect::<Result<Vec<_>, _>>()?;
+        Ok(all.into_iter().all(|only| only))
+    }
+
+    fn alone_in(self, folder: &Path) -> Result<bool, DataError> {
+        let mut found = false;
+        for entry in fs::read_dir(folder).map_err(DataError::io(folder))? {
+            let path = entry.map_err(DataError::io(folder))?.path();
+            match &path {
+                hidden if is_hidden(hidden) => {}
+                shard if self.is_one(shard) || self.is_compressed(shard) => found = true,
+                other if other.file_name().is_some_and(|name| !is_data(name)) => {}
+                other if other.is_dir() || is_image(other) => return Ok(false),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// The folder that names of images are listed below: that of the path, or the one that all shards of a
@@ -66,13 +98,13 @@ pub(crate) fn root(path: &Path) -> &Path {
 /// # Errors
 /// None there, one that is missing or compressed, some whose names say which part they are and others
 /// whose do not.
-pub(super) fn shards(path: &Path) -> Result<Vec<Part>, DataError> {
-    let parts = if path.is_dir() { in_folder(path)? } else { named(path)? };
-    if let Some((_, compressed)) = parts.iter().find(|(_, shard)| is_compressed(shard)) {
+pub(in crate::source) fn shards(path: &Path, container: Container) -> Result<Vec<Part>, DataError> {
+    let parts = if path.is_dir() { in_folder(path, container)? } else { named(path)? };
+    if let Some((_, compressed)) = parts.iter().find(|(_, shard)| container.is_compressed(shard)) {
         return Err(refused(compressed, format!("is compressed; {UNPACK}")));
     }
-    if let Some((_, other)) = parts.iter().find(|(_, shard)| !is_tar(shard)) {
-        return Err(refused(other, "is no .tar file".to_owned()));
+    if let Some((_, other)) = parts.iter().find(|(_, shard)| !container.is_one(shard)) {
+        return Err(refused(other, format!("is no {} file", container.ending())));
     }
     let mut seen = BTreeSet::new();
     if let Some((_, twice)) = parts.iter().find(|(_, shard)| !seen.insert(shard)) {
@@ -91,32 +123,52 @@ pub(super) fn shards(path: &Path) -> Result<Vec<Part>, DataError> {
     Ok(parts)
 }
 
+/// The shards of a split; all of them if they are not divided.
+///
+/// # Errors
+/// None of that split.
+pub(in crate::source) fn of_split(
+    path: &Path,
+    parts: Vec<Part>,
+    split: Split,
+) -> Result<Vec<PathBuf>, DataError> {
+    let splits = splits(&parts);
+    let is_wanted = |of: &Option<Split>| of.is_none_or(|of| of == split);
+    let paths = parts.into_iter().filter(|(of, _)| is_wanted(of)).map(|(_, shard)| shard);
+    let paths: Vec<PathBuf> = paths.collect();
+    match paths.is_empty() {
+        true => Err(DataError::no_split(path, split, splits)),
+        false => Ok(paths),
+    }
+}
+
 /// The parts that shards are of, each once.
-pub(super) fn splits(parts: &[Part]) -> Vec<Split> {
+pub(in crate::source) fn splits(parts: &[Part]) -> Vec<Split> {
     parts.iter().filter_map(|(split, _)| *split).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Shards of a folder, or of its parts.
-fn in_folder(path: &Path) -> Result<Vec<Part>, DataError> {
+fn in_folder(path: &Path, container: Container) -> Result<Vec<Part>, DataError> {
     let divisions = divisions(path)?;
     if divisions.is_empty() {
-        return Ok(tars_in(path)?.into_iter().map(|shard| (split_of(&shard), shard)).collect());
+        return Ok(files_in(path, container)?.into_iter().map(|shard| (split_of(&shard), shard)).collect());
     }
     let mut parts = Vec::new();
     for (split, folder) in divisions {
-        parts.extend(tars_in(&folder)?.into_iter().map(|shard| (Some(split), shard)));
+        parts.extend(files_in(&folder, container)?.into_iter().map(|shard| (Some(split), shard)));
     }
     Ok(parts)
 }
 
-fn tars_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+fn files_in(folder: &Path, container: Container) -> Result<Vec<PathBuf>, DataError> {
     let entries = fs::read_dir(folder).map_err(DataError::io(folder))?;
     let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
     let mut paths = paths.map_err(DataError::io(folder))?;
-    paths.retain(|path| (is_tar(path) || is_compressed(path)) && !is_hidden(path) && path.is_file());
+    let is_one = |path: &Path| container.is_one(path) || container.is_compressed(path);
+    paths.retain(|path| is_one(path) && !is_hidden(path) && path.is_file());
     paths.sort();
     match paths.is_empty() {
-        true => Err(refused(folder, "holds no shard, which is a .tar file".to_owned())),
+        true => Err(refused(folder, format!("holds no {} file", container.ending()))),
         false => Ok(paths),
     }
 }
@@ -152,14 +204,6 @@ fn split_of(shard: &Path) -> Option<Split> {
     let words = name.split(|letter: char| !letter.is_alphabetic());
     let found: BTreeSet<_> = words.filter_map(Split::named).collect();
     if found.len() == 1 { found.first().copied() } else { None }
-}
-
-pub(super) fn is_tar(path: &Path) -> bool {
-    ends_with(path, &[".tar"])
-}
-
-fn is_compressed(path: &Path) -> bool {
-    ends_with(path, &[".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"])
 }
 
 fn ends_with(path: &Path, endings: &[&str]) -> bool {

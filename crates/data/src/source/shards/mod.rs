@@ -3,7 +3,7 @@
 mod braces;
 mod by_path;
 mod index;
-mod layout;
+pub(in crate::source) mod layout;
 mod open_files;
 mod scan;
 #[cfg(test)]
@@ -21,11 +21,11 @@ use crate::error::DataError;
 use crate::image_list::normal;
 use crate::source::class_order::in_order;
 use crate::source::{ImageSource, Labels, LeftOut, Sample, Split, Stored, decoded};
-use open_files::OpenFiles;
 use scan::{Label, Scan, Scanned, key_and_ending};
 
 pub(crate) use by_path::ByPath;
-pub(crate) use layout::{holds_shards, names_shards, root};
+pub(crate) use layout::{Container, root};
+pub(in crate::source) use open_files::OpenFiles;
 pub use write::{ShardLimits, ShardWriter};
 
 /// The key of a label in a `.json` file, unless another one is named.
@@ -73,14 +73,7 @@ impl TarShards {
     /// A shard that is missing, damaged or compressed, or whose files are no samples; with labels required
     /// a sample without one. Shard and sample are named.
     pub fn open(path: &Path, split: Split, labels: Labels, label_key: &str) -> Result<Self, DataError> {
-        let parts = layout::shards(path)?;
-        let splits = layout::splits(&parts);
-        let is_wanted = |of: &Option<Split>| of.is_none_or(|of| of == split);
-        let paths = parts.into_iter().filter(|(of, _)| is_wanted(of)).map(|(_, shard)| shard);
-        let paths: Vec<PathBuf> = paths.collect();
-        if paths.is_empty() {
-            return Err(DataError::no_split(path, split, splits));
-        }
+        let paths = layout::of_split(path, layout::shards(path, Container::Tar)?, split)?;
         let classes = Classes::beside(if path.is_dir() { path } else { root(path) })?;
         Self::of(&paths, labels, Some(label_key), classes, index::user_cache().as_deref())
     }
@@ -90,7 +83,7 @@ impl TarShards {
     /// # Errors
     /// Shards that are missing, or only some of which are named after a split.
     pub fn splits(path: &Path) -> Result<Vec<Split>, DataError> {
-        layout::shards(path).map(|parts| layout::splits(&parts))
+        layout::shards(path, Container::Tar).map(|parts| layout::splits(&parts))
     }
 
     /// A shard by itself, of which no classes are asked for.

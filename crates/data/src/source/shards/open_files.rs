@@ -10,14 +10,14 @@ const OPEN: usize = 64;
 
 /// The shards that were read last, open.
 #[derive(Default)]
-pub(super) struct OpenFiles(Mutex<Vec<(usize, Arc<Shard>)>>);
+pub(in crate::source) struct OpenFiles(Mutex<Vec<(usize, Arc<Shard>)>>);
 
 impl OpenFiles {
     /// Reads a stretch of shard number `shard`, which lies at `path` and was of this size.
     ///
     /// # Errors
     /// A shard that cannot be read, or has another size by now.
-    pub(super) fn read(
+    pub(in crate::source) fn read(
         &self,
         shard: usize,
         path: &Path,
@@ -38,7 +38,7 @@ impl OpenFiles {
         // Opened without the lock, so that nobody waits for a slow disk but who needs this shard.
         let file = File::open(path)?;
         if file.metadata()?.len() != size {
-            return Err(io::Error::other("the shard has changed since the run began"));
+            return Err(io::Error::other("the file has changed since the run began"));
         }
         let file = Arc::new(Shard::new(file));
         let mut open = lock();
