@@ -29,7 +29,8 @@ def png(number):
         return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
 
     header = struct.pack(">IIBBBBB", 10, 7, 8, 2, 0, 0, 0)
-    rows = b"".join(b"\0" + bytes(v for x in range(10) for v in (number * 9, x * 20, y * 30)) for y in range(7))
+    row = lambda y: bytes(value for x in range(10) for value in (number * 9, x * 20, y * 30))
+    rows = b"".join(b"\0" + row(y) for y in range(7))
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + content
 
@@ -61,7 +62,8 @@ def labels(rows, kind=pa.int64()):
 def hub(out, rows):
     """A repository: two files to train on, one to validate on."""
     out.mkdir(parents=True, exist_ok=True)
-    described = features(image={"_type": "Image"}, caption={"dtype": "string", "_type": "Value"}, label=class_label())
+    caption = {"dtype": "string", "_type": "Value"}
+    described = features(image={"_type": "Image"}, caption=caption, label=class_label())
     for name, part in [
         ("train-00000-of-00002", rows[:7]),
         ("train-00001-of-00002", rows[7:]),
@@ -81,13 +83,15 @@ def main():
         path.write_bytes(content)
     hub(out / "hub" / "data", rows)
 
-    def write(name, content, **options):
+    def write(name, content, described=None, **options):
+        content = content.replace_schema_metadata(described) if described else content
         pq.write_table(content, out / f"{name}.parquet", **options)
 
     # Many pages in a row group, without a dictionary, and with one that is left when it grows.
     names = pa.array([CLASSES[label] for label, _, _ in rows])
     pages = {"data_page_size": 1, "write_batch_size": 2, "row_group_size": 7}
-    write("zstd", table(rows, label=names), compression="zstd", use_dictionary=False, write_page_index=True, **pages)
+    plain = {"use_dictionary": False, "write_page_index": True}
+    write("zstd", table(rows, label=names), compression="zstd", **plain, **pages)
     write("gzip", table(rows, label=names), compression="gzip", dictionary_pagesize_limit=300, **pages)
     write("lz4", table(rows, label=names.dictionary_encode()), compression="lz4", row_group_size=5)
     # Bytes alone, numbers without names, pages of the second version, and no column that may be null.
@@ -99,11 +103,11 @@ def main():
     write("v2", plain, compression="snappy", data_page_version="2.0", data_page_size=1, write_batch_size=5)
 
     two = rows[5:7]
-    described = {"fine": class_label(["a", "b"]), "coarse": class_label(["c", "d"])}
-    write("one_class", table(two, kind=labels(two)).replace_schema_metadata(features(kind=class_label())))
-    write("two_classes", table(two, fine=labels(two), coarse=labels(two)).replace_schema_metadata(features(**described)))
-    write("twins", table(two, label=labels(two)).replace_schema_metadata(features(label=class_label(["crane"] * 2))))
-    write("few_names", table(two, label=labels(two)).replace_schema_metadata(features(label=class_label(["a"]))))
+    described = features(fine=class_label(["a", "b"]), coarse=class_label(["c", "d"]))
+    write("one_class", table(two, kind=labels(two)), features(kind=class_label()))
+    write("two_classes", table(two, fine=labels(two), coarse=labels(two)), described)
+    write("twins", table(two, label=labels(two)), features(label=class_label(["crane"] * 2)))
+    write("few_names", table(two, label=labels(two)), features(label=class_label(["a"])))
     write("unlabelled", table(two, label=pa.array([0, -1])))
     write("null_label", table(two, label=pa.array([None, "cat"])))
     write("float", table(two, label=pa.array([0.5, 1.5])))

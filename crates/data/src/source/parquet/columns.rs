@@ -123,7 +123,8 @@ impl Label {
         let Some(field) = found else {
             let all: Vec<_> = fields.iter().map(|field| field.name().to_owned()).collect();
             return Err(format!(
-                "has no column `{name}` of classes; its columns are {}; say which it is: --set data.label_key=NAME",
+                "has no column `{name}` of classes; its columns are {}; say which it is: --set \
+                 data.label_key=NAME",
                 listed(&all)
             ));
         };

@@ -27,8 +27,8 @@ use labels::Label;
 use waiting::{Images, Waiting};
 
 /// Bytes of decompressed images that wait to be asked for. Where row groups are shuffled, that many images
-/// wait as are [mixed](crate::SHUFFLE_BUFFER): of ImageNet, 450 MB.
-const WAITING: u64 = 512 << 20;
+/// wait as are [mixed](crate::SHUFFLE_BUFFER), and the rest of a row group: of ImageNet, 450 to 560 MB.
+const WAITING: u64 = 1 << 30;
 
 /// The folder of Parquet files that a path means: itself, or `data` in it, as in repositories of the Hub. None
 /// if neither holds Parquet files without images or folders beside them.
