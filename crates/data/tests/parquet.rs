@@ -257,6 +257,7 @@ fn pages_whose_headers_claim_what_cannot_be_are_errors_of_their_rows() {
         ("zstd.parquet", 7, &[0xfe, 0x7f][..], "a page claims a size that it cannot have"),
         ("zstd.parquet", 5, &[0x02], "its pages hold 5 of 7 rows"),
         ("lz4.parquet", 5, &[0x02], "a page refers to values that are not there"),
+        ("lz4.parquet", 14, &[0x7e], "a page is damaged"),
     ] {
         let mut content = fs::read(golden(name)).unwrap();
         content[at..at + claim.len()].copy_from_slice(claim);

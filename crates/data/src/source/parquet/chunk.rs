@@ -1,6 +1,7 @@
 //! A column of a row group: its pages, and the values in them.
 
 use std::collections::VecDeque;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -138,17 +139,22 @@ impl Chunk {
         let refers = matches!(content.encoding(), Encoding::PLAIN_DICTIONARY | Encoding::RLE_DICTIONARY);
         let dictionary = match (&pages.dictionary, refers) {
             (Some(dictionary), true) => Some(self.page(dictionary, read)?),
-            // The library takes for granted that there is one.
             (None, true) => return Err("a page refers to values that are not there".to_owned()),
             (_, false) => None,
         };
         let descriptor = self.column.column_descr_ptr();
         let (nullable, present) = (descriptor.max_def_level() > 0, descriptor.max_def_level());
         let queue = Queue(dictionary.into_iter().chain([content]).collect());
-        let (mut levels, mut values) = (Vec::new(), Vec::new());
-        let (rows, ..) = ColumnReaderImpl::<T>::new(descriptor, Box::new(queue))
-            .read_records(page.rows, Some(&mut levels), None, &mut values)
-            .map_err(|error| error.to_string())?;
+        let (rows, levels, values) = caught(|| {
+            let (mut levels, mut values) = (Vec::new(), Vec::new());
+            let (rows, ..) = ColumnReaderImpl::<T>::new(descriptor, Box::new(queue)).read_records(
+                page.rows,
+                Some(&mut levels),
+                None,
+                &mut values,
+            )?;
+            Ok((rows, levels, values))
+        })?;
         if rows != page.rows {
             return Err(format!("a page holds {rows} of {} rows", page.rows));
         }
@@ -164,15 +170,23 @@ impl Chunk {
     /// Reads and decompresses a page.
     fn page(&self, place: &Place, read: Read) -> Result<Page, String> {
         let bytes = Bytes::from(read(place.offset, place.bytes).map_err(|error| error.to_string())?);
-        let page = || -> Result<Option<Page>, ParquetError> {
+        let page = caught(|| {
             // A column of this page alone, so that no other one is read.
             let alone = self.column.clone().into_builder().set_dictionary_page_offset(None);
             let alone =
                 alone.set_data_page_offset(0).set_total_compressed_size(place.bytes as i64).build()?;
             SerializedPageReader::new(Arc::new(bytes), &alone, place.rows, None)?.get_next_page()
-        };
-        page().map_err(|error| error.to_string())?.ok_or_else(|| "a page is empty".to_owned())
+        });
+        page?.ok_or_else(|| "a page is empty".to_owned())
     }
+}
+
+/// Calls the library, which panics on some damaged pages, as on a dictionary that claims more values than it
+/// has bytes for.
+fn caught<T>(call: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
+    // Nothing that a call has changed is used after it has panicked.
+    let called = panic::catch_unwind(AssertUnwindSafe(call)).map_err(|_| "a page is damaged".to_owned())?;
+    called.map_err(|error| error.to_string())
 }
 
 /// Pages in memory, as the library's reader of columns takes them.
