@@ -48,12 +48,15 @@ mod loader;
 mod loaders;
 pub mod mixup;
 mod name;
+mod pack;
+mod parts;
 mod picture;
 mod profile;
 pub mod rng;
 mod shard;
 pub mod source;
 mod statistics;
+mod survey;
 pub mod transform;
 
 pub use augment_config::{AugmentConfig, MOVED_KEYS};
@@ -70,13 +73,16 @@ pub use loader::{
 };
 pub use loaders::{TrainingBatches, evaluation_loader, prepare};
 pub use name::shown;
+pub use pack::{PackOptions, PackStage, Packed, Resize, pack};
+pub use parts::Part;
 pub use picture::Picture;
 pub use profile::Profile;
 pub use shard::Shard;
 pub use source::{
     ClassMap, ClassMatch, Format, ImageSource, Labels, LeftOut, Matched, Naming, SHARD_LABEL, Sample,
-    ShardLimits, ShardWriter, Split, Subset, Target, Task, divide, match_classes, open, open_labelled,
-    sorted_otherwise_by_timm, splits, with_classes,
+    ShardLimits, ShardWriter, Split, Subset, Target, Task, WrittenShard, divide, match_classes, open,
+    open_labelled, pixels, sorted_otherwise_by_timm, splits, with_classes,
 };
 pub use statistics::check_statistics;
+pub use survey::{Alike, Channels, Findings, Fingerprint, Group, Overview, check, groups, overview};
 pub use transform::Transform;

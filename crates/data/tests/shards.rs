@@ -44,7 +44,7 @@ fn pack(source: &dyn ImageSource, root: &Path, to: &Path, name: &str) -> Vec<Pat
         let key = Path::new(&name).strip_prefix(root).unwrap().with_extension("");
         writer.add(key.to_str().unwrap(), "png", &bytes(source, index), source.label(index)).unwrap();
     }
-    writer.finish().unwrap()
+    writer.finish().unwrap().into_iter().map(|shard| shard.path).collect()
 }
 
 fn loader(source: &Arc<dyn ImageSource>, workers: usize, shuffle: Shuffle) -> Result<Loader, DataError> {

@@ -33,6 +33,11 @@ impl LeftOut {
         self.files.values().sum()
     }
 
+    /// Files by kind: by their ending, or in words that follow a number.
+    pub fn kinds(&self) -> &BTreeMap<String, usize> {
+        &self.files
+    }
+
     /// Files of one kind, in words that follow a number.
     pub(super) fn add(&mut self, kind: impl Into<String>, files: usize) {
         if files > 0 {

@@ -229,7 +229,7 @@ pub(super) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(folders)
 }
 
-pub(super) fn is_data(name: &OsStr) -> bool {
+pub(crate) fn is_data(name: &OsStr) -> bool {
     let is_hidden = name.as_encoded_bytes().starts_with(b".");
     !is_hidden && !NOT_DATA.iter().any(|known| name.eq_ignore_ascii_case(known))
 }

@@ -1,12 +1,14 @@
 //! An image as a source stores it.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
 use image::RgbImage;
 
-use crate::decode::decode;
+use crate::decode::{DecodeOptions, decode};
 use crate::error::DataError;
+use crate::picture::Picture;
 use crate::source::{ImageSource, Sample};
 
 /// An image as a source stores it.
@@ -41,4 +43,15 @@ pub(crate) fn decoded(source: &impl ImageSource, index: usize) -> Result<Sample,
         Stored::Decoded(image) => image,
     };
     Ok(Sample { image, target: source.target(index) })
+}
+
+/// All pixels of an image of a source.
+///
+/// # Errors
+/// What cannot be read or decoded, by name.
+pub fn pixels(source: &dyn ImageSource, index: usize, options: DecodeOptions) -> Result<RgbImage, DataError> {
+    let stored = source.read(index)?;
+    let picture = Picture::open(&stored, options);
+    let whole = picture.and_then(|picture| picture.whole().map(Cow::into_owned));
+    whole.map_err(|reason| DataError::Decode { path: source.name(index).into(), reason })
 }

@@ -78,7 +78,7 @@ pub fn posterize(image: &RgbImage, bits: u32) -> RgbImage {
 }
 
 /// The luma of a pixel (`convert("L")`): ITU-R 601 in Pillow's fixed point.
-pub(super) fn luma(pixel: &Rgb<u8>) -> u8 {
+pub(crate) fn luma(pixel: &Rgb<u8>) -> u8 {
     let [r, g, b] = pixel.0.map(u32::from);
     ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
 }

@@ -26,12 +26,13 @@ use scan::{Label, Scan, Scanned, key_and_ending};
 pub(crate) use by_path::ByPath;
 pub(crate) use layout::{Container, root};
 pub(in crate::source) use open_files::OpenFiles;
-pub use write::{ShardLimits, ShardWriter};
+pub(crate) use write::in_hexadecimal;
+pub use write::{ShardLimits, ShardWriter, WrittenShard};
 
 /// The key of a label in a `.json` file, unless another one is named.
 pub const SHARD_LABEL: &str = "label";
 /// The file beside shards that names the classes, a line each.
-const CLASSES_FILE: &str = "classes.txt";
+pub(crate) const CLASSES_FILE: &str = "classes.txt";
 
 /// Images in tar shards. The files of a sample have one name and follow each other: the image, and, if
 /// its class is known, the number of it in `.cls`, or its number or name under a key of `.json`.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use tar::{Builder, Header};
 
 use crate::error::{DataError, EXTENSIONS};
@@ -35,14 +36,29 @@ pub struct ShardWriter {
     name: String,
     classes: usize,
     limits: ShardLimits,
-    written: Vec<PathBuf>,
+    /// Shards that were there before.
+    before: usize,
+    written: Vec<WrittenShard>,
     open: Option<Open>,
+}
+
+/// A shard that is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenShard {
+    /// The shard.
+    pub path: PathBuf,
+    /// Its images.
+    pub images: usize,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of what was to be written, in hexadecimal.
+    pub sha256: String,
 }
 
 /// A shard that is being written.
 struct Open {
     part: PathBuf,
-    archive: Builder<BufWriter<File>>,
+    archive: Builder<Hashed>,
     keys: HashSet<String>,
     bytes: u64,
 }
@@ -68,9 +84,28 @@ impl ShardWriter {
                 return Err(DataError::Shard { path: folder.join(&*entry), reason });
             }
         }
+        Self::behind(folder, name, classes, limits, 0)
+    }
+
+    /// A writer that goes on behind so many shards of this name, and replaces others.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, or has a list of other classes.
+    pub(crate) fn behind(
+        folder: &Path,
+        name: &str,
+        classes: &[String],
+        limits: ShardLimits,
+        before: usize,
+    ) -> Result<Self, DataError> {
         write_classes(&folder.join(CLASSES_FILE), classes)?;
         let (folder, name) = (folder.to_owned(), name.to_owned());
-        Ok(Self { folder, name, classes: classes.len(), limits, written: Vec::new(), open: None })
+        Ok(Self { folder, name, classes: classes.len(), limits, before, written: Vec::new(), open: None })
+    }
+
+    /// The shards that it has completed.
+    pub(crate) fn written(&self) -> &[WrittenShard] {
+        &self.written
     }
 
     /// Appends an image: its key, which is its name without ending and may have folders, its ending, the
@@ -106,12 +141,12 @@ impl ShardWriter {
         if self.open.as_ref().is_some_and(|open| open.is_full(size, self.limits)) {
             self.complete()?;
         }
-        let path = self.path();
+        let (path, number) = (self.path(), self.number());
         let open = match &mut self.open {
             Some(open) => open,
-            none => none.insert(
-                Open::create(&self.folder, &self.name, self.written.len()).map_err(DataError::io(&path))?,
-            ),
+            none => {
+                none.insert(Open::create(&self.folder, &self.name, number).map_err(DataError::io(&path))?)
+            }
         };
         if !open.keys.insert(key.to_owned()) {
             return Err(DataError::Shard { path, reason: format!("would hold two samples `{key}`") });
@@ -123,17 +158,21 @@ impl ShardWriter {
         written.map_err(DataError::io(path))
     }
 
-    /// Completes the last shard, and gives the names of all.
+    /// Completes the last shard, and gives all.
     ///
     /// # Errors
     /// A shard that cannot be written.
-    pub fn finish(mut self) -> Result<Vec<PathBuf>, DataError> {
+    pub fn finish(mut self) -> Result<Vec<WrittenShard>, DataError> {
         self.complete()?;
         Ok(std::mem::take(&mut self.written))
     }
 
+    fn number(&self) -> usize {
+        self.before + self.written.len()
+    }
+
     fn path(&self) -> PathBuf {
-        self.folder.join(format!("{}-{:06}.tar", self.name, self.written.len()))
+        self.folder.join(format!("{}-{:06}.tar", self.name, self.number()))
     }
 
     /// Removes the shard that is being written.
@@ -146,12 +185,12 @@ impl ShardWriter {
     fn complete(&mut self) -> Result<(), DataError> {
         let path = self.path();
         let Some(open) = self.open.take() else { return Ok(()) };
-        let written = open.archive.into_inner().and_then(|file| publish(file, &open.part, &path));
+        let written = open.archive.into_inner().and_then(|file| file.publish(&open.part, &path));
         if written.is_err() {
             let _ = fs::remove_file(&open.part);
         }
-        written.map_err(DataError::io(&path))?;
-        self.written.push(path);
+        let (bytes, sha256) = written.map_err(DataError::io(&path))?;
+        self.written.push(WrittenShard { path, images: open.keys.len(), bytes, sha256 });
         Ok(())
     }
 }
@@ -165,7 +204,7 @@ impl Drop for ShardWriter {
 impl Open {
     fn create(folder: &Path, name: &str, number: usize) -> io::Result<Self> {
         let part = folder.join(format!(".{name}-{number:06}.tar.part"));
-        let archive = Builder::new(BufWriter::new(File::create(&part)?));
+        let archive = Builder::new(Hashed::new(File::create(&part)?));
         Ok(Self { part, archive, keys: HashSet::new(), bytes: 0 })
     }
 
@@ -193,10 +232,42 @@ fn header(bytes: usize) -> Header {
     header
 }
 
-/// Gives a file its name once its bytes are on the disk.
-fn publish(file: BufWriter<File>, part: &Path, path: &Path) -> io::Result<()> {
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    fs::rename(part, path)
+/// A file, and a digest of what is written to it.
+struct Hashed {
+    file: BufWriter<File>,
+    bytes: u64,
+    digest: Sha256,
+}
+
+impl Hashed {
+    fn new(file: File) -> Self {
+        Self { file: BufWriter::new(file), bytes: 0, digest: Sha256::new() }
+    }
+
+    /// Gives the file its name once its bytes are on the disk; their number and their digest.
+    fn publish(self, part: &Path, path: &Path) -> io::Result<(u64, String)> {
+        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(part, path)?;
+        Ok((self.bytes, in_hexadecimal(&self.digest.finalize())))
+    }
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Bytes as text.
+pub(crate) fn in_hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes the names of classes, a line each; there may be the same file already, of other shards.
