@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use config::{Config, SettingError};
+use data::{AugmentConfig, DataConfig};
 use fcmae::PretrainExperiment;
 use finetune::FinetuneExperiment;
 
@@ -14,6 +15,39 @@ use crate::bundled::{Bundled, Meant};
 pub(crate) enum AnyExperiment {
     Pretrain(Box<PretrainExperiment>),
     Finetune(Box<FinetuneExperiment>),
+}
+
+/// What a configuration of either kind says of images.
+pub(crate) struct ImageSettings {
+    pub(crate) seed: u64,
+    pub(crate) data: DataConfig,
+    pub(crate) augment: AugmentConfig,
+    /// Images of a batch.
+    pub(crate) batch_size: usize,
+    /// Channels of an image.
+    pub(crate) channels: usize,
+    /// Whether it is for fine-tuning.
+    pub(crate) classifies: bool,
+}
+
+impl ImageSettings {
+    /// Those of a configuration, by default of pretraining; `path` is where the images are instead.
+    pub(crate) fn of(config: Option<&Path>, overrides: &[String], path: Option<&Path>) -> Result<Self> {
+        let experiment = match config {
+            None => AnyExperiment::Pretrain(Box::new(config::parse("", overrides)?)),
+            Some(config) => Source::find(config, Meant::Either)?.load_any(overrides)?,
+        };
+        let classifies = matches!(experiment, AnyExperiment::Finetune(_));
+        let (seed, mut data, augment, train, model) = match experiment {
+            AnyExperiment::Pretrain(of) => (of.seed, of.data, of.augment, of.train, of.model),
+            AnyExperiment::Finetune(of) => (of.seed, of.data, of.augment, of.train, of.model),
+        };
+        if let Some(path) = path {
+            data.path = Some(path.to_owned());
+        }
+        let (batch_size, channels) = (train.batch_size, model.num_channels.unwrap_or(3));
+        Ok(Self { seed, data, augment, batch_size, channels, classifies })
+    }
 }
 
 /// A configuration file, or one that the program brings.

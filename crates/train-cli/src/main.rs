@@ -63,6 +63,7 @@ fn run(command: Command) -> Result<ExitCode> {
         #[cfg(feature = "hub")]
         Command::Pull(args) => commands::pull::run(&args),
         Command::Info(args) => commands::info::run(&args),
+        Command::Data(args) => return commands::data::run(&args),
         Command::Init(args) => commands::init::run(&args),
         Command::Configs(args) => commands::configs::run(&args),
         Command::Models(args) => commands::models::run(&args),

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod configs;
+mod data;
 mod measure;
 mod run;
 mod shared;
@@ -9,6 +10,7 @@ mod shared;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use self::data::*;
 use crate::output::Verbosity;
 pub(crate) use checkpoints::*;
 pub(crate) use configs::*;
@@ -23,7 +25,7 @@ pub(crate) use shared::{CheckpointArgs, EvalSetArgs, KeyArgs};
     arg_required_else_help = true,
     after_help = "Exit codes:
   0    done
-  1    an error, which standard error names
+  1    an error, which standard error names; of data check also that something was found
   2    a command line that cannot be understood
   75   training was asked to stop (Ctrl-C, SIGTERM) and has stopped with a checkpoint: start it again
        with --resume auto
@@ -137,6 +139,16 @@ The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
   train-cli info base
   train-cli info runs/quickstart --json")]
     Info(InfoArgs),
+    /// Look at images, check them, pack them into shards, or draw what training gets of them.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  train-cli data info --data ~/photos --sheet sheet.png
+  train-cli data check --data ~/photos
+  train-cli data pack --data ~/photos --out shards
+  train-cli data preview --config finetune_custom --data ~/photos --out preview.png"
+    )]
+    Data(DataArgs),
     /// Write configurations that suit a folder of images: one for pretraining, one for fine-tuning.
     #[command(after_help = "Examples:
   train-cli init ~/photos
@@ -182,6 +194,8 @@ impl Command {
             Self::Info(args) => args.json,
             Self::Bench(args) => args.json,
             Self::Models(args) => args.json,
+            Self::Data(DataArgs::Info(args)) => args.json,
+            Self::Data(DataArgs::Check(args)) => args.json,
             _ => false,
         }
     }

@@ -58,6 +58,13 @@ pub(super) fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+pub(super) fn quality(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(number) if (1..=100).contains(&number) => Ok(number),
+        _ => Err("must be a whole number from 1 to 100".to_owned()),
+    }
+}
+
 pub(super) fn amount(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(number) if number >= 0.0 && f64::is_finite(number) => Ok(number),

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod configs;
+pub(crate) mod data;
 pub(crate) mod embed;
 pub(crate) mod eval;
 pub(crate) mod export;

@@ -7,6 +7,7 @@ mod cards;
 mod classes;
 mod commands;
 mod common;
+mod data;
 #[cfg(feature = "tch")]
 mod distributed;
 mod finetune;

@@ -156,6 +156,12 @@ fn everything(bench: &Bench) -> Found {
     }
     let bench_data = ["bench", "data", "--data", "data", "--batch", "4", "--steps", "1", "--json"];
     found.print(bench, &["bench"], &bench_data);
+    fs::write(bench.path("data/class0/notes.txt"), "").unwrap();
+    found.print(bench, &["data info"], &["data", "info", "--data", "data", "--json"]);
+    found.print(bench, &["data info"], &["data", "info", "--data", "halves", "--json"]);
+    // It ends with another code, since it finds something.
+    let checked = bench.run(&["data", "check", "--data", "data", "--json"]).stdout;
+    found.add("data check", &json(&String::from_utf8(checked).unwrap()));
     found
 }
 

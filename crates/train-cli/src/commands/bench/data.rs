@@ -5,15 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use data::{
-    AugmentConfig, DataConfig, ImageSource, Labels, Loader, Profile, Shard, TrainingBatches, Workers,
-};
+use data::{DataConfig, ImageSource, Labels, Loader, Profile, Shard, TrainingBatches, Workers};
 use serde::Serialize;
 use trainer::{peak_rss_mib, readable_speed};
 
 use crate::args::{BenchArgs, BenchKind};
-use crate::bundled::Meant;
-use crate::configuration::{AnyExperiment, Source};
+use crate::configuration::ImageSettings;
 use crate::output::{self, out};
 
 /// Images that are timed together, and those whose parts are timed, at most.
@@ -42,7 +39,7 @@ struct Report {
 
 pub(super) fn run(args: &BenchArgs) -> Result<()> {
     ensure!(args.execution.is_none(), "--execution is no matter of data; leave it out");
-    let (data, augment, channels) = settings(args)?;
+    let ImageSettings { data, augment, channels, .. } = settings(args)?;
     let source = data.open(Labels::Ignored)?;
     let batches = TrainingBatches {
         data: &data,
@@ -68,22 +65,12 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
 }
 
 /// The images and what is done to them: those of a configuration, by default as pretraining augments.
-fn settings(args: &BenchArgs) -> Result<(DataConfig, AugmentConfig, usize)> {
-    let experiment = match &args.config {
-        None => AnyExperiment::Pretrain(Box::new(config::parse("", &args.set)?)),
-        Some(path) => Source::find(path, Meant::Either)?.load_any(&args.set)?,
-    };
-    let (mut data, augment, model) = match experiment {
-        AnyExperiment::Pretrain(experiment) => (experiment.data, experiment.augment, experiment.model),
-        AnyExperiment::Finetune(experiment) => (experiment.data, experiment.augment, experiment.model),
-    };
-    if let Some(path) = &args.data {
-        data.path = Some(path.clone());
-    }
+fn settings(args: &BenchArgs) -> Result<ImageSettings> {
+    let mut settings = ImageSettings::of(args.config.as_deref(), &args.set, args.data.as_deref())?;
     if let Some(threads) = args.threads {
-        data.workers = Workers::Number(threads);
+        settings.data.workers = Workers::Number(threads);
     }
-    Ok((data, augment, model.num_channels.unwrap_or(3)))
+    Ok(settings)
 }
 
 fn report(
