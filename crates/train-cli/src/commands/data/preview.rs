@@ -111,15 +111,12 @@ fn caption(source: &dyn ImageSource, batch: &Batch, number: usize, mix: Mix) -> 
         let label = source.label(batch.indices[number] as usize)?;
         source.classes().get(label as usize).cloned()
     };
-    let other = count - 1 - number;
-    let together = |one: String, two: String| {
-        let lambda = mix.lambda([height, width]);
-        if mix == Mix::None || one == two {
-            one
-        } else {
-            format!("{one} {lambda:.2}, {two} {:.2}", 1.0 - lambda)
-        }
+    let lambda = mix.lambda([height, width]);
+    let shares = match mix {
+        Mix::None => vec![class(number)],
+        _ => [(number, lambda), (count - 1 - number, 1.0 - lambda)]
+            .map(|(number, share)| Some(format!("{share:.2} {}", class(number)?)))
+            .to_vec(),
     };
-    let of_class = class(number).zip(class(other)).map(|(one, two)| together(one, two));
-    of_class.into_iter().chain([name(number)]).collect()
+    shares.into_iter().flatten().chain([name(number)]).collect()
 }
