@@ -323,6 +323,12 @@ impl DataError {
         move |error| Self::Io { path, reason: error.to_string() }
     }
 
+    /// A file that cannot be written.
+    pub(crate) fn unwritten(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::Shard { path, reason: format!("cannot be written: {error}") }
+    }
+
     pub(crate) fn no_split(path: &Path, wanted: Split, found: impl IntoIterator<Item = Split>) -> Self {
         Self::NoSplit { path: path.to_owned(), wanted, found: found.into_iter().collect() }
     }

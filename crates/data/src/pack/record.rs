@@ -86,7 +86,7 @@ impl Record {
     /// A folder with other things in it, or with shards of another order, unless they are to be replaced; one
     /// that cannot be read or written.
     pub(super) fn open(folder: &Path, order: Order, overwrite: bool) -> Result<Self, DataError> {
-        fs::create_dir_all(folder).map_err(DataError::io(folder))?;
+        fs::create_dir_all(folder).map_err(DataError::unwritten(folder))?;
         let found = if overwrite { None } else { read(&folder.join(RECORD_FILE))? };
         let kept = match found {
             Some(kept) if kept.order == order => kept,
@@ -167,7 +167,7 @@ impl Record {
         if written.is_err() {
             let _ = fs::remove_file(&part);
         }
-        written.map_err(DataError::io(path))
+        written.map_err(DataError::unwritten(path))
     }
 }
 

@@ -73,12 +73,9 @@ fn join_alike(images: &[Hashed], links: &mut Links) {
         let alike = |number: usize| {
             let image = &images[number];
             let is_new = |other: &Hashed| known.root(other.at) != known.root(image.at);
-            let near = candidates(&tables, image.hash).map(|other| &images[other]).filter(move |other| {
-                other.at < image.at
-                    && (other.hash ^ image.hash).count_ones() <= DISTANCE
-                    && is_new(other)
-                    && other.found.is_like(image.found)
-            });
+            let others = candidates(&tables, image.hash).filter(move |other| *other < number);
+            let near = others.map(|other| &images[other]);
+            let near = near.filter(move |other| is_new(other) && other.found.is_like(image.found));
             near.map(|other| (other.at, image.at)).collect::<Vec<_>>()
         };
         let pairs: Vec<_> = some.into_par_iter().flat_map_iter(alike).collect();
@@ -86,12 +83,14 @@ fn join_alike(images: &[Hashed], links: &mut Links) {
     }
 }
 
-/// Images that have a quarter that differs from that of a hash in at most one bit; some more than once.
+/// Images whose hashes differ from one in [`DISTANCE`] bits at most; some more than once.
 fn candidates(tables: &[Table], hash: u64) -> impl Iterator<Item = usize> {
     tables.iter().enumerate().flat_map(move |(number, table)| {
         let value = quarter(hash, number);
         let values = [value].into_iter().chain((0..16).map(move |bit| value ^ 1 << bit));
-        values.flat_map(|value| table.images(value))
+        let listed = values.flat_map(|value| table.listed(value));
+        let near = listed.filter(move |(other, _)| (other ^ hash).count_ones() <= DISTANCE);
+        near.map(|(_, image)| *image as usize)
     })
 }
 
@@ -103,7 +102,8 @@ fn quarter(hash: u64, number: usize) -> usize {
 struct Table {
     /// Where the images of each value begin, and where the last one's end.
     starts: Vec<u32>,
-    images: Vec<u32>,
+    /// Hash and number of each image: side by side, since most are looked at for their hash alone.
+    images: Vec<(u64, u32)>,
 }
 
 impl Table {
@@ -111,18 +111,17 @@ impl Table {
         let mut starts = vec![0; VALUES + 1];
         images.iter().for_each(|image| starts[quarter(image.hash, number) + 1] += 1);
         (0..VALUES).for_each(|value| starts[value + 1] += starts[value]);
-        let (mut next, mut listed) = (starts.clone(), vec![0; images.len()]);
+        let (mut next, mut listed) = (starts.clone(), vec![(0, 0); images.len()]);
         for (at, image) in images.iter().enumerate() {
             let place = &mut next[quarter(image.hash, number)];
-            listed[*place as usize] = at as u32;
+            listed[*place as usize] = (image.hash, at as u32);
             *place += 1;
         }
         Self { starts, images: listed }
     }
 
-    fn images(&self, value: usize) -> impl Iterator<Item = usize> {
-        let images = &self.images[self.starts[value] as usize..self.starts[value + 1] as usize];
-        images.iter().map(|image| *image as usize)
+    fn listed(&self, value: usize) -> &[(u64, u32)] {
+        &self.images[self.starts[value] as usize..self.starts[value + 1] as usize]
     }
 }
 

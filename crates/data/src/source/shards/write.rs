@@ -74,7 +74,7 @@ impl ShardWriter {
         classes: &[String],
         limits: ShardLimits,
     ) -> Result<Self, DataError> {
-        fs::create_dir_all(folder).map_err(DataError::io(folder))?;
+        fs::create_dir_all(folder).map_err(DataError::unwritten(folder))?;
         for entry in fs::read_dir(folder).map_err(DataError::io(folder))? {
             let entry = entry.map_err(DataError::io(folder))?.file_name();
             let entry = entry.to_string_lossy();
@@ -144,9 +144,8 @@ impl ShardWriter {
         let (path, number) = (self.path(), self.number());
         let open = match &mut self.open {
             Some(open) => open,
-            none => {
-                none.insert(Open::create(&self.folder, &self.name, number).map_err(DataError::io(&path))?)
-            }
+            none => none
+                .insert(Open::create(&self.folder, &self.name, number).map_err(DataError::unwritten(&path))?),
         };
         if !open.keys.insert(key.to_owned()) {
             return Err(DataError::Shard { path, reason: format!("would hold two samples `{key}`") });
@@ -155,7 +154,7 @@ impl ShardWriter {
         if written.is_err() {
             self.discard();
         }
-        written.map_err(DataError::io(path))
+        written.map_err(DataError::unwritten(path))
     }
 
     /// Completes the last shard, and gives all.
@@ -189,7 +188,7 @@ impl ShardWriter {
         if written.is_err() {
             let _ = fs::remove_file(&open.part);
         }
-        let (bytes, sha256) = written.map_err(DataError::io(&path))?;
+        let (bytes, sha256) = written.map_err(DataError::unwritten(&path))?;
         self.written.push(WrittenShard { path, images: open.keys.len(), bytes, sha256 });
         Ok(())
     }
@@ -290,5 +289,5 @@ fn write_classes(path: &Path, classes: &[String]) -> Result<(), DataError> {
     let part = path.with_extension("txt.part");
     let written = File::create(&part)
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-    written.and_then(|()| fs::rename(&part, path)).map_err(DataError::io(path))
+    written.and_then(|()| fs::rename(&part, path)).map_err(DataError::unwritten(path))
 }
