@@ -18,6 +18,7 @@ mod run_dir;
 mod safetensors_file;
 mod state_dict;
 mod state_dict_error;
+mod stem;
 #[cfg(test)]
 mod testing;
 

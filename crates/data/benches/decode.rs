@@ -53,7 +53,7 @@ fn whole_by_image(bencher: Bencher, size: (u32, u32, u32)) {
 
 #[divan::bench(args = SIZES, sample_count = 4)]
 fn whole(bencher: Bencher, size: (u32, u32, u32)) {
-    each(bencher, size, |_, bytes| data::decode(bytes).unwrap());
+    each(bencher, size, |_, bytes| data::decode(bytes, DecodeOptions::default()).unwrap().into_rgb());
 }
 
 fn part(index: u64, bytes: &[u8], exact: bool) -> RgbImage {

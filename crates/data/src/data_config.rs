@@ -36,6 +36,11 @@ section! {
         mean: Vec<f32> = IMAGENET_MEAN.to_vec();
         /// Standard deviation of each channel, of intensities from 0 to 1.
         std: Vec<f32> = IMAGENET_STD.to_vec();
+        /// The numbers that become the intensities 0 and 1, of arrays (`.npy`) and of TIFFs with more bits or
+        /// bands than pictures have, such as `[0, 10000]`; all that the type holds if nothing is said, and
+        /// floats as they are.
+        range: Option<[f32; 2]> = None, "two rising numbers"
+            => |range| range.is_none_or(|[low, high]| low < high && (high - low).is_finite());
         /// Share of the training images held out for validation, for fine-tuning on data without a
         /// validation folder.
         val_fraction: Option<f64> = None, "between 0 and 1"
@@ -65,7 +70,7 @@ section! {
         max_corrupt: usize = 10;
     }
     on resume {
-        fixed: val_csv, format, image_size, mean, std, val_fraction, sampling, shuffle, label_key,
+        fixed: val_csv, format, image_size, mean, std, range, val_fraction, sampling, shuffle, label_key,
             exact_decode;
         free: path, workers, prefetch, max_pixels, max_corrupt;
     }
@@ -157,9 +162,10 @@ impl DataConfig {
         normalize(channels, ("data.mean", &self.mean), ("data.std", &self.std))
     }
 
-    /// How images are decoded.
-    pub fn decode(&self) -> DecodeOptions {
-        DecodeOptions { max_pixels: self.max_pixels, exact: self.exact_decode }
+    /// How images are decoded for a network of so many channels.
+    pub fn decode(&self, channels: usize) -> DecodeOptions {
+        let (max_pixels, exact, range) = (self.max_pixels, self.exact_decode, self.range);
+        DecodeOptions { max_pixels, exact, channels, range }
     }
 
     pub(crate) fn path(&self) -> Result<&PathBuf, DataError> {
@@ -302,7 +308,6 @@ mod tests {
         let data = DataConfig { mean: vec![0.3, 0.6, 0.9], ..DataConfig::default() };
         let grey = data.normalize(1).unwrap().mean[0];
         assert!((grey - 0.6).abs() < 1e-6);
-        assert!(data.normalize(5).unwrap_err().to_string().contains("1 channel (grey) or 3 (colour)"));
         let wrong = DataConfig { std: vec![1.0], ..DataConfig::default() };
         assert!(wrong.normalize(3).unwrap_err().to_string().contains("data.std has 1 numbers"));
         let wrong = DataConfig { std: vec![1.0, 0.0, 1.0], ..DataConfig::default() };

@@ -8,9 +8,9 @@ use crate::image_list::{IMAGES_FILE, few as few_names};
 use crate::source::Split;
 
 /// Endings of files that are read as images.
-pub(crate) const EXTENSIONS: [&str; 16] = [
+pub(crate) const EXTENSIONS: [&str; 17] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif", "pnm", "pbm", "pgm", "ppm",
-    "pam", "qoi",
+    "pam", "qoi", "npy",
 ];
 
 /// Why data cannot be used.

@@ -63,8 +63,8 @@ impl EvalConfig {
             (Some(share), mode) => (share, mode.unwrap_or(CropMode::Center)),
             (None, Some(mode)) => (EvalTransform::usual_crop_pct(mode), mode),
         };
-        let border = border(self.mean(data));
-        EvalTransform { crop_pct, crop_mode, interpolation: self.interpolation, border, ..official }
+        let (interpolation, border) = (self.interpolation, self.mean(data).to_vec());
+        EvalTransform { crop_pct, crop_mode, interpolation, border, ..official }
     }
 
     /// The normalisation for images of so many channels.
@@ -81,17 +81,10 @@ impl EvalConfig {
     }
 }
 
-/// The mean as a colour, rounded to even as timm does, of the numbers as they are written: 0.3 and not
-/// 0.30000001.
-fn border(mean: &[f32]) -> [u8; 3] {
-    let written = |mean: &f32| mean.to_string().parse().unwrap_or_else(|_| f64::from(*mean));
-    let of = |index: usize| mean.get(index).or(mean.first()).map_or(0.0, written);
-    [0, 1, 2].map(|index| (255.0 * of(index)).round_ties_even() as u8)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transform::IMAGENET_MEAN;
     use config::Section;
 
     fn transform(eval: &EvalConfig, size: usize) -> (f64, CropMode) {
@@ -121,9 +114,8 @@ mod tests {
         let eval = EvalConfig { mean: Some(vec![0.5; 3]), std: Some(vec![1.0; 3]), ..whole };
         let normalize = eval.normalize(&data, 3).unwrap();
         assert_eq!((normalize.mean, normalize.std), (vec![0.5; 3], vec![1.0; 3]));
-        assert_eq!(eval.transform(&data).border, [128; 3]);
-        assert_eq!(EvalConfig::default().transform(&data).border, [124, 116, 104]);
-        assert_eq!(border(&[0.1, 0.3, 0.5]), [26, 76, 128]);
+        assert_eq!(eval.transform(&data).border, [0.5; 3]);
+        assert_eq!(EvalConfig::default().transform(&data).border, IMAGENET_MEAN);
     }
 
     #[test]

@@ -35,7 +35,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod any_image;
 mod augment_config;
+mod bands;
 mod crop_box;
 mod data_config;
 mod decode;
@@ -59,7 +61,9 @@ mod statistics;
 mod survey;
 pub mod transform;
 
+pub use any_image::AnyImage;
 pub use augment_config::{AugmentConfig, MOVED_KEYS};
+pub use bands::Bands;
 pub use data_config::{Auto, DataConfig, Divided, ImageSize, Workers};
 pub use decode::{DecodeOptions, Encoded, decode, decode_file};
 pub use error::DataError;
@@ -80,8 +84,8 @@ pub use profile::Profile;
 pub use shard::Shard;
 pub use source::{
     ClassMap, ClassMatch, Format, ImageSource, Labels, LeftOut, Matched, Naming, SHARD_LABEL, Sample,
-    ShardLimits, ShardWriter, Split, Subset, Target, Task, WrittenShard, divide, match_classes, open,
-    open_labelled, pixels, sorted_otherwise_by_timm, splits, with_classes,
+    ShardLimits, ShardWriter, Split, Subset, Target, Task, WrittenShard, divide, image_of, match_classes,
+    open, open_labelled, sorted_otherwise_by_timm, splits, with_classes,
 };
 pub use statistics::check_statistics;
 pub use survey::{Alike, Channels, Findings, Fingerprint, Group, Overview, check, groups, overview};

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use image::RgbImage;
-
+use crate::any_image::AnyImage;
 use crate::augment_config::AugmentConfig;
 use crate::data_config::DataConfig;
 use crate::error::DataError;
@@ -26,7 +25,7 @@ pub struct TrainingBatches<'a> {
     pub batch_size: usize,
     /// Batches of an update.
     pub accumulate: usize,
-    /// Channels of an image, 1 or 3.
+    /// Channels of an image.
     pub channels: usize,
     /// Whether the device normalises.
     pub raw: bool,
@@ -51,9 +50,9 @@ impl TrainingBatches<'_> {
             workers: self.data.workers.count(),
             prefetch: self.data.prefetch,
             max_corrupt: self.data.max_corrupt,
-            decode: self.data.decode(),
+            decode: self.data.decode(self.channels),
             normalize: self.data.normalize(self.channels)?,
-            raw: self.raw,
+            raw: self.raw && !may_hold_bands(&**source, self.channels),
             erase: self.augment.erase(),
             shard: self.shard,
         };
@@ -84,7 +83,7 @@ pub fn evaluation_loader(
         workers: data.workers.count(),
         prefetch: data.prefetch,
         max_corrupt: 0,
-        decode: data.decode(),
+        decode: data.decode(channels),
         normalize: eval.normalize(data, channels)?,
         raw: false,
         erase: None,
@@ -93,17 +92,28 @@ pub fn evaluation_loader(
     Loader::evaluation(Arc::clone(source), Arc::new(eval.transform(data)), config)
 }
 
+/// Whether a source has files that may be more than pictures of 8 bits, which the host normalises.
+fn may_hold_bands(source: &dyn ImageSource, channels: usize) -> bool {
+    let endings: &[_] = if channels == 1 { &["npy", "tif", "tiff", "png"] } else { &["npy", "tif", "tiff"] };
+    let ending = |name: String| name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    (0..source.len())
+        .any(|index| ending(source.name(index)).is_some_and(|ending| endings.contains(&ending.as_str())))
+}
+
 /// Evaluation transform and normalisation of a few images: values and shape `[N, C, H, W]`.
+///
+/// # Errors
+/// An image of other channels.
 pub fn prepare(
-    images: Vec<RgbImage>,
+    images: Vec<AnyImage>,
     transform: &EvalTransform,
     normalize: &Normalize,
-) -> (Vec<f32>, [usize; 4]) {
+) -> Result<(Vec<f32>, [usize; 4]), String> {
     let [height, width] = transform.size;
     let shape = [images.len(), normalize.channels(), height, width];
     let mut values = Vec::with_capacity(shape.iter().product());
     for image in images {
-        normalize.apply(&transform.prepare(&image), &mut values);
+        normalize.apply(&transform.prepare(&image), &mut values)?;
     }
-    (values, shape)
+    Ok((values, shape))
 }

@@ -2,29 +2,41 @@
 
 use std::borrow::Cow;
 
-use image::RgbImage;
-
-use crate::crop_box::{CropBox, crop};
-use crate::decode::{DecodeOptions, Encoded};
+use crate::any_image::AnyImage;
+use crate::crop_box::CropBox;
+use crate::decode::{DecodeOptions, Encoded, bands};
 use crate::source::Stored;
+use crate::transform::{Raster, other_channels};
 
 /// An image, of which only what is asked for is decoded.
 pub enum Picture<'a> {
-    /// The bytes of an image file.
+    /// The bytes of an 8-bit picture.
     Encoded(Encoded<'a>),
     /// Pixels.
-    Decoded(&'a RgbImage),
+    Decoded(Cow<'a, AnyImage>),
 }
 
 impl<'a> Picture<'a> {
     /// An image of a source.
     ///
     /// # Errors
-    /// What is no image, or too large a one.
+    /// What is no image, too large a one, or one of other channels than are wanted.
     pub fn open(stored: &'a Stored, options: DecodeOptions) -> Result<Self, String> {
         Ok(match stored {
-            Stored::Encoded(bytes) => Self::Encoded(Encoded::open(bytes, options)?),
-            Stored::Decoded(image) => Self::Decoded(image),
+            Stored::Encoded(bytes) => return Self::of_bytes(bytes, options),
+            Stored::Decoded(image) => Self::Decoded(Cow::Borrowed(image)),
+        })
+    }
+
+    /// An image file.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn of_bytes(bytes: &'a [u8], options: DecodeOptions) -> Result<Self, String> {
+        Ok(match bands::decode(bytes, options)? {
+            Some(bands) => Self::Decoded(Cow::Owned(AnyImage::Bands(bands))),
+            None if matches!(options.channels, 1 | 3) => Self::Encoded(Encoded::open(bytes, options)?),
+            None => return Err(other_channels(3, options.channels)),
         })
     }
 
@@ -40,10 +52,10 @@ impl<'a> Picture<'a> {
     ///
     /// # Errors
     /// A damaged image.
-    pub fn whole(&self) -> Result<Cow<'_, RgbImage>, String> {
+    pub fn whole(&self) -> Result<Cow<'_, AnyImage>, String> {
         match self {
-            Self::Encoded(encoded) => encoded.whole().map(Cow::Owned),
-            Self::Decoded(image) => Ok(Cow::Borrowed(image)),
+            Self::Encoded(encoded) => Ok(Cow::Owned(AnyImage::Rgb(encoded.whole()?))),
+            Self::Decoded(image) => Ok(Cow::Borrowed(image.as_ref())),
         }
     }
 
@@ -51,10 +63,10 @@ impl<'a> Picture<'a> {
     ///
     /// # Errors
     /// A damaged image.
-    pub fn part(&self, area: CropBox, wanted: [usize; 2]) -> Result<RgbImage, String> {
+    pub fn part(&self, area: CropBox, wanted: [usize; 2]) -> Result<AnyImage, String> {
         match self {
-            Self::Encoded(encoded) => encoded.part(area, wanted),
-            Self::Decoded(image) => Ok(crop(image, area)),
+            Self::Encoded(encoded) => encoded.part(area, wanted).map(AnyImage::Rgb),
+            Self::Decoded(image) => Ok(image.crop(area)),
         }
     }
 }

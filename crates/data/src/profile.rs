@@ -9,7 +9,7 @@ use crate::loaders::TrainingBatches;
 use crate::picture::Picture;
 use crate::rng::{Stream, rng};
 use crate::source::ImageSource;
-use crate::transform::resize;
+use crate::transform::Raster;
 
 /// Time that one thread spends on the parts of making images for training.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,15 +51,16 @@ impl TrainingBatches<'_> {
             let mut clock = Clock(Instant::now());
             let Ok(stored) = source.read(index) else { continue };
             profile.reading += clock.lap();
-            let Ok(picture) = Picture::open(&stored, self.data.decode()) else { continue };
+            let Ok(picture) = Picture::open(&stored, self.data.decode(self.channels)) else { continue };
             let area = transform.crop.sample(picture.dimensions(), &mut rng);
             let Ok(part) = picture.part(area, size) else { continue };
             profile.decoding += clock.lap();
-            let resized = resize(&part, size);
+            let resized = part.resize(size);
             profile.resizing += clock.lap();
-            let image = transform.augment(resized, &mut rng);
+            let Ok(image) = transform.augment(resized, &mut rng) else { continue };
             let mut pixels = if self.raw { Pixels::U8(Vec::new()) } else { Pixels::F32(Vec::new()) };
-            if let (Some(values), Some(erase)) = (pixels.push(&image, &normalize), erase) {
+            let Ok(values) = pixels.push(&image, &normalize) else { continue };
+            if let (Some(values), Some(erase)) = (values, erase) {
                 erase.apply(values, size, &mut rng);
             }
             profile.augmenting += clock.lap();

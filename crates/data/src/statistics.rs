@@ -43,19 +43,15 @@ fn scaled(values: &[f32]) -> Vec<f64> {
 /// three numbers.
 ///
 /// # Errors
-/// Other channels than files have, numbers that do not fit them or are not allowed.
+/// Numbers that do not fit the channels or are not allowed.
 pub(crate) fn normalize(channels: usize, mean: Named, std: Named) -> Result<Normalize, SettingError> {
-    if channels != 1 && channels != 3 {
-        return Err(SettingError::Together(format!(
-            "model.num_channels = {channels}: image files give 1 channel (grey) or 3 (colour)"
-        )));
-    }
     check_statistics(mean, std)?;
     let of = |(key, values): Named| match (values.len(), channels) {
         (found, wanted) if found == wanted => Ok(values.to_vec()),
         (3, 1) => Ok(vec![values.iter().sum::<f32>() / 3.0]),
         (found, wanted) => Err(SettingError::Together(format!(
-            "{key} has {found} numbers for model.num_channels = {wanted}"
+            "{key} has {found} numbers for model.num_channels = {wanted}; `train-cli data info --data DIR \
+             --set model.num_channels={wanted}` finds those of your images"
         ))),
     };
     Ok(Normalize { mean: of(mean)?, std: of(std)? })

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use data::transform::Raster;
 use data::{Format, ImageList, Labels, Split, open};
 use image::RgbImage;
 
@@ -158,7 +159,7 @@ fn names_that_are_no_utf_8_are_read_and_stay_different() {
     }
     let source = open(&root, Format::Auto, Split::Train, Labels::Required).unwrap();
     assert_eq!(source.classes(), ["caf\\xE8", "caf\\xE9"]);
-    let widths: Vec<_> = (0..3).map(|index| source.get(index).unwrap().image.width()).collect();
+    let widths: Vec<_> = (0..3).map(|index| source.get(index).unwrap().image.dimensions().0).collect();
     assert_eq!(widths, [3, 2, 1]);
     let list = ImageList::of(&root, &*source, None);
     assert_eq!(list.count(Split::Train), 3);

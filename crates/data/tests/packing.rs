@@ -10,8 +10,8 @@ use std::path::Path;
 
 use data::source::Stored;
 use data::{
-    DataConfig, DataError, Format, ImageSource, Labels, PackOptions, PackStage, Packed, Resize, ShardLimits,
-    Split, decode, open, pack,
+    DataConfig, DataError, DecodeOptions, Format, ImageSource, Labels, PackOptions, PackStage, Packed,
+    Resize, ShardLimits, Split, decode, open, pack,
 };
 use image::{Rgb, RgbImage};
 use libjpeg_turbo_rs::Subsampling;
@@ -30,7 +30,7 @@ fn packed(data: &DataConfig, out: &Path, options: &PackOptions) -> Result<Packed
 }
 
 fn message(data: &DataConfig, out: &Path, options: &PackOptions) -> String {
-    packed(data, out, options).err().expect("an error").to_string()
+    packed(data, out, options).expect_err("an error").to_string()
 }
 
 fn bytes(source: &dyn ImageSource, index: usize) -> Vec<u8> {
@@ -190,7 +190,7 @@ fn large_images_become_smaller_and_others_stay_as_they_are() {
     assert!(done.shards[0].ends_with("images-000000.tar"));
     let [before, after] =
         [&root, &out].map(|at| open(at, Format::Auto, Split::Train, Labels::Required).unwrap());
-    let small = decode(&bytes(&*after, 0)).unwrap();
+    let small = decode(&bytes(&*after, 0), DecodeOptions::default()).unwrap().into_rgb();
     assert_eq!(small.dimensions(), (45, 30));
     assert!(after.name(0).ends_with("a/1.jpg"));
     let right = data::transform::resize(&photo(90, 60, 1), [30, 45]);

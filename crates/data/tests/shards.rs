@@ -122,7 +122,7 @@ fn shards_of_python_are_read() {
         assert_eq!(source.classes(), ["2", "10"]);
         for (index, class) in [0, 1, 0].into_iter().enumerate() {
             assert_eq!((source.label(index), source.bytes(index)), (Some(class), 70));
-            let pixel = source.get(index).unwrap().image[(1, 0)];
+            let pixel = source.get(index).unwrap().image.into_rgb()[(1, 0)];
             assert_eq!(pixel, Rgb([10 + index as u8, 0, 0]));
         }
     }

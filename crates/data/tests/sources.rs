@@ -25,7 +25,7 @@ fn message(path: &Path, labels: Labels) -> String {
 
 fn values(source: &dyn ImageSource) -> Vec<(u8, Option<u32>)> {
     let samples = (0..source.len()).map(|i| source.get(i).unwrap());
-    samples.map(|sample| (sample.image[(0, 0)].0[0], sample.target.class())).collect()
+    samples.map(|sample| (sample.image.into_rgb()[(0, 0)].0[0], sample.target.class())).collect()
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn cifar_binary_batches() {
     assert_eq!((source.len(), source.classes().len()), (10, 10));
     assert_eq!(source.classes()[5], "dog");
     assert_eq!(values(source.as_ref())[2..4], [(20, Some(2)), (200, Some(0))]);
-    assert_eq!(source.get(0).unwrap().image[(31, 31)], Rgb([10, 0, 0]));
+    assert_eq!(source.get(0).unwrap().image.into_rgb()[(31, 31)], Rgb([10, 0, 0]));
 
     fs::write(dir.path().join("data_batch_3.bin"), &record(1, 1)[..3000]).unwrap();
     let text = message(dir.path(), Labels::Required);
@@ -126,7 +126,7 @@ fn cifar_sheets() {
     fs::write(&labels, "[0,1,2,3,4,5,6,7,8,9]").unwrap();
     let source = auto(dir.path(), Labels::Required).unwrap();
     assert_eq!(values(source.as_ref())[..2], [(0, Some(0)), (1, Some(1))]);
-    assert_eq!(source.get(1).unwrap().image[(1, 0)], Rgb([0, 255, 0]));
+    assert_eq!(source.get(1).unwrap().image.into_rgb()[(1, 0)], Rgb([0, 255, 0]));
     fs::write(&labels, "[0,1]").unwrap();
     assert!(message(dir.path(), Labels::Required).contains("2 labels for 10 images"));
     RgbImage::new(100, 2).save(dir.path().join("data_batch_2.png")).unwrap();
@@ -152,7 +152,7 @@ fn idx_files_plain_and_gzipped() {
     fs::write(&labels, idx(&[2], &[4, 0])).unwrap();
     let source = auto(dir.path(), Labels::Required).unwrap();
     assert_eq!(values(source.as_ref()), [(1, Some(4)), (7, Some(0))]);
-    let image = source.get(1).unwrap().image;
+    let image = source.get(1).unwrap().image.into_rgb();
     assert_eq!((image.dimensions(), image[(2, 1)]), ((3, 2), Rgb([12; 3])));
     assert_eq!(source.classes().len(), 5);
 
@@ -211,7 +211,7 @@ fn emnist_is_named_by_its_characters() {
     assert!(message(dir.path(), Labels::Required).contains("a line is no label and the code"));
     fs::remove_file(root.join("emnist-letters-mapping.txt")).unwrap();
     // As they are stored, which is on their side.
-    let image = auto(dir.path(), Labels::Required).unwrap().get(0).unwrap().image;
+    let image = auto(dir.path(), Labels::Required).unwrap().get(0).unwrap().image.into_rgb();
     assert_eq!([image[(1, 0)].0[0], image[(0, 1)].0[0]], [2, 3]);
     write("emnist-letters-train-labels-idx1-ubyte", &[2], &[3, 0]);
     assert!(message(dir.path(), Labels::Required).contains("label 0 is that of no class"));

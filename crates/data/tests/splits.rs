@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use data::transform::Raster;
 use data::{DataConfig, Format, ImageList, ImageSource, Judged, Labels, Split, open, splits};
 use image::RgbImage;
 

@@ -2,8 +2,8 @@
 
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint, StateDict};
-use model::{is_decoder, is_encoder, official_name};
-use trainer::{BoxError, Context, Data, Experiment, Input, Settings, Weights};
+use model::{STEM, is_decoder, is_encoder, official_name};
+use trainer::{BoxError, Context, Data, Experiment, Fit, Input, Settings, Weights};
 
 use crate::configuration::PretrainExperiment;
 use crate::cost::PretrainCost;
@@ -46,20 +46,23 @@ impl Experiment for PretrainExperiment {
 
     /// As far as they fit: encoder and decoder, or the encoder alone. Norm and head of a classifier
     /// have no place in pretraining.
-    fn initialize(
-        &self,
-        fresh: Fcmae,
-        source: Checkpoint,
-        allow: &Allow,
-    ) -> Result<(Fcmae, Vec<String>), BoxError> {
+    fn initialize(&self, fresh: Fcmae, source: Checkpoint, allow: &Allow) -> Result<(Fcmae, Fit), BoxError> {
         let has_decoder = source.weights.names().any(is_decoder);
         let kept = source.weights.into_iter().filter(|(name, _)| has_decoder || is_encoder(name));
-        let weights: StateDict = kept.collect();
+        let mut weights: StateDict = kept.collect();
         weights.require_finite()?;
+        let changed = weights.adapt_stem(STEM, self.resolve()?.num_channels);
+        if changed.is_some() {
+            // It predicts the pixels of three channels.
+            weights = weights.into_iter().filter(|(name, _)| !is_prediction(name)).collect();
+        }
         let (network, mut report) = weights.apply_to(fresh, &official_name);
-        let fresh = report.accept(allow, |name| is_decoder(name) && !has_decoder);
+        let fresh = report.accept(allow, |name| match changed {
+            Some(_) if is_prediction(name) => true,
+            _ => is_decoder(name) && !has_decoder,
+        });
         report.require_complete()?;
-        Ok((network, fresh))
+        Ok((network, Fit { fresh, changed }))
     }
 
     fn cost(&self) -> Result<PretrainCost, BoxError> {
@@ -77,4 +80,9 @@ impl Experiment for PretrainExperiment {
     fn objective(&self, data: &Data, context: &Context) -> Result<FcmaeObjective, BoxError> {
         Ok(FcmaeObjective::new(self, &self.resolve()?, data.training.as_ref(), &context.device)?)
     }
+}
+
+/// Whether a tensor of this official name belongs to the decoder's last layer.
+fn is_prediction(name: &str) -> bool {
+    name.starts_with("pred.")
 }

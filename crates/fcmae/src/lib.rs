@@ -28,4 +28,4 @@ pub use cost::{PretrainCost, StageRow};
 pub use mask::random_mask;
 pub use network::Fcmae;
 pub use objective::{FcmaeObjective, ObjectiveError};
-pub use picture::{ReconstructError, Reconstruction, Score, reconstruct};
+pub use picture::{ReconstructError, Reconstruction, Score, reconstruct, usual_bands};

@@ -1,9 +1,10 @@
 //! The objective of FCMAE on batches of images: mask → loss → progress picture.
 
 use burn::tensor::{Device, Tensor};
+use config::SettingError;
 use data::rng::{Stream, rng};
 use data::transform::Normalize;
-use data::{Batch, ImageSource, prepare};
+use data::{Batch, ImageSource, image_of, prepare};
 use model::drop_path::DropPath;
 use model::{ConvNextV2Config, Execution, official_name};
 use trainer::{BoxError, Objective, Picture};
@@ -11,7 +12,7 @@ use trainer::{BoxError, Objective, Picture};
 use crate::configuration::PretrainExperiment;
 use crate::mask::random_mask;
 use crate::network::Fcmae;
-use crate::picture::reconstruct;
+use crate::picture::{reconstruct, usual_bands};
 use crate::section::{FcmaeError, MaskShape};
 
 /// Images on a progress picture.
@@ -46,10 +47,10 @@ pub enum ObjectiveError {
     Mask(#[from] FcmaeError),
     /// Images that cannot be normalised.
     #[error(transparent)]
-    Setting(#[from] config::SettingError),
+    Setting(#[from] SettingError),
     /// No image for the progress picture can be read.
-    #[error("none of the {PICTURES} images tried for progress pictures can be read, {0} first")]
-    NoPicture(String),
+    #[error("none of the {PICTURES} images tried for progress pictures can be read; {0}")]
+    NoPicture(data::DataError),
 }
 
 impl FcmaeObjective {
@@ -66,14 +67,18 @@ impl FcmaeObjective {
         let normalize = experiment.data.normalize(model.num_channels)?;
         // Spread over the data, so that they show more than the first class.
         let step = (source.len() / PICTURES).max(1);
-        let readable = (0..source.len()).step_by(step).filter_map(|index| source.get(index).ok());
-        let images: Vec<_> = readable.take(PICTURES).map(|sample| sample.image).collect();
-        if images.is_empty() {
-            return Err(ObjectiveError::NoPicture(source.name(0)));
+        let decode = experiment.data.decode(model.num_channels);
+        let mut tried =
+            (0..source.len()).step_by(step).map(|index| image_of(source, index, decode)).peekable();
+        let first = tried.peek().and_then(|image| image.as_ref().err().cloned());
+        let images: Vec<_> = tried.filter_map(Result::ok).take(PICTURES).collect();
+        if let (true, Some(first)) = (images.is_empty(), first) {
+            return Err(ObjectiveError::NoPicture(first));
         }
         let PretrainExperiment { data, eval, .. } = experiment;
         let eval_normalize = eval.normalize(data, model.num_channels)?;
-        let (values, shape) = prepare(images, &eval.transform(data), &eval_normalize);
+        let (values, shape) = prepare(images, &eval.transform(data), &eval_normalize)
+            .map_err(|error| ObjectiveError::Setting(SettingError::Together(error)))?;
         let mask = experiment.fcmae.mask_shape(model, eval.size(data))?;
         Ok(Self {
             seed: experiment.seed,
@@ -108,7 +113,7 @@ impl Objective for FcmaeObjective {
         let indices: Vec<u64> = (0..shape[0] as u64).collect();
         let mask = random_mask(mask, self.seed, 0, &indices)?;
         let images = host::floats(values.clone(), *shape, &self.device.clone().inner());
-        let result = reconstruct(model, images, &mask, normalize)?;
+        let result = reconstruct(model, images, &mask, normalize, usual_bands(shape[1]))?;
         Ok(Some(Picture { tag: "reconstruction", image: result.picture }))
     }
 }

@@ -60,7 +60,14 @@ pub enum ReconstructError {
     NotFinite(#[from] NotFinite),
 }
 
-/// Reconstructs normalised images `[N, C, H, W]` behind a mask. `model` is without autodiff.
+/// The channels that are shown as red, green and blue where nobody says which: the first three, or the first
+/// one as grey.
+pub fn usual_bands(channels: usize) -> [usize; 3] {
+    if channels < 3 { [0; 3] } else { [0, 1, 2] }
+}
+
+/// Reconstructs normalised images `[N, C, H, W]` behind a mask, and shows three of the channels as red,
+/// green and blue. `model` is without autodiff.
 ///
 /// # Errors
 /// A device that does not give its data back, a network that predicts what is not finite.
@@ -69,6 +76,7 @@ pub fn reconstruct(
     images: Tensor<4>,
     mask: &PatchMask,
     normalize: &Normalize,
+    shown: [usize; 3],
 ) -> Result<Reconstruction, ReconstructError> {
     let [batch, channels, height, width] = images.dims();
     let patch = model.patch_size();
@@ -97,7 +105,7 @@ pub fn reconstruct(
         let losses = &losses[sample * mask.patches()..];
         let is_hidden = hidden_pixels(mask, sample, patch, width);
         let score = score(&truth, &pred, &mask.hidden()[sample], losses, is_hidden);
-        let tiles = tiles(&truth.picture(), &pred.picture(), &mask.hidden()[sample], patch as u32);
+        let tiles = tiles(&truth.picture(shown), &pred.picture(shown), &mask.hidden()[sample], patch as u32);
         blocks.push(Block { tiles, caption: vec![score.to_string()] });
         scores.push(score);
     }
@@ -203,14 +211,12 @@ impl Pixels<'_> {
         f64::from(value * self.normalize.std[channel] + self.normalize.mean[channel]).clamp(0.0, 1.0)
     }
 
-    /// The first three channels, or the first one as grey.
-    fn picture(&self) -> RgbImage {
-        RgbImage::from_fn(self.width as u32, self.height as u32, |x, y| self.rgb(y as usize, x as usize))
-    }
-
-    fn rgb(&self, y: usize, x: usize) -> Rgb<u8> {
-        let channel = |wanted: usize| if self.channels() < 3 { 0 } else { wanted };
-        Rgb([0, 1, 2].map(|c| (self.intensity(channel(c), y, x) * 255.0).round() as u8))
+    /// Three of the channels.
+    fn picture(&self, shown: [usize; 3]) -> RgbImage {
+        RgbImage::from_fn(self.width as u32, self.height as u32, |x, y| {
+            let level = |channel| (self.intensity(channel, y as usize, x as usize) * 255.0).round() as u8;
+            Rgb(shown.map(level))
+        })
     }
 }
 
@@ -238,7 +244,7 @@ mod tests {
         let mask = random_mask(&fcmae.mask_shape(&model, [16, 24]).unwrap(), 0, 0, &[0]).unwrap();
         let images = TensorData::new(vec![values; SHAPE.iter().product()], SHAPE);
         let normalize = Normalize { mean: vec![0.5; 3], std: vec![0.25; 3] };
-        reconstruct(&network, Tensor::from_data(images, &device), &mask, &normalize)
+        reconstruct(&network, Tensor::from_data(images, &device), &mask, &normalize, usual_bands(3))
     }
 
     #[test]

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use checkpoint::Checkpoint;
 use data::transform::{EvalTransform, Normalize};
-use data::{DataConfig, EvalConfig, Naming};
-use image::RgbImage;
+use data::{AnyImage, DataConfig, EvalConfig, Naming};
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 
 use crate::error::FinetuneError;
@@ -89,10 +88,11 @@ impl Classifier {
     /// Outputs of decoded images of any size, a row of [`classes`](Self::classes) each.
     ///
     /// # Errors
-    /// A normalisation that fits no image, outputs that are not finite.
-    pub fn predict(&self, images: Vec<RgbImage>) -> Result<Vec<f32>, FinetuneError> {
+    /// Images of other channels than the network's, outputs that are not finite.
+    pub fn predict(&self, images: Vec<AnyImage>) -> Result<Vec<f32>, FinetuneError> {
         let (transform, normalize) = self.preprocessing()?;
-        let (values, shape) = data::prepare(images, &transform, &normalize);
+        let (values, shape) =
+            data::prepare(images, &transform, &normalize).map_err(FinetuneError::OtherChannels)?;
         self.logits(values, shape, Tta::None)
     }
 

@@ -59,6 +59,9 @@ pub enum FinetuneError {
     /// Targets of another kind than the network was trained for.
     #[error("the images have targets of another kind than the network tells")]
     OtherTargets,
+    /// An image that the network has no channels for.
+    #[error("{0}")]
+    OtherChannels(String),
     /// An evaluation that was told to stop.
     #[error("the evaluation was stopped")]
     Stopped,

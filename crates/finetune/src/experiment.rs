@@ -6,10 +6,10 @@ use burn::module::Module;
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint, Recipe};
 use data::{Divided, ImageList};
-use model::ConvNextV2ForImageClassification;
+use model::{ConvNextV2ForImageClassification, STEM};
 use trainer::{
-    BoxError, Context, Data, EmaDecay, EvaluationPlan, Experiment, Input, ParameterRule, Settings, Weights,
-    decays,
+    BoxError, Context, Data, EmaDecay, EvaluationPlan, Experiment, Fit, Input, ParameterRule, Settings,
+    Weights, decays,
 };
 
 use crate::configuration::FinetuneExperiment;
@@ -118,11 +118,14 @@ impl Experiment for FinetuneExperiment {
         fresh: ConvNextV2ForImageClassification,
         source: Checkpoint,
         allow: &Allow,
-    ) -> Result<(ConvNextV2ForImageClassification, Vec<String>), BoxError> {
-        source.weights.require_finite()?;
+    ) -> Result<(ConvNextV2ForImageClassification, Fit), BoxError> {
+        let mut weights = source.weights;
+        weights.require_finite()?;
+        let changed = weights.adapt_stem(STEM, self.resolve()?.num_channels);
         let theirs: Option<FinetuneConfig> = source.recipe.section("finetune")?;
         let keeps_head = theirs.is_some_and(|theirs| theirs.tells_the_same_as(&self.finetune));
-        Ok(initialize(fresh, source.weights, keeps_head, allow)?)
+        let (network, fresh) = initialize(fresh, weights, keeps_head, allow)?;
+        Ok((network, Fit { fresh, changed }))
     }
 
     /// Parameters by layer and decay, as official fine-tuning has them.

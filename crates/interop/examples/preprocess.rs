@@ -32,7 +32,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let eval: EvalConfig = opened.recipe.section("eval")?.unwrap_or_default();
     let normalize = eval.normalize(&data, opened.network.config.num_channels)?;
     let image = decode_file(Path::new(image), DecodeOptions::default())?;
-    let (values, shape) = prepare(vec![image], &eval.transform(&data), &normalize);
+    let (values, shape) = prepare(vec![image], &eval.transform(&data), &normalize)?;
     let pixels = ("pixel_values".to_owned(), Entry { shape: shape.to_vec(), values });
     StateDict::from_iter([pixels]).save(Path::new(output))?;
     Ok(())

@@ -43,7 +43,7 @@ pub use decoder::{Decoder, Predict};
 pub use encoder::{Encoder, Features, Observe};
 pub use engine::{Compute, ComputeError, Engine, Kernels};
 pub use grn_stats::GrnStats;
-pub use names::{is_decoder, is_encoder, official_name};
+pub use names::{STEM, is_decoder, is_encoder, official_name};
 pub use patch_mask::PatchMask;
 pub use section::ModelConfig;
 pub use sites::{Execution, Sites};

@@ -1,5 +1,8 @@
 //! The official names of parameters.
 
+/// Official name of the weights that see the channels of an image.
+pub const STEM: &str = "downsample_layers.0.0.weight";
+
 /// Turns the path of a parameter in our modules into its name in the official dense checkpoints
 /// (`downsample_layers.0.0.weight`, `stages.2.5.pwconv1.weight`, `mask_token`, `head.bias`).
 pub fn official_name(path: &str) -> String {

@@ -71,7 +71,10 @@ impl ModelConfig {
         contradicts("size", &self.size, &network.size())?;
         contradicts("depths", &self.depths, &Some(network.depths))?;
         contradicts("hidden_sizes", &self.hidden_sizes, &Some(network.hidden_sizes))?;
-        contradicts("num_channels", &self.num_channels, &Some(network.num_channels))?;
+        // The first convolution of a network for colours is adapted to other channels.
+        if network.num_channels != 3 {
+            contradicts("num_channels", &self.num_channels, &Some(network.num_channels))?;
+        }
         contradicts("patch_size", &self.patch_size, &Some(network.patch_size))?;
         contradicts("hidden_act", &self.hidden_act, &Some(network.hidden_act))?;
         if self.size.is_none() && (self.depths.is_none() || self.hidden_sizes.is_none()) {

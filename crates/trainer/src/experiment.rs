@@ -74,8 +74,8 @@ pub trait Experiment: Config {
     /// A configuration that describes no network, or one that the device cannot compute.
     fn network(&self, weights: Weights, device: &Device) -> Result<Network<Self>, BoxError>;
 
-    /// Puts the weights of another checkpoint into a fresh network, and names what stays fresh: by
-    /// default nothing does, all names have to agree.
+    /// Puts the weights of another checkpoint into a fresh network: by default nothing stays fresh, all
+    /// names have to agree.
     ///
     /// # Errors
     /// Tensors that are missing, unused or of another shape and are not allowed to be.
@@ -84,12 +84,12 @@ pub trait Experiment: Config {
         fresh: Network<Self>,
         source: Checkpoint,
         allow: &Allow,
-    ) -> Result<(Network<Self>, Vec<String>), BoxError> {
+    ) -> Result<(Network<Self>, Fit), BoxError> {
         source.weights.require_finite()?;
         let (network, mut report) = source.weights.apply_to(fresh, &Self::Objective::parameter_name);
         let fresh = report.accept(allow, |_| false);
         report.require_complete()?;
-        Ok((network, fresh))
+        Ok((network, Fit { fresh, changed: None }))
     }
 
     /// How the optimizer treats a parameter, by its official name: all learn equally fast, and what
@@ -191,10 +191,19 @@ impl Data {
     }
 }
 
+/// How the weights of a checkpoint went into a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fit {
+    /// Names of what stays fresh.
+    pub fresh: Vec<String>,
+    /// What was changed so that it fits, in words.
+    pub changed: Option<String>,
+}
+
 /// How the images of a batch are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Input {
-    /// Channels of an image: 1 (grey) or 3 (colour).
+    /// Channels of an image.
     pub channels: usize,
     /// Whether batches hold intensities that the device normalises.
     pub normalize_on_device: bool,

@@ -55,7 +55,7 @@ pub use ema::{Ema, EmaDecay};
 pub use error::{NotFiniteUpdate, TrainError};
 pub use evaluation::EvaluationPlan;
 pub use experiment::{
-    Context, Cost, Data, Experiment, Input, Memory, Network, NotCounted, Settings, Weights,
+    Context, Cost, Data, Experiment, Fit, Input, Memory, Network, NotCounted, Settings, Weights,
 };
 pub use gradients::{clip, first_non_finite, global_norm};
 pub use groups::{ParameterGroup, ParameterRule, build_optimizer, decays, learning_rates, parameter_groups};

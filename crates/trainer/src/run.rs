@@ -10,7 +10,7 @@ use data::{ImageList, Loader, Sampling, TrainingBatches};
 
 use crate::continuation::{changes_since, keep_best};
 use crate::error::TrainError;
-use crate::experiment::{Context, Data, Experiment, Network, Settings, Weights};
+use crate::experiment::{Context, Data, Experiment, Fit, Network, Settings, Weights};
 use crate::groups::{ParameterGroup, parameter_groups};
 use crate::images;
 use crate::objective::Objective;
@@ -56,7 +56,7 @@ pub struct Run<E: Experiment> {
     notes: Vec<String>,
 }
 
-/// A network, and the names of what stays fresh beside the weights of a checkpoint.
+/// A network with the weights of a checkpoint, and the names of what stays fresh beside them.
 struct Initialized<E: Experiment> {
     network: Network<E>,
     fresh: Vec<String>,
@@ -134,11 +134,11 @@ impl<E: Experiment> Run<E> {
         let seen = seen.map_err(TrainError::Experiment)?;
         let fresh =
             self.experiment.network(Weights::Fresh, &self.context.device).map_err(TrainError::Experiment)?;
-        let (network, fresh) = self
+        let (network, Fit { fresh, changed }) = self
             .experiment
             .initialize(fresh, source, &self.start.allow)
             .map_err(|error| TrainError::Experiment(cannot_start(path, error)))?;
-        self.notes.extend(known.into_iter().chain(seen));
+        self.notes.extend(known.into_iter().chain(seen).chain(changed));
         self.initialized = Some(Initialized { network, fresh });
         Ok(())
     }

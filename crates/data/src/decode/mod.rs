@@ -1,5 +1,6 @@
-//! Image files → RGB, the right way up.
+//! Image files → pixels, the right way up.
 
+pub(crate) mod bands;
 mod cmyk;
 mod header;
 mod jpeg;
@@ -13,24 +14,31 @@ use std::path::Path;
 use image::RgbImage;
 use image::metadata::Orientation;
 
+use crate::any_image::AnyImage;
 use crate::crop_box::{CropBox, crop};
 use crate::error::DataError;
+use crate::picture::Picture;
 use jpeg::Jpeg;
 use other::Other;
 
 /// How images are decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DecodeOptions {
     /// Pixels of the largest image that is decoded: width × height, as its header says.
     pub max_pixels: u64,
     /// Whether a part is always cut out of the whole picture decoded at full size.
     pub exact: bool,
+    /// Channels that the network takes. A picture of 8 bits fits 1 (as grey) or 3; of other images, each
+    /// must have as many.
+    pub channels: usize,
+    /// Which numbers of an image that is no picture of 8 bits become 0 and 1.
+    pub range: Option<[f32; 2]>,
 }
 
 impl Default for DecodeOptions {
     /// The limit is the one beyond which Pillow refuses an image.
     fn default() -> Self {
-        Self { max_pixels: 178_956_970, exact: false }
+        Self { max_pixels: 178_956_970, exact: false, channels: 3, range: None }
     }
 }
 
@@ -38,22 +46,20 @@ impl Default for DecodeOptions {
 ///
 /// # Errors
 /// A file that is missing or no whole image, by path.
-pub fn decode_file(path: &Path, options: DecodeOptions) -> Result<RgbImage, DataError> {
+pub fn decode_file(path: &Path, options: DecodeOptions) -> Result<AnyImage, DataError> {
     let bytes = fs::read(path).map_err(DataError::io(path))?;
-    Encoded::open(&bytes, options)
-        .and_then(|image| image.whole())
-        .map_err(|reason| DataError::Decode { path: path.to_owned(), reason })
+    decode(&bytes, options).map_err(|reason| DataError::Decode { path: path.to_owned(), reason })
 }
 
-/// Decodes a whole image with the default options; see [`Encoded`].
+/// Decodes a whole image.
 ///
 /// # Errors
-/// What [`Encoded::open`] and [`Encoded::whole`] refuse.
-pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    Encoded::open(bytes, DecodeOptions::default())?.whole()
+/// What [`Picture::of_bytes`] and [`Picture::whole`] refuse.
+pub fn decode(bytes: &[u8], options: DecodeOptions) -> Result<AnyImage, String> {
+    Ok(Picture::of_bytes(bytes, options)?.whole()?.into_owned())
 }
 
-/// An image whose header has been read: JPEG, PNG, WebP, TIFF, BMP, PNM, QOI or the first frame of a
+/// A picture of 8 bits whose header has been read: JPEG, PNG, WebP, TIFF, BMP, PNM, QOI or the first frame of a
 /// GIF, recognised by content.
 ///
 /// The pixels are those of Pillow's `exif_transpose(image).convert("RGB")`: EXIF orientation is

@@ -1,5 +1,6 @@
 //! The images of one forward pass.
 
+use crate::any_image::AnyImage;
 use crate::error::DataError;
 use crate::source::Target;
 use crate::transform::Normalize;
@@ -89,16 +90,23 @@ impl Batch {
 impl Pixels {
     /// Appends an image, `[C, H, W]`, and returns its normalised values; none where the device
     /// normalises.
-    pub(crate) fn push(&mut self, image: &image::RgbImage, normalize: &Normalize) -> Option<&mut [f32]> {
+    ///
+    /// # Errors
+    /// An image that does not fit the normalisation.
+    pub(crate) fn push(
+        &mut self,
+        image: &AnyImage,
+        normalize: &Normalize,
+    ) -> Result<Option<&mut [f32]>, String> {
         match self {
             Self::U8(intensities) => {
-                normalize.append_raw(image, intensities);
-                None
+                normalize.append_raw(image, intensities)?;
+                Ok(None)
             }
             Self::F32(values) => {
                 let start = values.len();
-                normalize.apply(image, values);
-                Some(&mut values[start..])
+                normalize.apply(image, values)?;
+                Ok(Some(&mut values[start..]))
             }
         }
     }

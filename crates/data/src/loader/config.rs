@@ -57,8 +57,9 @@ impl LoaderConfig {
         if self.accumulate == 0 {
             return error("train.accumulate", "is 0; an update takes at least one batch".to_owned());
         }
-        if !matches!(mean.len(), 1 | 3) || mean.len() != std.len() {
-            let reason = format!("has {} numbers and data.std {}; both need 1 or 3", mean.len(), std.len());
+        if mean.is_empty() || mean.len() != std.len() {
+            let reason =
+                format!("has {} numbers and data.std {}; both need one a channel", mean.len(), std.len());
             return error("data.mean", reason);
         }
         if !std.iter().all(|std| *std > 0.0) {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use image::RgbImage;
 use rand_chacha::ChaCha8Rng;
 
+use crate::any_image::AnyImage;
 use crate::error::DataError;
 use crate::loader::batch::Batch;
 use crate::loader::config::LoaderConfig;
@@ -149,14 +149,14 @@ impl Shared {
             }
             let draw = index as u64 + repeat * count as u64;
             let mut rng = rng(self.config.seed, Stream::Augment, batch.epoch, draw);
-            let image = match self.image(index, &mut rng) {
-                Ok(image) => image,
+            let image = self.image(index, &mut rng);
+            let values = match image.and_then(|image| batch.pixels.push(&image, &self.config.normalize)) {
+                Ok(values) => values,
                 Err(reason) => {
                     unreadable.insert(index, reason);
                     continue;
                 }
             };
-            let values = batch.pixels.push(&image, &self.config.normalize);
             if let (Some(values), Some(erase)) = (values, self.config.erase) {
                 erase.apply(values, self.transform.size(), &mut rng);
             }
@@ -170,7 +170,7 @@ impl Shared {
     }
 
     /// A transformed image, or why it cannot be had.
-    fn image(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<RgbImage, String> {
+    fn image(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<AnyImage, String> {
         let stored = self.source.read(index).map_err(reason)?;
         self.transform.apply(&Picture::open(&stored, self.config.decode)?, rng)
     }

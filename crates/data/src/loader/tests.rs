@@ -1,6 +1,7 @@
 //! The loader as a whole: what its batches hold, whoever makes them.
 
 use super::*;
+use crate::any_image::AnyImage;
 use crate::decode::DecodeOptions;
 use crate::picture::Picture;
 use crate::shard::Shard;
@@ -50,7 +51,7 @@ impl ImageSource for Numbered {
             return Err(DataError::Decode { path: PathBuf::from("x"), reason: "broken".into() });
         }
         let image = RgbImage::from_fn(12, 9, |x, y| Rgb([index as u8, x as u8, y as u8]));
-        Ok(Stored::Decoded(image))
+        Ok(Stored::Decoded(image.into()))
     }
 }
 
@@ -392,7 +393,7 @@ fn a_worker_that_dies_is_an_error_and_not_the_end() {
             [4, 6]
         }
 
-        fn apply(&self, _: &Picture<'_>, _: &mut rand_chacha::ChaCha8Rng) -> Result<RgbImage, String> {
+        fn apply(&self, _: &Picture<'_>, _: &mut rand_chacha::ChaCha8Rng) -> Result<AnyImage, String> {
             panic!("a bug in a transform")
         }
     }
@@ -412,7 +413,7 @@ fn settings_that_cannot_work_are_named() {
     };
     assert!(refused(LoaderConfig { batch_size: 0, ..config.clone() }).contains("train.batch_size is 0"));
     assert!(refused(LoaderConfig { accumulate: 0, ..config.clone() }).contains("train.accumulate is 0"));
-    assert!(refused(normalize(4, &[1.0; 4])).contains("data.mean has 4 numbers"));
+    assert!(refused(normalize(0, &[])).contains("data.mean has 0 numbers"));
     assert!(refused(normalize(3, &[1.0])).contains("data.std 1"));
     assert!(refused(normalize(1, &[0.0])).contains("data.std is [0.0]"));
 }

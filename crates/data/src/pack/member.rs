@@ -3,11 +3,12 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use image::{ImageFormat, RgbImage};
+use image::ImageFormat;
 use libjpeg_turbo_rs::{PixelFormat, Subsampling, compress};
 
 use super::keys::is_image_ending;
 use super::{PackOptions, Resize};
+use crate::any_image::AnyImage;
 use crate::decode::DecodeOptions;
 use crate::error::DataError;
 use crate::picture::Picture;
@@ -78,7 +79,11 @@ fn ending(name: &str, bytes: &[u8]) -> Option<String> {
         .filter(|ending| is_image_ending(ending))
 }
 
-fn png(image: &RgbImage) -> Result<Vec<u8>, String> {
+/// Why an image is not written anew.
+const NO_PICTURE: &str = "it has more bits or other channels than a picture";
+
+fn png(image: &AnyImage) -> Result<Vec<u8>, String> {
+    let AnyImage::Rgb(image) = image else { return Err(NO_PICTURE.to_owned()) };
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, ImageFormat::Png).map_err(|error| error.to_string())?;
     Ok(bytes.into_inner())
@@ -97,7 +102,9 @@ impl Resize {
             let exact = f64::from(side) * f64::from(self.short_side) / f64::from(short);
             (exact.round() as usize).max(1)
         };
-        let image = resample(&*picture.whole()?, [scaled(height), scaled(width)], Interpolation::Bicubic);
+        let whole = picture.whole()?;
+        let AnyImage::Rgb(image) = &*whole else { return Err(NO_PICTURE.to_owned()) };
+        let image = resample(image, [scaled(height), scaled(width)], Interpolation::Bicubic);
         let [width, height] = [image.width() as usize, image.height() as usize];
         compress(image.as_raw(), width, height, PixelFormat::Rgb, self.quality, Subsampling::S420)
             .map(Some)

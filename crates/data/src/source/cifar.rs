@@ -124,7 +124,7 @@ fn read_binary(
 
 /// Appends the images of a picture whose row r is image r.
 fn read_sheet(path: &Path, pixels: &mut Vec<u8>) -> Result<(), DataError> {
-    let sheet = decode_file(path, DecodeOptions::default())?;
+    let sheet = decode_file(path, DecodeOptions::default())?.into_rgb();
     if sheet.width() as usize != PLANE {
         return Err(damaged(path, format!("{} pixels wide, expected {PLANE}", sheet.width())));
     }

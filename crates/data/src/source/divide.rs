@@ -113,7 +113,7 @@ mod tests {
         }
 
         fn read(&self, _: usize) -> Result<Stored, DataError> {
-            Ok(Stored::Decoded(image::RgbImage::new(1, 1)))
+            Ok(Stored::Decoded(image::RgbImage::new(1, 1).into()))
         }
     }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use burn_dataset::Dataset;
-use image::RgbImage;
 
+use crate::any_image::AnyImage;
 use crate::decode::{DecodeOptions, decode_file};
 use crate::error::DataError;
 use crate::name::shown;
@@ -68,7 +68,7 @@ impl ImageSource for ImageFiles {
     fn read(&self, index: usize) -> Result<Stored, DataError> {
         let image = decode_file(&self.paths[index], self.options).unwrap_or_else(|error| {
             self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).insert(index, error);
-            RgbImage::new(1, 1)
+            AnyImage::black(self.options.channels)
         });
         Ok(Stored::Decoded(image))
     }

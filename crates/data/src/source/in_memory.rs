@@ -68,6 +68,7 @@ impl ImageSource for InMemory {
             1 => pixels.iter().flat_map(|grey| [*grey; 3]).collect(),
             _ => pixels.to_vec(),
         };
-        Ok(Stored::Decoded(RgbImage::from_raw(width as u32, height as u32, pixels).unwrap_or_default()))
+        let image = RgbImage::from_raw(width as u32, height as u32, pixels).unwrap_or_default();
+        Ok(Stored::Decoded(image.into()))
     }
 }

@@ -26,9 +26,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn_dataset::Dataset;
-use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use crate::any_image::AnyImage;
 use crate::error::DataError;
 use crate::name::shown;
 use crate::source::listing::subfolders;
@@ -47,7 +47,7 @@ pub use shards::{SHARD_LABEL, ShardLimits, ShardWriter, TarShards, WrittenShard}
 pub use split::Split;
 pub(crate) use split::looks_like_a_split;
 pub(crate) use stored::decoded;
-pub use stored::{Stored, pixels};
+pub use stored::{Stored, image_of};
 pub use subset::Subset;
 pub use table::Table;
 pub use with_classes::with_classes;
@@ -56,7 +56,7 @@ pub use with_classes::with_classes;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// The decoded image, of any size.
-    pub image: RgbImage,
+    pub image: AnyImage,
     /// The class or the numbers of the image.
     pub target: Target,
 }

@@ -1,12 +1,10 @@
 //! An image as a source stores it.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
-use image::RgbImage;
-
-use crate::decode::{DecodeOptions, decode};
+use crate::any_image::AnyImage;
+use crate::decode::DecodeOptions;
 use crate::error::DataError;
 use crate::picture::Picture;
 use crate::source::{ImageSource, Sample};
@@ -17,7 +15,7 @@ pub enum Stored {
     /// The bytes of an image file.
     Encoded(Vec<u8>),
     /// Pixels.
-    Decoded(RgbImage),
+    Decoded(AnyImage),
 }
 
 impl Stored {
@@ -30,28 +28,25 @@ impl Stored {
     }
 }
 
+/// The image of a sample, decoded.
+///
+/// # Errors
+/// What cannot be read or decoded, by name.
+pub fn image_of(
+    source: &(impl ImageSource + ?Sized),
+    index: usize,
+    options: DecodeOptions,
+) -> Result<AnyImage, DataError> {
+    let stored = source.read(index)?;
+    let image = Picture::open(&stored, options).and_then(|picture| Ok(picture.whole()?.into_owned()));
+    image.map_err(|reason| DataError::Decode { path: source.name(index).into(), reason })
+}
+
 /// A sample of a source, its image decoded: what [`Dataset::get`](burn_dataset::Dataset::get) gives.
 ///
 /// # Errors
 /// What cannot be read or decoded, by name.
 pub(crate) fn decoded(source: &impl ImageSource, index: usize) -> Result<Sample, DataError> {
-    let image = match source.read(index)? {
-        Stored::Encoded(bytes) => {
-            let named = |reason| DataError::Decode { path: source.name(index).into(), reason };
-            decode(&bytes).map_err(named)?
-        }
-        Stored::Decoded(image) => image,
-    };
+    let image = image_of(source, index, DecodeOptions::default())?;
     Ok(Sample { image, target: source.target(index) })
-}
-
-/// All pixels of an image of a source.
-///
-/// # Errors
-/// What cannot be read or decoded, by name.
-pub fn pixels(source: &dyn ImageSource, index: usize, options: DecodeOptions) -> Result<RgbImage, DataError> {
-    let stored = source.read(index)?;
-    let picture = Picture::open(&stored, options);
-    let whole = picture.and_then(|picture| picture.whole().map(Cow::into_owned));
-    whole.map_err(|reason| DataError::Decode { path: source.name(index).into(), reason })
 }

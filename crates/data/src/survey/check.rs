@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::decode::DecodeOptions;
 use crate::error::DataError;
 use crate::parts::Part;
-use crate::source::{ImageSource, Split, Task, pixels};
+use crate::source::{ImageSource, Split, Task, image_of};
 use crate::survey::duplicates::{Group, groups};
 use crate::survey::fingerprint::Fingerprint;
 use crate::survey::{Place, look_at, places};
@@ -48,7 +48,7 @@ impl Findings {
 pub fn check(parts: &[Part], options: DecodeOptions, progress: &mut dyn FnMut(usize)) -> Findings {
     let places = places(parts);
     let look = |(part, index): Place| {
-        pixels(&*parts[part].images, index, options).map(|image| Fingerprint::of(&image))
+        image_of(&*parts[part].images, index, options).map(|image| Fingerprint::of(&image))
     };
     let seen = look_at(&places, look, progress);
     let name = |(part, index): Place| parts[part].images.name(index);

@@ -1,10 +1,10 @@
 //! What is kept of an image to find others that are the same.
 
-use image::RgbImage;
 use sha2::{Digest, Sha256};
 
+use crate::any_image::AnyImage;
 use crate::transform::pillow::luma;
-use crate::transform::{Interpolation, resample};
+use crate::transform::{Interpolation, Raster};
 
 /// Side of a thumbnail.
 const SIDE: usize = 16;
@@ -24,14 +24,18 @@ pub struct Fingerprint {
 
 impl Fingerprint {
     /// That of an image.
-    pub fn of(image: &RgbImage) -> Self {
+    pub fn of(image: &AnyImage) -> Self {
         let (width, height) = image.dimensions();
+        let bytes = match image {
+            AnyImage::Rgb(image) => image.as_raw(),
+            AnyImage::Bands(bands) => bytemuck::cast_slice(bands.values()),
+        };
         let digest = Sha256::new()
             .chain_update(width.to_le_bytes())
             .chain_update(height.to_le_bytes())
-            .chain_update(image.as_raw())
+            .chain_update(bytes)
             .finalize();
-        let small = resample(image, [SIDE, SIDE], Interpolation::Box);
+        let small = image.resample([SIDE, SIDE], Interpolation::Box).into_rgb();
         let mut grey = small.pixels().map(luma);
         Self {
             content: std::array::from_fn(|at| digest[at]),

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use crate::decode::DecodeOptions;
 use crate::error::DataError;
 use crate::parts::Part;
-use crate::source::pixels;
+use crate::source::image_of;
 use crate::survey::channels::Channels;
 use crate::survey::{Place, look_at, places};
+use crate::transform::Raster;
 
 /// What images are like.
 #[derive(Debug, Clone, Default)]
@@ -53,8 +54,8 @@ pub fn overview(
         places = (0..most).map(|number| places[number * places.len() / most]).collect();
     }
     let look = |(part, index): Place| {
-        let image = pixels(&*parts[part].images, index, options)?;
-        Ok((image.dimensions(), Channels::of(&image)))
+        let image = image_of(&*parts[part].images, index, options)?;
+        Ok((image.dimensions(), Channels::of(&image, options.channels)))
     };
     let mut overview = Overview { read: places.len(), ..Overview::default() };
     for ((part, index), seen) in places.iter().zip(look_at(&places, look, progress)) {

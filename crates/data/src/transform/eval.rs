@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
-use image::{Rgb, RgbImage, imageops};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::any_image::AnyImage;
 use crate::picture::Picture;
-use crate::transform::resample::{Interpolation, resample};
-use crate::transform::{CropBox, Transform, crop};
+use crate::transform::raster::Raster;
+use crate::transform::resample::Interpolation;
+use crate::transform::{CropBox, Transform};
 
 /// Share of the resized short side that the official crop keeps.
 const CROP_PERCENT: f64 = 0.875;
@@ -35,7 +36,7 @@ pub enum CropMode {
 }
 
 /// Resize and crop, as the official code, timm and transformers do for evaluation.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EvalTransform {
     /// Height and width of the result.
     pub size: [usize; 2],
@@ -45,8 +46,8 @@ pub struct EvalTransform {
     pub crop_mode: CropMode,
     /// How pixels between pixels are found.
     pub interpolation: Interpolation,
-    /// The colour beside an image, for [`CropMode::Border`].
-    pub border: [u8; 3],
+    /// The colour beside an image, for [`CropMode::Border`]: from 0 to 1 in each channel.
+    pub border: Vec<f32>,
 }
 
 impl EvalTransform {
@@ -57,7 +58,7 @@ impl EvalTransform {
         let is_whole = height == width && (height >= WARP_FROM || height <= WHOLE_UP_TO);
         let (crop_pct, crop_mode) =
             if is_whole { (1.0, CropMode::Squash) } else { (CROP_PERCENT, CropMode::Center) };
-        Self { size, crop_pct, crop_mode, interpolation: Interpolation::Bicubic, border: [0; 3] }
+        Self { size, crop_pct, crop_mode, interpolation: Interpolation::Bicubic, border: Vec::new() }
     }
 
     /// The share that a crop of a mode keeps where nothing else is said.
@@ -69,7 +70,7 @@ impl EvalTransform {
     }
 
     /// Height and width before the crop.
-    fn resized(&self, image: &RgbImage) -> [usize; 2] {
+    fn resized(&self, image: &impl Raster) -> [usize; 2] {
         let enlarged = self.size.map(|side| ((side as f64 / self.crop_pct).floor() as usize).max(1));
         match self.crop_mode {
             CropMode::Squash => enlarged,
@@ -87,37 +88,39 @@ impl Transform for EvalTransform {
         self.size
     }
 
-    fn apply(&self, picture: &Picture<'_>, _rng: &mut ChaCha8Rng) -> Result<RgbImage, String> {
+    fn apply(&self, picture: &Picture<'_>, _rng: &mut ChaCha8Rng) -> Result<AnyImage, String> {
         Ok(self.prepare(&*picture.whole()?))
     }
 }
 
 impl EvalTransform {
     /// Transforms a decoded image.
-    pub fn prepare(&self, image: &RgbImage) -> RgbImage {
+    pub fn prepare<R: Raster>(&self, image: &R) -> R {
         let is_cut = matches!(self.crop_mode, CropMode::Center | CropMode::CenterTruncated);
         let image = if is_cut { without_far_ends(image) } else { Cow::Borrowed(image) };
-        let resized = resample(&image, self.resized(&image), self.interpolation);
-        let fill = if self.crop_mode == CropMode::Border { self.border } else { [0; 3] };
+        let resized = image.resample(self.resized(&*image), self.interpolation);
+        let fill = if self.crop_mode == CropMode::Border { &self.border[..] } else { &[] };
         center_crop(&resized, self.size, self.crop_mode == CropMode::CenterTruncated, fill)
     }
 }
 
 /// torchvision's `Resize` to a short side: the long one is truncated.
-fn with_short_side(image: &RgbImage, short: usize) -> [usize; 2] {
-    let (rows, columns) = (image.height() as usize, image.width() as usize);
+fn with_short_side(image: &impl Raster, short: usize) -> [usize; 2] {
+    let (width, height) = image.dimensions();
+    let (rows, columns) = (height as usize, width as usize);
     if columns <= rows { [short * rows / columns, short] } else { [short, short * columns / rows] }
 }
 
 /// timm's `ResizeKeepRatio`: one side as wanted, the other one in proportion and rounded to even.
-fn in_proportion(image: &RgbImage, wanted: [usize; 2], choose: fn(f64, f64) -> f64) -> [usize; 2] {
-    let sides = [f64::from(image.height()), f64::from(image.width())];
+fn in_proportion(image: &impl Raster, wanted: [usize; 2], choose: fn(f64, f64) -> f64) -> [usize; 2] {
+    let (width, height) = image.dimensions();
+    let sides = [f64::from(height), f64::from(width)];
     let ratio = choose(sides[0] / wanted[0] as f64, sides[1] / wanted[1] as f64);
     sides.map(|side| ((side / ratio).round_ties_even() as usize).max(1))
 }
 
 /// The middle of an image; what is missing of it is filled, the odd row and column after it.
-fn center_crop(image: &RgbImage, [height, width]: [usize; 2], truncated: bool, fill: [u8; 3]) -> RgbImage {
+fn center_crop<R: Raster>(image: &R, [height, width]: [usize; 2], truncated: bool, fill: &[f32]) -> R {
     // First pixel that is kept, how many are, and where they go.
     let along = |found: u32, wanted: usize| {
         let wanted = wanted as u32;
@@ -125,19 +128,18 @@ fn center_crop(image: &RgbImage, [height, width]: [usize; 2], truncated: bool, f
         let margin = if truncated { half.floor() } else { half.round_ties_even() } as u32;
         (margin, found.min(wanted), wanted.saturating_sub(found) / 2)
     };
-    let ((left, columns, x), (top, rows, y)) = (along(image.width(), width), along(image.height(), height));
-    let middle = crop(image, CropBox { left, top, width: columns, height: rows });
+    let found = image.dimensions();
+    let ((left, columns, x), (top, rows, y)) = (along(found.0, width), along(found.1, height));
+    let middle = image.crop(CropBox { left, top, width: columns, height: rows });
     if [rows as usize, columns as usize] == [height, width] {
         return middle;
     }
-    let mut filled = RgbImage::from_pixel(width as u32, height as u32, Rgb(fill));
-    imageops::replace(&mut filled, &middle, i64::from(x), i64::from(y));
-    filled
+    middle.on_canvas([height, width], (x, y), fill)
 }
 
 /// The middle of an image that is very long: its ends lie outside the crop, but resizing them would
 /// take memory in proportion.
-fn without_far_ends(image: &RgbImage) -> Cow<'_, RgbImage> {
+fn without_far_ends<R: Raster>(image: &R) -> Cow<'_, R> {
     const LONGEST: u32 = 64;
     let (width, height) = image.dimensions();
     let (kept_width, kept_height) =
@@ -146,12 +148,14 @@ fn without_far_ends(image: &RgbImage) -> Cow<'_, RgbImage> {
         return Cow::Borrowed(image);
     }
     let (left, top) = ((width - kept_width) / 2, (height - kept_height) / 2);
-    Cow::Owned(crop(image, CropBox { left, top, width: kept_width, height: kept_height }))
+    Cow::Owned(image.crop(CropBox { left, top, width: kept_width, height: kept_height }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transform::IMAGENET_MEAN;
+    use image::{Rgb, RgbImage};
 
     const MODES: [CropMode; 4] =
         [CropMode::Center, CropMode::CenterTruncated, CropMode::Squash, CropMode::Border];
@@ -188,7 +192,7 @@ mod tests {
     #[test]
     fn half_a_pixel_goes_to_even_or_is_dropped() {
         let image = RgbImage::from_fn(7, 4, |x, _| Rgb([x as u8; 3]));
-        let first = |truncated| center_crop(&image, [4, 4], truncated, [0; 3]).get_pixel(0, 0).0[0];
+        let first = |truncated| center_crop(&image, [4, 4], truncated, &[]).get_pixel(0, 0).0[0];
         assert_eq!((first(false), first(true)), (2, 1));
     }
 
@@ -198,7 +202,7 @@ mod tests {
         let border = EvalTransform {
             crop_mode: CropMode::Border,
             crop_pct: 1.0,
-            border: [124, 116, 104],
+            border: IMAGENET_MEAN.to_vec(),
             ..EvalTransform::official([40, 40])
         };
         let bordered = apply(&border, &white);

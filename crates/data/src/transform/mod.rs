@@ -7,22 +7,26 @@ pub mod pillow;
 mod rand_augment;
 mod random_erasing;
 mod random_resized_crop;
+mod raster;
 mod resample;
 mod resize;
 
-use image::RgbImage;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use crate::any_image::AnyImage;
 use crate::picture::Picture;
 
 pub use crate::crop_box::{CropBox, crop};
 pub use color_jitter::ColorJitter;
 pub use eval::{CropMode, EvalTransform};
+pub(crate) use normalize::other_channels;
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
 pub use rand_augment::{Operation, RandAugment};
 pub use random_erasing::RandomErasing;
 pub use random_resized_crop::RandomResizedCrop;
+pub use raster::Raster;
+pub(crate) use resample::resample_plane;
 pub use resample::{Interpolation, resample};
 pub use resize::resize;
 
@@ -34,8 +38,8 @@ pub trait Transform: Send + Sync {
     /// Transforms one image; `rng` belongs to this sample and epoch alone.
     ///
     /// # Errors
-    /// An image that is damaged.
-    fn apply(&self, picture: &Picture<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, String>;
+    /// An image that is damaged, or of a kind that this cannot be done to.
+    fn apply(&self, picture: &Picture<'_>, rng: &mut ChaCha8Rng) -> Result<AnyImage, String>;
 }
 
 /// Augmentation in training: random resized crop, then mirrored every other time, then colour
@@ -57,30 +61,38 @@ impl Transform for TrainTransform {
         self.crop.size
     }
 
-    fn apply(&self, picture: &Picture<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, String> {
-        Ok(self.augment(self.crop.apply(picture, rng)?, rng))
+    fn apply(&self, picture: &Picture<'_>, rng: &mut ChaCha8Rng) -> Result<AnyImage, String> {
+        self.augment(self.crop.apply(picture, rng)?, rng)
     }
 }
 
 impl TrainTransform {
     /// What is done to an image after it was cut out and resized.
-    pub(crate) fn augment(&self, mut cropped: RgbImage, rng: &mut ChaCha8Rng) -> RgbImage {
+    ///
+    /// # Errors
+    /// Colours are to change of what is no 8-bit picture.
+    pub(crate) fn augment(&self, mut cropped: AnyImage, rng: &mut ChaCha8Rng) -> Result<AnyImage, String> {
         if self.hflip && rng.random::<bool>() {
-            mirror(&mut cropped);
+            cropped.mirror();
         }
+        let mut image = match cropped {
+            AnyImage::Bands(_) if self.color_jitter.is_some() || self.rand_augment.is_some() => {
+                return Err(NO_COLOURS.to_owned());
+            }
+            AnyImage::Bands(bands) => return Ok(AnyImage::Bands(bands)),
+            AnyImage::Rgb(image) => image,
+        };
         if let Some(jitter) = self.color_jitter {
-            cropped = jitter.apply(cropped, rng);
+            image = jitter.apply(image, rng);
         }
-        match self.rand_augment {
-            Some((augment, fill)) => augment.apply(cropped, fill, rng),
-            None => cropped,
+        if let Some((augment, fill)) = self.rand_augment {
+            image = augment.apply(image, fill, rng);
         }
+        Ok(AnyImage::Rgb(image))
     }
 }
 
-/// Turns left and right round.
-fn mirror(image: &mut RgbImage) {
-    let width = 3 * image.width() as usize;
-    // An image without columns has no rows to turn.
-    image.chunks_exact_mut(width.max(1)).for_each(|row| row.as_chunks_mut::<3>().0.reverse());
-}
+/// Why colours of bands cannot change.
+const NO_COLOURS: &str = "augment.rand_augment and augment.color_jitter change the colours of 8-bit pictures, \
+                          and this image has other channels or more bits: leave them out of the \
+                          configuration, or convert the images";

@@ -1,11 +1,11 @@
 //! Random crops of random size and aspect.
 
-use image::RgbImage;
 use rand::{Rng, RngExt};
 
+use crate::any_image::AnyImage;
 use crate::crop_box::CropBox;
 use crate::picture::Picture;
-use crate::transform::resize;
+use crate::transform::Raster;
 
 /// torchvision's `RandomResizedCrop`.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,9 +23,9 @@ impl RandomResizedCrop {
     ///
     /// # Errors
     /// An image that is damaged.
-    pub fn apply(&self, picture: &Picture<'_>, rng: &mut impl Rng) -> Result<RgbImage, String> {
+    pub fn apply(&self, picture: &Picture<'_>, rng: &mut impl Rng) -> Result<AnyImage, String> {
         let area = self.sample(picture.dimensions(), rng);
-        Ok(resize(&picture.part(area, self.size)?, self.size))
+        Ok(picture.part(area, self.size)?.resize(self.size))
     }
 
     /// A random box within an image of (width, height): the first of ten draws that fits, else

@@ -67,7 +67,11 @@ pub fn resample(image: &RgbImage, [height, width]: [usize; 2], interpolation: In
         return image.clone();
     }
     match interpolation {
-        Interpolation::Nearest => nearest(image, [height, width]),
+        Interpolation::Nearest => {
+            let (xs, ys) = (nearest(image.width(), width), nearest(image.height(), height));
+            let pixel = |x, y| *image.get_pixel(xs[x as usize], ys[y as usize]);
+            RgbImage::from_fn(width as u32, height as u32, pixel)
+        }
         _ if rows_first(image, [height, width]) => {
             columns(&rows(image, height, interpolation), width, interpolation)
         }
@@ -83,24 +87,28 @@ fn rows_first(image: &RgbImage, [height, width]: [usize; 2]) -> bool {
     rows > 0 && rows > 2 * columns
 }
 
-fn nearest(image: &RgbImage, [height, width]: [usize; 2]) -> RgbImage {
-    let positions = |input: u32, output: usize| {
-        let step = f64::from(input) / output as f64;
-        // Summed up as Pillow does, which is not the same as multiplied.
-        let position = std::iter::successors(Some(step * 0.5), move |at| Some(at + step));
-        position.take(output).map(|at| (at as u32).min(input - 1)).collect::<Vec<_>>()
-    };
-    let (xs, ys) = (positions(image.width(), width), positions(image.height(), height));
-    RgbImage::from_fn(width as u32, height as u32, |x, y| *image.get_pixel(xs[x as usize], ys[y as usize]))
+/// The pixel, of so many in a row or column, that lies where each of the result does.
+fn nearest(input: u32, output: usize) -> Vec<u32> {
+    let step = f64::from(input) / output as f64;
+    // Summed up as Pillow does, which is not the same as multiplied.
+    let position = std::iter::successors(Some(step * 0.5), move |at| Some(at + step));
+    position.take(output).map(|at| (at as u32).min(input - 1)).collect()
 }
 
 /// The pixels that one pixel of the result is made of.
-struct Taps {
+struct Taps<T> {
     first: usize,
-    weights: Vec<i32>,
+    weights: Vec<T>,
 }
 
-fn taps(input: usize, output: usize, interpolation: Interpolation) -> Vec<Taps> {
+/// Taps in numbers with a fixed point, for intensities in bytes.
+fn fixed_taps(input: usize, output: usize, interpolation: Interpolation) -> Vec<Taps<i32>> {
+    let fixed = |weight: f64| (weight * f64::from(1 << PRECISION) + 0.5f64.copysign(weight)) as i32;
+    let of = |Taps { first, weights }| Taps { first, weights: weights.into_iter().map(fixed).collect() };
+    taps(input, output, interpolation).into_iter().map(of).collect()
+}
+
+fn taps(input: usize, output: usize, interpolation: Interpolation) -> Vec<Taps<f64>> {
     let scale = input as f64 / output as f64;
     let stretch = scale.max(1.0);
     let support = interpolation.support() * stretch;
@@ -111,11 +119,8 @@ fn taps(input: usize, output: usize, interpolation: Interpolation) -> Vec<Taps> 
         let weight = |at: usize| interpolation.weight((at as f64 - center + 0.5) * (1.0 / stretch));
         let weights: Vec<f64> = (first..end).map(weight).collect();
         let sum: f64 = weights.iter().sum();
-        let fixed = |weight: &f64| {
-            let normed = if sum == 0.0 { *weight } else { weight / sum };
-            (normed * f64::from(1 << PRECISION) + 0.5f64.copysign(normed)) as i32
-        };
-        Taps { first, weights: weights.iter().map(fixed).collect() }
+        let normed = |weight: &f64| if sum == 0.0 { *weight } else { weight / sum };
+        Taps { first, weights: weights.iter().map(normed).collect() }
     };
     (0..output).map(of).collect()
 }
@@ -129,7 +134,7 @@ fn columns(image: &RgbImage, width: usize, interpolation: Interpolation) -> RgbI
     if image.width() as usize == width {
         return image.clone();
     }
-    let taps = taps(image.width() as usize, width, interpolation);
+    let taps = fixed_taps(image.width() as usize, width, interpolation);
     let mut resized = RgbImage::new(width as u32, image.height());
     let of_rows = image.chunks_exact(3 * image.width() as usize).zip(resized.chunks_exact_mut(3 * width));
     for (from, to) in of_rows {
@@ -151,7 +156,7 @@ fn rows(image: &RgbImage, height: usize, interpolation: Interpolation) -> RgbIma
     if image.height() as usize == height {
         return image.clone();
     }
-    let taps = taps(image.height() as usize, height, interpolation);
+    let taps = fixed_taps(image.height() as usize, height, interpolation);
     let mut resized = RgbImage::new(image.width(), height as u32);
     let length = 3 * image.width() as usize;
     let mut sums = vec![HALF; length];
@@ -161,6 +166,37 @@ fn rows(image: &RgbImage, height: usize, interpolation: Interpolation) -> RgbIma
             sums.iter_mut().zip(from).for_each(|(sum, value)| *sum += weight * i32::from(*value));
         }
         to.iter_mut().zip(&sums).for_each(|(value, sum)| *value = rounded(*sum));
+    }
+    resized
+}
+
+/// A plane of floats of another size, as Pillow's mode `F`: nothing is rounded to a level.
+pub(crate) fn resample_plane(
+    plane: &[f32],
+    [rows, columns]: [usize; 2],
+    [height, width]: [usize; 2],
+    interpolation: Interpolation,
+) -> Vec<f32> {
+    if interpolation == Interpolation::Nearest {
+        let (xs, ys) = (nearest(columns as u32, width), nearest(rows as u32, height));
+        let row = |y: u32| xs.iter().map(move |x| plane[y as usize * columns + *x as usize]);
+        return ys.into_iter().flat_map(row).collect();
+    }
+    let (across, down) = (taps(columns, width, interpolation), taps(rows, height, interpolation));
+    let sum = |row: &[f32], Taps { first, weights }: &Taps<f64>| -> f32 {
+        weights.iter().zip(&row[*first..]).map(|(weight, value)| weight * f64::from(*value)).sum::<f64>()
+            as f32
+    };
+    let wide: Vec<f32> =
+        plane.chunks_exact(columns).flat_map(|row| across.iter().map(move |taps| sum(row, taps))).collect();
+    let mut resized = Vec::with_capacity(height * width);
+    let mut sums = vec![0.0f64; width];
+    for Taps { first, weights } in &down {
+        sums.fill(0.0);
+        for (weight, row) in weights.iter().zip(wide.chunks_exact(width).skip(*first)) {
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * f64::from(*value));
+        }
+        resized.extend(sums.iter().map(|sum| *sum as f32));
     }
     resized
 }

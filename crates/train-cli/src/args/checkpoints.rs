@@ -267,6 +267,10 @@ pub(crate) struct ReconstructArgs {
     /// Seed of the masks.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Bands that are shown as red, green and blue, counted from 1, or one as grey [default: the first
+    /// three].
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
+    pub(crate) bands: Option<Vec<usize>>,
     /// Share of patches to hide [default: that of the run].
     #[arg(long, value_name = "RATIO")]
     pub(crate) mask_ratio: Option<f64>,

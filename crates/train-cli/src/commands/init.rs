@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use data::transform::Raster;
 use data::{DataConfig, Format, ImageSource, Labels, Split, Task, splits};
 use rayon::prelude::*;
 
@@ -72,8 +73,8 @@ fn usual_side(images: &Arc<dyn ImageSource>) -> Result<(usize, usize)> {
     let sides: Vec<_> = (0..count)
         .into_par_iter()
         .map(|index| {
-            let image = images.get(index * images.len() / count)?.image;
-            Ok(image.width().min(image.height()) as usize)
+            let (width, height) = images.get(index * images.len() / count)?.image.dimensions();
+            Ok(width.min(height) as usize)
         })
         .collect();
     let (mut readable, mut unreadable) = (Vec::new(), None);

@@ -45,7 +45,8 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
         ),
         None => {}
     }
-    let images = Arc::new(ImageFiles::new(files(&args.inputs)?, classifier.data.decode()));
+    let decode = classifier.data.decode(classifier.model.num_channels);
+    let images = Arc::new(ImageFiles::new(files(&args.inputs)?, decode));
     let source: Arc<dyn ImageSource> = Arc::clone(&images) as _;
     if args.heatmap.is_some() && source.len() > MOST_HEATMAPS {
         bail!("--heatmap draws at most {MOST_HEATMAPS} images on a picture, found {}", source.len());
@@ -177,7 +178,8 @@ fn explain(
 ) -> Result<Explained> {
     let (transform, _) = classifier.preprocessing()?;
     // The part of the image that the network sees.
-    let photo = transform.prepare(&data::decode_file(file, classifier.data.decode())?);
+    let decode = classifier.data.decode(classifier.model.num_channels);
+    let photo = transform.prepare(&data::decode_file(file, decode)?).into_rgb();
     let device = args.device.name.device()?.autodiff();
     let image = host::floats(values, shape, &device);
     let (sites, map) = heatmap(&classifier.network.clone().train(), image, class)?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use checkpoint::Checkpoint;
 use data::prepare;
-use fcmae::{Fcmae, FcmaeConfig, PretrainExperiment, Score, random_mask, reconstruct};
+use fcmae::{Fcmae, FcmaeConfig, PretrainExperiment, Score, random_mask, reconstruct, usual_bands};
 use model::{ConvNextV2Config, is_decoder, official_name};
 use serde::Serialize;
 
@@ -41,20 +41,22 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
     let (experiment, model, network) = pretrained(&checkpoint, &device)?;
     let ratio = args.mask_ratio.unwrap_or(experiment.fcmae.mask_ratio);
     let masked = FcmaeConfig { mask_ratio: ratio, ..experiment.fcmae.clone() };
+    let shown = bands(args.bands.as_deref(), model.num_channels)?;
     let shape = masked.mask_shape(&model, experiment.eval.size(&experiment.data))?;
 
     let images = args
         .images
         .iter()
-        .map(|path| data::decode_file(path, experiment.data.decode()))
+        .map(|path| data::decode_file(path, experiment.data.decode(model.num_channels)))
         .collect::<Result<Vec<_>, _>>()?;
     let PretrainExperiment { data, eval, .. } = &experiment;
     let normalize = eval.normalize(data, model.num_channels)?;
-    let (values, dims) = prepare(images, &eval.transform(data), &normalize);
+    let (values, dims) = prepare(images, &eval.transform(data), &normalize).map_err(anyhow::Error::msg)?;
 
     let indices: Vec<u64> = (0..args.images.len() as u64).collect();
     let mask = random_mask(&shape, args.seed, 0, &indices)?;
-    let result = reconstruct(&network, host::floats(values, dims, &device), &mask, &normalize)
+    let images = host::floats(values, dims, &device);
+    let result = reconstruct(&network, images, &mask, &normalize, shown)
         .with_context(|| format!("for {}", checkpoint.path.display()))?;
 
     let rows = args.images.iter().zip(&result.scores);
@@ -87,6 +89,19 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
     out!("picture      {}", args.out.display());
     out!("scores       {}", json.display());
     Ok(())
+}
+
+/// The channels that are shown, counted from 0, of bands that people count from 1.
+fn bands(wanted: Option<&[usize]>, channels: usize) -> Result<[usize; 3]> {
+    let Some(wanted) = wanted else { return Ok(usual_bands(channels)) };
+    if let Some(band) = wanted.iter().find(|band| !(1..=channels).contains(*band)) {
+        bail!("--bands {band}: the network's images have bands 1 to {channels}");
+    }
+    match *wanted {
+        [grey] => Ok([grey - 1; 3]),
+        [red, green, blue] => Ok([red - 1, green - 1, blue - 1]),
+        _ => bail!("--bands takes three bands, as red, green and blue, or one as grey"),
+    }
 }
 
 /// The pretraining network of a checkpoint, and what it was trained as.

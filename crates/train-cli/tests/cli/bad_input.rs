@@ -42,7 +42,7 @@ fn settings_that_cannot_be_used() {
         ("fcmae.mask_ratio=0.99", "at least one must be visible"),
         ("fcmae.mask_ratio=0.0", "6 of 6 patches"),
         ("fcmae.grn_stats=all", "unknown variant"),
-        ("model.num_channels=5", "1 channel (grey) or 3 (colour)"),
+        ("model.num_channels=5", "data.mean has 3 numbers for model.num_channels = 5"),
         ("model.hidden_act=gelo", "did you mean `gelu`"),
         ("data.std=[1.0]", "data.std has 1 numbers"),
         ("optim.betas=[0.9, 1.5]", "optim.betas"),

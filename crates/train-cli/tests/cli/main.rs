@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod bad_input;
+mod bands;
 mod cards;
 mod classes;
 mod commands;

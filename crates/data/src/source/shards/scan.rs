@@ -24,6 +24,12 @@ pub(super) struct Scan {
     pub(super) left_out: BTreeMap<String, usize>,
 }
 
+impl Scan {
+    fn leave_out(&mut self, kind: &str) {
+        *self.left_out.entry(kind.to_owned()).or_default() += 1;
+    }
+}
+
 /// A sample of a shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Scanned {
@@ -72,7 +78,7 @@ pub(super) fn scan(mut file: impl Read + Seek, bytes: u64, label_key: Option<&st
         if kind.is_file() {
             scanner.add(Member { name: &name, offset, size }, &mut entry)?;
         } else if !kind.is_dir() && !kind.is_pax_global_extensions() {
-            scanner.leave_out(&name);
+            scanner.scan.leave_out(&ending(Path::new(&name)));
         }
     }
     scanner.close()?;
@@ -138,13 +144,9 @@ impl<'a> Scanner<'a> {
         Self { label_key, scan: Scan::default(), keys: HashSet::new(), open: None }
     }
 
-    fn leave_out(&mut self, name: &str) {
-        *self.scan.left_out.entry(ending(Path::new(name))).or_default() += 1;
-    }
-
     fn add(&mut self, member: Member, content: &mut impl Read) -> Result<(), String> {
         let Some((key, ending)) = key_and_ending(member.name) else {
-            self.leave_out(member.name);
+            self.scan.leave_out(&ending(Path::new(member.name)));
             return Ok(());
         };
         if self.open.as_ref().is_none_or(|open| open.key != key) {
@@ -170,12 +172,23 @@ impl<'a> Scanner<'a> {
             }
             "txt" => {}
             image if EXTENSIONS.contains(&image) => {
-                if let Some((other, ..)) = &open.image {
-                    return Err(format!("has two images in sample `{key}`: {other} and {}", member.name));
+                let is_array = |name: &str| name.to_lowercase().ends_with(".npy");
+                match &open.image {
+                    // An array beside a picture is what somebody has computed of it.
+                    Some(_) if image == "npy" => self.scan.leave_out(".npy"),
+                    Some((other, ..)) if !is_array(other) => {
+                        let (other, name) = (other, member.name);
+                        return Err(format!("has two images in sample `{key}`: {other} and {name}"));
+                    }
+                    other => {
+                        if other.is_some() {
+                            self.scan.leave_out(".npy");
+                        }
+                        open.image = Some((member.name.to_owned(), member.offset, member.size));
+                    }
                 }
-                open.image = Some((member.name.to_owned(), member.offset, member.size));
             }
-            _ => *self.scan.left_out.entry(format!(".{ending}")).or_default() += 1,
+            _ => self.scan.leave_out(&format!(".{ending}")),
         }
         open.endings.push(ending);
         Ok(())

@@ -112,7 +112,7 @@ fn files_that_are_no_samples_are_named() {
         (&[("a.png", ""), ("b.png", ""), ("a.cls", "1")], "files of sample `a` in two places"),
         (&[("a.png", ""), ("a.jpg", "")], "two images in sample `a`: a.png and a.jpg"),
         (&[("a.png", ""), ("a.PNG", "")], "two files `a.png`"),
-        (&[("README", ""), ("._a.png", ""), ("a.npy", "")], "holds 3 files but no image"),
+        (&[("README", ""), ("._a.png", ""), ("a.bin", "")], "holds 3 files but no image"),
     ] {
         let error = refused(&tar(files));
         assert!(error.contains("x.tar ") && error.contains(said), "{error}");
@@ -121,6 +121,8 @@ fn files_that_are_no_samples_are_named() {
         of(&tar(&[("README", ""), ("./a.png", ""), ("a.npy", ""), ("a.txt", "")]), Labels::Ignored, None)
             .unwrap();
     assert_eq!((source.len(), source.left_out().files()), (1, 2));
+    let features = of(&tar(&[("a.npy", ""), ("a.png", "")]), Labels::Ignored, None).unwrap();
+    assert!((features.len(), features.left_out().files()) == (1, 1) && features.name(0).ends_with("a.png"));
     assert!(source.name(0).ends_with("x.tar/a.png"));
 }
 

@@ -25,7 +25,8 @@ pub(crate) fn run(args: &DataCheckArgs) -> Result<ExitCode> {
     let parts = parts(&settings)?;
     let bar = output::bar();
     bar.start("checking", Unit::Items, 0..count(&parts) as u64);
-    let findings = data::check(&parts, settings.data.decode(), &mut |images| bar.reach(images as u64));
+    let findings =
+        data::check(&parts, settings.data.decode(settings.channels), &mut |images| bar.reach(images as u64));
     drop(bar);
     tell(&findings);
     if args.json {

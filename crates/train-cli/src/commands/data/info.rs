@@ -28,8 +28,8 @@ struct Report {
     classes: Map<String, Value>,
     /// Images whose channels were looked at.
     read: usize,
-    mean: Option<[f64; 3]>,
-    std: Option<[f64; 3]>,
+    mean: Option<Vec<f64>>,
+    std: Option<Vec<f64>>,
     left_out: BTreeMap<String, usize>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &DataInfoArgs) -> Result<()> {
     let bar = output::bar();
     let most = args.most.unwrap_or(usize::MAX).min(count(&parts));
     bar.start("reading", Unit::Items, 0..most as u64);
-    let decode = settings.data.decode();
+    let decode = settings.data.decode(settings.channels);
     let seen = data::overview(&parts, args.most, decode, &mut |images| bar.reach(images as u64));
     drop(bar);
     let classes = Classes::of(&parts);
@@ -86,7 +86,7 @@ fn tell(parts: &[Part], seen: &Overview, classes: &Classes) {
         out!("unreadable   {} of them, which data check names; the first one: {reason}", 1 + more.len());
     }
     if let (Some(mean), Some(std)) = (seen.channels.mean(), seen.channels.std()) {
-        let numbers = |values: [f64; 3]| listed(values.iter().map(|value| format!("{value:.4}")));
+        let numbers = |values: Vec<f64>| listed(values.iter().map(|value| format!("{value:.4}")));
         out!("mean         [{}]", numbers(mean));
         out!("std          [{}]", numbers(std));
     }

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &DataPackArgs) -> Result<()> {
     for left_out in parts.iter().map(|part| &part.left_out).filter(|left_out| !left_out.is_empty()) {
         note!("note: left out: {left_out}");
     }
-    let options = options(args, settings.data.decode());
+    let options = options(args, settings.data.decode(settings.channels));
     let (bar, mut verifies) = (output::bar(), false);
     bar.start("packing", Unit::Items, 0..count(&parts) as u64);
     let packed = data::pack(&settings.data, &parts, &args.out, &options, &mut |stage, done, all| {

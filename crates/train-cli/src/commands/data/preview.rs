@@ -9,6 +9,7 @@ use data::rng::{Stream, rng};
 use data::transform::Normalize;
 use data::{Batch, ImageSource, Labels, Shard, TrainingBatches};
 use drawing::{Block, Sheet, enlarge, enlargement};
+use fcmae::usual_bands;
 use image::{Rgb, RgbImage};
 
 use super::settings;
@@ -89,14 +90,14 @@ fn picture(batch: &Batch, number: usize, normalize: &Normalize) -> RgbImage {
     let [_, channels, height, width] = batch.shape;
     let data::Pixels::F32(values) = &batch.pixels else { unreachable!("the loader normalises") };
     let plane = height * width;
+    let shown = usual_bands(channels);
     RgbImage::from_fn(width as u32, height as u32, |x, y| {
         let at = y as usize * width + x as usize;
         let intensity = |channel: usize| {
-            let channel = channel.min(channels - 1);
             let value = values[(number * channels + channel) * plane + at];
             (255.0 * (value * normalize.std[channel] + normalize.mean[channel])).round() as u8
         };
-        Rgb([0, 1, 2].map(intensity))
+        Rgb(shown.map(intensity))
     })
 }
 

@@ -1,7 +1,7 @@
 //! Some images of every class, as a picture.
 
 use anyhow::{Result, bail};
-use data::{DecodeOptions, Part, pixels};
+use data::{DecodeOptions, Part, image_of};
 use drawing::{Block, PAPER, Sheet};
 use image::RgbImage;
 use image::imageops::{self, FilterType};
@@ -27,8 +27,8 @@ pub(super) fn sheet(parts: &[Part], classes: Classes, decode: DecodeOptions) -> 
     let mut blocks = Vec::new();
     for Class { name, places } in spaced(&classes, TILES) {
         for (part, index) in spaced(places, (TILES / classes.len()).max(1)) {
-            if let Ok(image) = pixels(&*parts[*part].images, *index, decode) {
-                blocks.push(Block { tiles: vec![tile(&image)], caption: vec![name.clone()] });
+            if let Ok(image) = image_of(&*parts[*part].images, *index, decode) {
+                blocks.push(Block { tiles: vec![tile(&image.into_rgb())], caption: vec![name.clone()] });
             }
         }
     }
