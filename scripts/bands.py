@@ -70,6 +70,13 @@ def main():
         tifffile.imwrite(OUT / f"three_{name}_alpha.tif", last[..., :4], extrasamples=("unassalpha",), **rgb)
         tifffile.imwrite(OUT / f"one_{name}.tif", image[0], photometric="minisblack", metadata=None)
     Image.fromarray(bands(np.uint16)[0]).save(OUT / "one_uint16.png")
+    # As GDAL marks what lies outside a scene.
+    outside = bands(np.float32)[0]
+    outside[0] = -9999
+    tifffile.imwrite(
+        OUT / "one_no_data.tif", outside, photometric="minisblack", metadata=None,
+        extratags=[(42113, "s", 0, "-9999", True)],
+    )
     # Resizing, smaller and larger in each direction.
     source = bands(np.float32, 2, (11, 13))
     np.save(OUT / "source.npy", source)

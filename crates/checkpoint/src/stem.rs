@@ -29,7 +29,10 @@ impl StateDict {
         });
         let entry = Entry { shape: vec![outputs, channels, rows, columns], values: adapted.collect() };
         self.insert(name.to_owned(), entry);
-        Some(format!("the first convolution is that of 3 colours, {how} for {channels} channels ({name})"))
+        let plural = if channels == 1 { "" } else { "s" };
+        Some(format!(
+            "the first convolution is that of 3 colours, {how} for {channels} channel{plural} ({name})"
+        ))
     }
 }
 
@@ -51,7 +54,7 @@ mod tests {
     fn stems_are_adapted_as_timm_does() {
         let (said, grey) = adapted(1);
         assert_eq!((grey.shape, grey.values), (vec![2, 1, 1, 2], vec![6.0, 9.0, 24.0, 27.0]));
-        assert!(said.unwrap().contains("added up for 1 channels (stem)"));
+        assert!(said.unwrap().contains("added up for 1 channel (stem)"));
         let (said, five) = adapted(5);
         let first: Vec<f32> = [0, 1, 2, 3, 4, 5, 0, 1, 2, 3].map(|v| v as f32 * 0.6).to_vec();
         assert_eq!((&five.shape[..], &five.values[..10]), (&[2, 5, 1, 2][..], &first[..]));

@@ -3,7 +3,9 @@
 use config::{SettingError, section};
 
 use crate::mixup::Mixup;
-use crate::transform::{ColorJitter, RandAugment, RandomErasing, RandomResizedCrop, TrainTransform};
+use crate::transform::{
+    ColorJitter, NO_COLOURS, RandAugment, RandomErasing, RandomResizedCrop, TrainTransform,
+};
 
 fn is_share(value: &f64) -> bool {
     (0.0..=1.0).contains(value)
@@ -80,6 +82,18 @@ impl AugmentConfig {
                 .map(|strength| ColorJitter { strength }),
             rand_augment: self.rand_augment.map(|augment| (augment, fill)),
         }
+    }
+
+    /// Refuses to change colours where there are none.
+    ///
+    /// # Errors
+    /// RandAugment or colour jitter for images of other channels than pictures.
+    pub(crate) fn check_channels(&self, channels: usize) -> Result<(), SettingError> {
+        let changes_colours = self.rand_augment.is_some() || self.color_jitter > 0.0;
+        if changes_colours && !matches!(channels, 1 | 3) {
+            return Err(SettingError::Together(NO_COLOURS.to_owned()));
+        }
+        Ok(())
     }
 
     /// What erases boxes of normalised images; none where none is erased.

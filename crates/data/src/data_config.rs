@@ -157,7 +157,7 @@ impl DataConfig {
     /// The normalisation of training images of so many channels.
     ///
     /// # Errors
-    /// Other channels than files have, numbers that do not fit them or are not allowed.
+    /// Numbers that do not fit the channels or are not allowed.
     pub fn normalize(&self, channels: usize) -> Result<Normalize, SettingError> {
         normalize(channels, ("data.mean", &self.mean), ("data.std", &self.std))
     }

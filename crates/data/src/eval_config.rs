@@ -70,7 +70,7 @@ impl EvalConfig {
     /// The normalisation for images of so many channels.
     ///
     /// # Errors
-    /// Other channels than files have, numbers that do not fit them or are not allowed.
+    /// Numbers that do not fit the channels or are not allowed.
     pub fn normalize(&self, data: &DataConfig, channels: usize) -> Result<Normalize, SettingError> {
         let key = |own: bool, eval, data| if own { eval } else { data };
         normalize(

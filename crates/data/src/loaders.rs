@@ -38,8 +38,10 @@ impl TrainingBatches<'_> {
     ///
     /// # Errors
     /// Fewer images than a batch takes; means and deviations that fit no image; classes to be balanced
-    /// that not every image has; shards to be shuffled of images that lie in none.
+    /// that not every image has; shards to be shuffled of images that lie in none; colours to be changed of
+    /// images of other channels.
     pub fn loader(&self, source: &Arc<dyn ImageSource>) -> Result<Loader, DataError> {
+        self.augment.check_channels(self.channels)?;
         let transform = self.augment.transform(self.data.image_size.pixels(), &self.data.mean);
         let config = LoaderConfig {
             seed: self.seed,
@@ -94,10 +96,17 @@ pub fn evaluation_loader(
 
 /// Whether a source has files that may be more than pictures of 8 bits, which the host normalises.
 fn may_hold_bands(source: &dyn ImageSource, channels: usize) -> bool {
-    let endings: &[_] = if channels == 1 { &["npy", "tif", "tiff", "png"] } else { &["npy", "tif", "tiff"] };
+    if !matches!(channels, 1 | 3) {
+        return true;
+    }
+    let is_picture = |ending: &str| match ending {
+        "png" => channels == 3,
+        "jpg" | "jpeg" | "jpe" | "jfif" | "webp" | "bmp" | "gif" | "qoi" => true,
+        _ => false,
+    };
+    // Images without files of their own are pictures in memory, but for those of Parquet files.
     let ending = |name: String| name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-    (0..source.len())
-        .any(|index| ending(source.name(index)).is_some_and(|ending| endings.contains(&ending.as_str())))
+    (0..source.len()).any(|index| ending(source.name(index)).is_some_and(|ending| !is_picture(&ending)))
 }
 
 /// Evaluation transform and normalisation of a few images: values and shape `[N, C, H, W]`.

@@ -35,8 +35,13 @@ impl<'a> Picture<'a> {
     pub fn of_bytes(bytes: &'a [u8], options: DecodeOptions) -> Result<Self, String> {
         Ok(match bands::decode(bytes, options)? {
             Some(bands) => Self::Decoded(Cow::Owned(AnyImage::Bands(bands))),
-            None if matches!(options.channels, 1 | 3) => Self::Encoded(Encoded::open(bytes, options)?),
-            None => return Err(other_channels(3, options.channels)),
+            None => {
+                let picture = Encoded::open(bytes, options)?;
+                if !matches!(options.channels, 1 | 3) {
+                    return Err(other_channels(3, options.channels));
+                }
+                Self::Encoded(picture)
+            }
         })
     }
 

@@ -25,7 +25,11 @@ fn check(allowed: &str, (key, values): Named, is_enough: fn(f32) -> bool) -> Res
     let in_bytes = values.iter().all(|value| is_enough(*value) && *value <= 255.0);
     let hint = match in_bytes {
         true => {
-            format!("; these look like intensities from 0 to 255, so {:?} was probably meant", scaled(values))
+            format!(
+                "; these look like intensities from 0 to 255, so {:?} was probably meant (of arrays and TIFFs \
+                 data.range says which numbers are 0 and 1)",
+                scaled(values)
+            )
         }
         false => String::new(),
     };
@@ -50,8 +54,8 @@ pub(crate) fn normalize(channels: usize, mean: Named, std: Named) -> Result<Norm
         (found, wanted) if found == wanted => Ok(values.to_vec()),
         (3, 1) => Ok(vec![values.iter().sum::<f32>() / 3.0]),
         (found, wanted) => Err(SettingError::Together(format!(
-            "{key} has {found} numbers for model.num_channels = {wanted}; `train-cli data info --data DIR \
-             --set model.num_channels={wanted}` finds those of your images"
+            "{key} has {found} numbers for model.num_channels = {wanted}; `train-cli data info --config FILE` \
+             finds those of your images"
         ))),
     };
     Ok(Normalize { mean: of(mean)?, std: of(std)? })

@@ -2,16 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod seeds;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use data::rng::{Stream, rng};
 use data::transform::{EvalTransform, Interpolation, Raster};
 use data::{
-    AnyImage, AugmentConfig, Bands, DataConfig, DecodeOptions, EvalConfig, ImageSize, Labels, Pixels, Shard,
-    Targets, TrainingBatches, Workers, decode, decode_file, evaluation_loader,
+    AnyImage, AugmentConfig, Bands, DataConfig, DecodeOptions, EvalConfig, Format, ImageSize, Labels, Pixels,
+    Shard, Split, Targets, TrainingBatches, Workers, decode, decode_file, evaluation_loader,
 };
 use rand::RngExt;
+use seeds::seeds;
 
 const CHANNELS: usize = 5;
 const HEIGHT: usize = 6;
@@ -113,6 +116,36 @@ fn a_range_says_which_numbers_are_0_and_1() {
     for (found, whole) in found.values().iter().zip(written("uint16", CHANNELS, [HEIGHT, WIDTH])) {
         assert!((found - (whole * 65535.0 - 1000.0) / 10000.0).abs() < 1e-5);
     }
+}
+
+#[test]
+fn a_range_says_what_the_numbers_of_a_deep_png_are() {
+    let path = golden("one_uint16.png");
+    for channels in [1, 3] {
+        let ranged = DecodeOptions { range: Some([0.0, 4095.0]), ..options(channels) };
+        let AnyImage::Bands(found) = decode_file(&path, ranged).unwrap() else { panic!("a picture") };
+        let whole = written("uint16", 1, [HEIGHT, WIDTH]).repeat(channels);
+        for (found, whole) in found.values().iter().zip(&whole) {
+            assert!((found - whole * 65535.0 / 4095.0).abs() < 1e-4, "{found} {whole}");
+        }
+        assert_eq!(found.values().len(), whole.len());
+    }
+}
+
+#[test]
+fn floats_that_are_no_intensities_ask_for_a_range() {
+    let mut bytes = fs::read(golden("float32_first.npy")).unwrap();
+    let length = bytes.len();
+    bytes[length - 4..].copy_from_slice(&254f32.to_le_bytes());
+    assert!(decode(&bytes, options(CHANNELS)).unwrap_err().contains("holds 254, and intensities"));
+    let ranged = DecodeOptions { range: Some([0.0, 255.0]), ..options(CHANNELS) };
+    assert!(decode(&bytes, ranged).is_ok());
+}
+
+#[test]
+fn no_data_that_gdal_marks_is_refused() {
+    let error = decode_file(&golden("one_no_data.tif"), options(1)).unwrap_err().to_string();
+    assert!(error.contains("holds -9999, its mark of no data"), "{error}");
 }
 
 #[test]
@@ -256,8 +289,15 @@ fn colours_of_bands_are_not_changed_without_a_word() {
             ..AugmentConfig::default()
         },
     ] {
-        let loader = training(&data, &augment).loader(&source).unwrap();
-        let error = loader.batches(0, 0).next().unwrap().unwrap_err().to_string();
+        let error = training(&data, &augment).loader(&source).err().unwrap().to_string();
+        assert!(error.contains("augment.rand_augment and augment.color_jitter change"), "{error}");
+        // Of a network of colours only the image tells.
+        let three = DataConfig { mean: vec![0.5; 3], std: vec![0.5; 3], ..data.clone() };
+        let colours = tempfile::tempdir().unwrap();
+        fs::copy(golden("three_uint16_rgb.tif"), colours.path().join("a.tif")).unwrap();
+        let source = data::open(colours.path(), Format::Flat, Split::Train, Labels::Ignored).unwrap();
+        let batches = TrainingBatches { channels: 3, batch_size: 1, ..training(&three, &augment) };
+        let error = batches.loader(&source).unwrap().batches(0, 0).next().unwrap().unwrap_err().to_string();
         assert!(error.contains("augment.rand_augment and augment.color_jitter change"), "{error}");
     }
 }
@@ -274,10 +314,10 @@ fn damaged_files_are_decoded_or_refused() {
     let (mut decoded, mut refused) = (0, 0);
     let mut paths: Vec<_> = fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    for (index, path) in paths.iter().enumerate() {
-        let bytes = fs::read(path).unwrap();
-        let mut rng = rng(0, Stream::Augment, 0, index as u64);
-        for _ in 0..40 {
+    for seed in seeds(40) {
+        for (index, path) in paths.iter().enumerate() {
+            let bytes = fs::read(path).unwrap();
+            let mut rng = rng(seed, Stream::Augment, 0, index as u64);
             let mut damaged = bytes.clone();
             damaged.truncate(rng.random_range(1..=2 * bytes.len()).min(bytes.len()));
             for _ in 0..rng.random_range(0..4) {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod seeds;
+
 use std::fs;
 use std::path::Path;
 
@@ -9,6 +11,7 @@ use data::rng::{Stream, rng};
 use data::transform::CropBox;
 use data::{DecodeOptions, Encoded};
 use rand::{Rng, RngExt};
+use seeds::seeds;
 
 /// A file with a few other bytes, or a part of it.
 fn damaged(bytes: &[u8], rng: &mut impl Rng) -> Vec<u8> {
@@ -46,11 +49,10 @@ fn damaged_images_are_decoded_or_refused_with_little_memory() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/odd");
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    for (index, path) in paths.iter().enumerate() {
-        let bytes = fs::read(path).unwrap();
-        let mut rng = rng(0, Stream::Augment, 0, index as u64);
-        for _ in 0..10 {
-            let damaged = damaged(&bytes, &mut rng);
+    for seed in seeds(10) {
+        for (index, path) in paths.iter().enumerate() {
+            let bytes = fs::read(path).unwrap();
+            let damaged = damaged(&bytes, &mut rng(seed, Stream::Augment, 0, index as u64));
             match Encoded::open(&damaged, options).and_then(|encoded| whole_and_small(&encoded)) {
                 Ok(_) => decoded += 1,
                 Err(error) if error.contains("panicked") => panicked.push(path.clone()),

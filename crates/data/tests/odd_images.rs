@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use data::{DecodeOptions, Encoded};
+use data::{AnyImage, DecodeOptions, decode};
 use image::RgbImage;
 
 /// Images that are refused, with a part of what is said.
@@ -40,7 +40,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("luma-21-chroma-12.jpg", "out-samples luma"),
     // Ways to store a TIFF that Pillow reads.
     ("bilevel-group3.tif", "Fax3"),
-    ("float.tif", "color type"),
     ("lab.tif", "CIELab"),
     ("palette.tif", "RGBPalette"),
     ("ycc.tif", "color type"),
@@ -58,6 +57,8 @@ const DIFFERENT: &[(&str, u8)] = &[
     ("jpeg.tif", 1),
     // Where no frame lies, Pillow shows the first colour of the palette; here it is black.
     ("smaller-than-its-screen.gif", 205),
+    // Pillow cuts floats from 0 to 1 to whole numbers.
+    ("float.tif", 238),
 ];
 
 fn folder() -> PathBuf {
@@ -87,8 +88,7 @@ fn difference(a: &RgbImage, b: &RgbImage) -> u8 {
 fn fault(name: &str) -> Option<String> {
     let refused = REFUSED.iter().find(|(refused, _)| *refused == name);
     let bytes = fs::read(folder().join(name)).unwrap();
-    let image = Encoded::open(&bytes, DecodeOptions::default()).and_then(|image| image.whole());
-    let found = match (image, refused) {
+    let found = match (decode(&bytes, DecodeOptions::default()), refused) {
         (Ok(image), None) => image,
         (Ok(_), Some(_)) => return Some("is read, and was to be refused".to_owned()),
         (Err(error), Some((_, part))) => return (!error.contains(part)).then_some(error),
@@ -99,8 +99,10 @@ fn fault(name: &str) -> Option<String> {
         return Some("is read, and Pillow refuses it".to_owned());
     }
     let expected = image::open(answer).unwrap().into_rgb8();
+    // Of 16 bits Pillow keeps the upper eight.
+    let rounding = u8::from(matches!(found, AnyImage::Bands(_)));
     let allowed = DIFFERENT.iter().find(|(different, _)| *different == name).map_or(0, |(_, most)| *most);
-    let found = difference(&found, &expected);
+    let found = difference(&found.into_rgb(), &expected).saturating_sub(rounding);
     (found > allowed || (allowed > 0 && found == 0))
         .then(|| format!("differs by {found}, allowed are {allowed}"))
 }

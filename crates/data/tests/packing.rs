@@ -185,8 +185,8 @@ fn large_images_become_smaller_and_others_stay_as_they_are() {
     fs::write(root.join("a/3.jpg"), b"\xff\xd8 no image").unwrap();
     let resize = Some(Resize { short_side: 30, quality: 95 });
     let done = packed(&config(&root), &out, &PackOptions { resize, ..options(10) }).unwrap();
-    assert_eq!((done.resized, done.undecodable.len()), (1, 1));
-    assert!(done.undecodable[0].0.ends_with("3.jpg"));
+    assert_eq!((done.resized, done.kept.len()), (1, 1));
+    assert!(done.kept[0].0.ends_with("3.jpg"));
     assert!(done.shards[0].ends_with("images-000000.tar"));
     let [before, after] =
         [&root, &out].map(|at| open(at, Format::Auto, Split::Train, Labels::Required).unwrap());

@@ -100,7 +100,7 @@ fn shards_give_the_images_names_labels_and_batches_of_the_folder_that_they_were_
             assert_eq!(bytes(&*shards, index), bytes(&*folder, index));
         }
         let expected = batches(&folder, 0, 0, 7);
-        for workers in [0, 1, 2, 4] {
+        for workers in [0, 1, 2, 4, 16] {
             assert_eq!(batches(&shards, workers, 0, 7), expected, "{workers} workers");
             assert_eq!(batches(&shards, workers, 1, 3), expected[1..4], "{workers} workers, resumed");
         }

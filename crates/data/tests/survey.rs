@@ -221,7 +221,7 @@ fn the_overview_has_sizes_and_exact_means() {
     write(dir.path(), "b/note.txt", b"");
     let parts = parts(dir.path());
     let seen = overview(&parts, None, DecodeOptions::default(), &mut |_| {});
-    assert_eq!((seen.read, seen.corrupt.len(), seen.usual_side()), (4, 1, Some(2)));
+    assert_eq!((seen.tried, seen.corrupt.len(), seen.usual_side()), (4, 1, Some(2)));
     assert_eq!(seen.sizes.into_iter().collect::<Vec<_>>(), [((2, 3), 2), ((4, 3), 1)]);
     // Pixels count: 6 of 0, 6 of 0.4, 12 of 1.
     let (mean, std) = (seen.channels.mean().unwrap(), seen.channels.std().unwrap());
@@ -232,7 +232,7 @@ fn the_overview_has_sizes_and_exact_means() {
     }
     // The first and the third of four.
     let half = overview(&parts, Some(2), DecodeOptions::default(), &mut |_| {});
-    assert_eq!((half.read, half.channels.mean().unwrap()[0]), (2, 12.0 / 18.0));
+    assert_eq!((half.tried, half.channels.mean().unwrap()[0]), (2, 12.0 / 18.0));
     assert_eq!(parts[0].images.left_out().kinds()[".txt"], 1);
     assert!(matches!(parts[0].images.read(0).unwrap(), Stored::Encoded(_)));
 }

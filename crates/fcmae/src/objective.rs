@@ -49,7 +49,7 @@ pub enum ObjectiveError {
     #[error(transparent)]
     Setting(#[from] SettingError),
     /// No image for the progress picture can be read.
-    #[error("none of the {PICTURES} images tried for progress pictures can be read; {0}")]
+    #[error("none of the images that were tried for progress pictures can be read; {0}")]
     NoPicture(data::DataError),
 }
 
@@ -68,12 +68,16 @@ impl FcmaeObjective {
         // Spread over the data, so that they show more than the first class.
         let step = (source.len() / PICTURES).max(1);
         let decode = experiment.data.decode(model.num_channels);
-        let mut tried =
-            (0..source.len()).step_by(step).map(|index| image_of(source, index, decode)).peekable();
-        let first = tried.peek().and_then(|image| image.as_ref().err().cloned());
-        let images: Vec<_> = tried.filter_map(Result::ok).take(PICTURES).collect();
-        if let (true, Some(first)) = (images.is_empty(), first) {
-            return Err(ObjectiveError::NoPicture(first));
+        let (mut images, mut unreadable) = (Vec::new(), None);
+        for index in (0..source.len()).step_by(step) {
+            match image_of(source, index, decode) {
+                Ok(image) => images.push(image),
+                Err(error) => unreadable = unreadable.or(Some(error)),
+            }
+        }
+        images.truncate(PICTURES);
+        if let (true, Some(error)) = (images.is_empty(), unreadable) {
+            return Err(ObjectiveError::NoPicture(error));
         }
         let PretrainExperiment { data, eval, .. } = experiment;
         let eval_normalize = eval.normalize(data, model.num_channels)?;

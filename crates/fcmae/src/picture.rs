@@ -205,16 +205,16 @@ impl Pixels<'_> {
         self.values.len() / (self.height * self.width)
     }
 
-    /// 0 to 1 for a real image; predictions are clipped to what can be shown.
+    /// From 0 to 1 for pictures.
     fn intensity(&self, channel: usize, y: usize, x: usize) -> f64 {
         let value = self.values[(channel * self.height + y) * self.width + x];
-        f64::from(value * self.normalize.std[channel] + self.normalize.mean[channel]).clamp(0.0, 1.0)
+        f64::from(value * self.normalize.std[channel] + self.normalize.mean[channel])
     }
 
     /// Three of the channels.
     fn picture(&self, shown: [usize; 3]) -> RgbImage {
         RgbImage::from_fn(self.width as u32, self.height as u32, |x, y| {
-            let level = |channel| (self.intensity(channel, y as usize, x as usize) * 255.0).round() as u8;
+            let level = |channel| (255.0 * self.intensity(channel, y as usize, x as usize)).round() as u8;
             Rgb(shown.map(level))
         })
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use checkpoint::{Entry, StateDict};
-use data::{DataConfig, DecodeOptions, EvalConfig, decode_file, prepare};
+use data::{DataConfig, EvalConfig, decode_file, prepare};
 use interop::{Allow, Conventions, open};
 
 fn main() -> ExitCode {
@@ -31,7 +31,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let data: DataConfig = opened.recipe.section("data")?.unwrap_or_default();
     let eval: EvalConfig = opened.recipe.section("eval")?.unwrap_or_default();
     let normalize = eval.normalize(&data, opened.network.config.num_channels)?;
-    let image = decode_file(Path::new(image), DecodeOptions::default())?;
+    let image = decode_file(Path::new(image), data.decode(opened.network.config.num_channels))?;
     let (values, shape) = prepare(vec![image], &eval.transform(&data), &normalize)?;
     let pixels = ("pixel_values".to_owned(), Entry { shape: shape.to_vec(), values });
     StateDict::from_iter([pixels]).save(Path::new(output))?;

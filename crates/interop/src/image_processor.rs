@@ -98,7 +98,7 @@ impl Processor {
         let usual = if squashes { Interpolation::Bilinear } else { Interpolation::Bicubic };
         let interpolation = self.interpolation(usual)?;
         let (mean, std) = self.statistics(channels)?;
-        Preprocessing { image_size, size, crop_pct, crop_mode, interpolation, mean, std }
+        Preprocessing { image_size, size, crop_pct, crop_mode, interpolation, mean, std, range: None }
             .checked("image_mean", "image_std")
     }
 

@@ -31,6 +31,8 @@ pub struct Preprocessing {
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, of intensities from 0 to 1.
     pub std: Vec<f32>,
+    /// Which numbers are the intensities 0 and 1, of images that are no pictures of 8 bits.
+    pub range: Option<[f32; 2]>,
 }
 
 impl Preprocessing {
@@ -38,14 +40,15 @@ impl Preprocessing {
     pub fn official(size: [usize; 2]) -> Self {
         let EvalTransform { crop_pct, crop_mode, interpolation, .. } = EvalTransform::official(size);
         let (mean, std) = (IMAGENET_MEAN.to_vec(), IMAGENET_STD.to_vec());
-        Self { image_size: size, size, crop_pct, crop_mode, interpolation, mean, std }
+        Self { image_size: size, size, crop_pct, crop_mode, interpolation, mean, std, range: None }
     }
 
     /// That of two sections of a configuration.
     pub fn of(data: &DataConfig, eval: &EvalConfig) -> Self {
         let EvalTransform { size, crop_pct, crop_mode, interpolation, .. } = eval.transform(data);
-        let (mean, std) = (eval.mean(data).to_vec(), eval.std(data).to_vec());
-        Self { image_size: data.image_size.pixels(), size, crop_pct, crop_mode, interpolation, mean, std }
+        let (mean, std, range) = (eval.mean(data).to_vec(), eval.std(data).to_vec(), data.range);
+        let image_size = data.image_size.pixels();
+        Self { image_size, size, crop_pct, crop_mode, interpolation, mean, std, range }
     }
 
     /// The section `[eval]` that says the same.
@@ -89,7 +92,21 @@ impl Preprocessing {
             ),
             _ => {}
         }
-        found.into_iter().map(str::to_owned).collect()
+        let mut found: Vec<_> = found.into_iter().map(str::to_owned).collect();
+        if let Some([low, high]) = self.range {
+            found.push(format!(
+                "no other program knows data.range: whoever uses the network has to bring numbers from {low} to \
+                 {high} to 0 to 1, where a picture's are divided by 255"
+            ));
+        }
+        if !matches!(self.mean.len(), 1 | 3) {
+            found.push(format!(
+                "no preprocessing of other programs reads images of {} channels: whoever uses the network has to \
+                 resize and normalise them",
+                self.mean.len()
+            ));
+        }
+        found
     }
 }
 

@@ -107,6 +107,7 @@ impl PretrainedCfg {
             interpolation,
             mean: self.mean.clone().unwrap_or(usual.mean),
             std: self.std.clone().unwrap_or(usual.std),
+            range: None,
         }
         .checked("mean", "std")
     }
@@ -158,8 +159,16 @@ pub(crate) fn config(network: &Network) -> Result<Value, InteropError> {
     let classifier = network.kind == Kind::Classifier;
     let num_classes = if classifier { ours.num_labels } else { 0 };
     let (architecture, args) = architecture(ours);
-    let Preprocessing { image_size: [height, width], size, crop_pct, crop_mode, interpolation, mean, std } =
-        network.preprocessing();
+    let Preprocessing {
+        image_size: [height, width],
+        size,
+        crop_pct,
+        crop_mode,
+        interpolation,
+        mean,
+        std,
+        ..
+    } = network.preprocessing();
     let crop_mode = if crop_mode == CropMode::CenterTruncated { CropMode::Center } else { crop_mode };
     let mut config = json!({
         "architecture": architecture,

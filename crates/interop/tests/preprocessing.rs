@@ -148,6 +148,7 @@ fn timm_is_evaluated_as_its_validation_does() {
         interpolation: Interpolation::Hamming,
         mean: vec![0.5; 3],
         std: vec![0.25; 3],
+        range: None,
     };
     assert_eq!(found(&timm(keys)), expected);
     let nothing = json!({
@@ -254,6 +255,10 @@ fn what_transformers_cannot_do_is_not_exported() {
     ] {
         let preprocessing = of(side, mode, 1.0);
         assert_eq!(!preprocessing.differences(Format::Transformers).is_empty(), differs, "{side} {mode:?}");
+        let ranged = Preprocessing { range: Some([0.0, 10000.0]), ..preprocessing.clone() };
+        assert!(ranged.differences(Format::Onnx)[0].contains("from 0 to 10000 to 0 to 1"));
+        let bands = Preprocessing { mean: vec![0.5; 5], ..preprocessing.clone() };
+        assert!(bands.differences(Format::Onnx)[0].contains("images of 5 channels"));
         exported(preprocessing).unwrap();
     }
     // Not square: squashed by another processor, or not at all.

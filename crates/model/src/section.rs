@@ -18,7 +18,7 @@ section! {
         depths: Option<Vec<usize>> = None;
         /// Channels of every stage, instead of a size.
         hidden_sizes: Option<Vec<usize>> = None;
-        /// Channels of an image: 3 (colour, the default) or 1 (grey).
+        /// Channels of an image: 3 (colour) unless given, 1 (grey), or as many as the images have.
         num_channels: Option<usize> = None;
         /// Stride of the stem in pixels, 4 unless given.
         patch_size: Option<usize> = None;

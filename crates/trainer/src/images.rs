@@ -101,6 +101,9 @@ pub(crate) fn seen_otherwise(source: &Checkpoint, data: &DataConfig) -> Result<O
     if (&theirs.mean, &theirs.std) != (&data.mean, &data.std) {
         differences.push("another data.mean or data.std".to_owned());
     }
+    if theirs.range != data.range {
+        differences.push("another data.range".to_owned());
+    }
     let differences = differences.join(" and ");
     Ok((!differences.is_empty()).then(|| format!("the checkpoint has seen images of {differences}")))
 }

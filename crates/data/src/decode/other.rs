@@ -25,7 +25,7 @@ impl<'a> Other<'a> {
             // BigTIFF, which `image` reads but does not recognise.
             [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => ImageFormat::Tiff,
             _ => image::guess_format(bytes).map_err(|_| {
-                "no image of a known format, which are JPEG, PNG, WebP, TIFF, BMP, GIF, PNM and QOI"
+                "no image of a known format, which are JPEG, PNG, WebP, TIFF, BMP, GIF, PNM, QOI and .npy"
                     .to_owned()
             })?,
         };

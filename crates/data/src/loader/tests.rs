@@ -115,7 +115,7 @@ fn batches_do_not_depend_on_the_number_of_workers() {
     let expected = take(&loader(&[4], 0, 1), START, 15);
     assert_eq!(expected[0].shape, [3, 3, 4, 6]);
     assert_eq!(values(&expected[0]).len(), 3 * 3 * 4 * 6);
-    for workers in [1, 3] {
+    for workers in [1, 3, 16] {
         assert_eq!(take(&loader(&[4], workers, 1), START, 15), expected, "{workers} workers");
     }
 }
@@ -178,7 +178,7 @@ fn too_many_unreadable_images_fail_at_the_same_batch_with_any_workers() {
     };
     let expected = outcome(0);
     assert!(expected.0.0 > 0, "the first batch fails already");
-    for workers in [1, 3] {
+    for workers in [1, 3, 16] {
         assert_eq!(outcome(workers), expected, "{workers} workers");
     }
 }

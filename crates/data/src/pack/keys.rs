@@ -58,7 +58,7 @@ mod tests {
             ("v1.0/a.b/x.jpeg", None, "v1.0/a.b/x"),
             ("train-000003.tar/cat/7.webp", Some(Split::Train), "cat/7"),
             ("train[12]", Some(Split::Train), "train[12]"),
-            ("table.parquet[4]", None, "table_parquet[4]"),
+            ("data/train-00000-of-00002.parquet:4", None, "data/train-00000-of-00002_parquet:4"),
             ("/home/photos/../x.jpg", None, "home/photos/x"),
         ] {
             assert_eq!(key(name, split), right);

@@ -10,6 +10,7 @@ use super::keys::is_image_ending;
 use super::{PackOptions, Resize};
 use crate::any_image::AnyImage;
 use crate::decode::DecodeOptions;
+use crate::decode::bands::is_png_of_16_bits;
 use crate::error::DataError;
 use crate::picture::Picture;
 use crate::source::{ImageSource, Stored};
@@ -28,8 +29,8 @@ pub(super) enum Changed {
     No,
     /// It was made smaller.
     Resized,
-    /// It would have been made smaller, but cannot be decoded.
-    Undecodable(String),
+    /// It would have been made smaller, but cannot be.
+    Kept(String),
 }
 
 impl Member {
@@ -47,7 +48,7 @@ impl Member {
             Some(Ok(Some(bytes))) => {
                 return Ok(Self { ending: "jpg".to_owned(), bytes, changed: Changed::Resized });
             }
-            Some(Err(reason)) => Changed::Undecodable(reason),
+            Some(Err(reason)) => Changed::Kept(reason),
             Some(Ok(None)) | None => Changed::No,
         };
         let name = images.name(index);
@@ -71,8 +72,12 @@ impl Member {
 /// The ending of an image file: that of its name, or else that of its content.
 fn ending(name: &str, bytes: &[u8]) -> Option<String> {
     let named = Path::new(name).extension().and_then(|ending| ending.to_str()).map(str::to_lowercase);
-    let of_content =
-        || image::guess_format(bytes).ok()?.extensions_str().first().map(|&ending| ending.to_owned());
+    let of_content = || match bytes {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some("npy".to_owned()),
+        // BigTIFF, which `image` does not recognise.
+        [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => Some("tif".to_owned()),
+        _ => image::guess_format(bytes).ok()?.extensions_str().first().map(|&ending| ending.to_owned()),
+    };
     named
         .filter(|ending| is_image_ending(ending))
         .or_else(of_content)
@@ -92,6 +97,9 @@ fn png(image: &AnyImage) -> Result<Vec<u8>, String> {
 impl Resize {
     /// A smaller image as a JPEG; none of one that is small enough.
     fn apply(self, stored: &Stored, options: DecodeOptions) -> Result<Option<Vec<u8>>, String> {
+        if matches!(stored, Stored::Encoded(bytes) if is_png_of_16_bits(bytes)) {
+            return Err(NO_PICTURE.to_owned());
+        }
         let picture = Picture::open(stored, options)?;
         let (width, height) = picture.dimensions();
         let short = width.min(height);

@@ -70,9 +70,9 @@ pub struct Packed {
     pub before: usize,
     /// Images that were made smaller this time.
     pub resized: usize,
-    /// Images that were to be made smaller this time and cannot be decoded, which are packed as they are: name
-    /// and reason.
-    pub undecodable: Vec<(String, String)>,
+    /// Images that were to be made smaller this time and cannot be, which are packed as they are: name and
+    /// reason.
+    pub kept: Vec<(String, String)>,
 }
 
 /// Packs all parts of a data set into a folder: shards `train-000000.tar`, …,
@@ -183,8 +183,8 @@ impl Job {
                 match changed {
                     Changed::No => {}
                     Changed::Resized => packed.resized += 1,
-                    Changed::Undecodable(reason) => {
-                        packed.undecodable.push((self.images.name(index), reason));
+                    Changed::Kept(reason) => {
+                        packed.kept.push((self.images.name(index), reason));
                     }
                 }
                 writer.add(&self.keys[index], &ending, &bytes, self.images.label(index))?;

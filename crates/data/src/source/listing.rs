@@ -172,9 +172,30 @@ impl Contents {
                 Entry::LeftOut(kind) => contents.left_out.add(kind, 1),
             }
         }
+        contents.leave_out_companions();
         contents.images.sort_by(|a, b| a.path.cmp(&b.path));
         contents.folders.sort();
         Ok(contents)
+    }
+}
+
+impl Contents {
+    /// An array beside a picture of its name is what somebody has computed of it.
+    fn leave_out_companions(&mut self) {
+        let is_array =
+            |image: &Image| image.path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npy"));
+        if !self.images.iter().any(is_array) {
+            return;
+        }
+        let pictures: HashSet<PathBuf> = self
+            .images
+            .iter()
+            .filter(|image| !is_array(image))
+            .map(|image| image.path.with_extension(""))
+            .collect();
+        let found = self.images.len();
+        self.images.retain(|image| !is_array(image) || !pictures.contains(&image.path.with_extension("")));
+        self.left_out.add(".npy", found - self.images.len());
     }
 }
 

@@ -42,7 +42,7 @@ pub fn image_of(
     image.map_err(|reason| DataError::Decode { path: source.name(index).into(), reason })
 }
 
-/// A sample of a source, its image decoded: what [`Dataset::get`](burn_dataset::Dataset::get) gives.
+/// A sample of a source, its image decoded as for a network of three channels: what [`Dataset::get`](burn_dataset::Dataset::get) gives.
 ///
 /// # Errors
 /// What cannot be read or decoded, by name.

@@ -4,65 +4,82 @@ use crate::any_image::AnyImage;
 use crate::transform::Raster;
 use crate::transform::pillow::luma;
 
-/// Sums over the pixels of images, of intensities from 0 to 1.
+/// Means and deviations over the pixels of images, of intensities from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Channels {
     pixels: f64,
-    sums: Vec<f64>,
-    squares: Vec<f64>,
+    of_each: Vec<Channel>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Channel {
+    mean: f64,
+    /// Sum of the squared differences from the mean.
+    spread: f64,
 }
 
 impl Channels {
-    /// The sums of one image, as a network of so many channels sees it.
+    /// Those of one image, as a network of so many channels sees it.
     pub fn of(image: &AnyImage, channels: usize) -> Self {
-        let [sums, squares] = match image {
-            AnyImage::Rgb(image) if channels == 1 => sums_of_bytes(image.pixels().map(|pixel| [luma(pixel)])),
-            AnyImage::Rgb(image) => sums_of_bytes(image.as_raw().as_chunks::<3>().0.iter().copied()),
-            AnyImage::Bands(bands) => {
-                let sum = |power| move |plane: &[f32]| plane.iter().map(|v| f64::from(*v).powi(power)).sum();
-                [1, 2].map(|power| bands.planes().map(sum(power)).collect())
-            }
+        let of_each = match image {
+            AnyImage::Rgb(image) if channels == 1 => of_bytes(image.pixels().map(|pixel| [luma(pixel)])),
+            AnyImage::Rgb(image) => of_bytes(image.as_raw().as_chunks::<3>().0.iter().copied()),
+            AnyImage::Bands(bands) => bands.planes().map(Channel::of_floats).collect(),
         };
         let (width, height) = image.dimensions();
-        Self { pixels: f64::from(width) * f64::from(height), sums, squares }
+        Self { pixels: f64::from(width) * f64::from(height), of_each }
     }
 
-    /// Adds those of other images. The last bits of the sums depend on the order in which images are added.
+    /// Adds those of other images (Chan, Golub and LeVeque 1979). The last bits depend on the order in which
+    /// images are added.
     pub fn add(&mut self, other: &Self) {
-        let channels = self.sums.len().max(other.sums.len());
-        self.pixels += other.pixels;
-        for (all, more) in [(&mut self.sums, &other.sums), (&mut self.squares, &other.squares)] {
-            all.resize(channels, 0.0);
-            all.iter_mut().zip(more).for_each(|(all, more)| *all += more);
+        let pixels = self.pixels + other.pixels;
+        self.of_each.resize(self.of_each.len().max(other.of_each.len()), Channel::default());
+        for (all, more) in self.of_each.iter_mut().zip(&other.of_each) {
+            let apart = more.mean - all.mean;
+            all.mean += apart * other.pixels / pixels;
+            all.spread += more.spread + apart * apart * self.pixels * other.pixels / pixels;
         }
+        self.pixels = pixels;
     }
 
     /// Mean of each channel over all pixels; none without a pixel.
     pub fn mean(&self) -> Option<Vec<f64>> {
-        (self.pixels > 0.0).then(|| self.sums.iter().map(|sum| sum / self.pixels).collect())
+        (self.pixels > 0.0).then(|| self.of_each.iter().map(|channel| channel.mean).collect())
     }
 
     /// Standard deviation of each channel over all pixels; none without a pixel.
     pub fn std(&self) -> Option<Vec<f64>> {
-        let deviation = |(sum, squares): (&f64, &f64)| {
-            let mean = sum / self.pixels;
-            (squares / self.pixels - mean * mean).max(0.0).sqrt()
-        };
-        (self.pixels > 0.0).then(|| self.sums.iter().zip(&self.squares).map(deviation).collect())
+        let deviation = |channel: &Channel| (channel.spread / self.pixels).sqrt();
+        (self.pixels > 0.0).then(|| self.of_each.iter().map(deviation).collect())
     }
 }
 
-/// Sums and sums of squares of intensities in bytes, exact but for the last division.
-fn sums_of_bytes<const N: usize>(pixels: impl Iterator<Item = [u8; N]>) -> [Vec<f64>; 2] {
-    let (mut sums, mut squares) = ([0u64; N], [0u64; N]);
+impl Channel {
+    fn of_floats(plane: &[f32]) -> Self {
+        let mean = plane.iter().map(|value| f64::from(*value)).sum::<f64>() / plane.len() as f64;
+        let spread = plane.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum();
+        Self { mean, spread }
+    }
+}
+
+/// Sums of bytes are whole numbers, and exact.
+fn of_bytes<const N: usize>(pixels: impl Iterator<Item = [u8; N]>) -> Vec<Channel> {
+    let (mut count, mut sums, mut squares) = (0u64, [0u64; N], [0u64; N]);
     for pixel in pixels {
+        count += 1;
         for (channel, value) in pixel.map(u64::from).into_iter().enumerate() {
             sums[channel] += value;
             squares[channel] += value * value;
         }
     }
-    let scaled = |sums: [u64; N], largest: f64| sums.map(|sum| sum as f64 / largest).to_vec();
-    [scaled(sums, 255.0), scaled(squares, 255.0 * 255.0)]
+    let count_of_all = count as f64;
+    let of = |(sum, squares): (u64, u64)| {
+        let spread = u128::from(count) * u128::from(squares) - u128::from(sum) * u128::from(sum);
+        let mean = sum as f64 / count_of_all / 255.0;
+        Channel { mean, spread: spread as f64 / count_of_all / (255.0 * 255.0) }
+    };
+    sums.into_iter().zip(squares).map(of).collect()
 }
 
 #[cfg(test)]

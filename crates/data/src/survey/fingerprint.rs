@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::any_image::AnyImage;
+use crate::bands::Bands;
 use crate::transform::pillow::luma;
 use crate::transform::{Interpolation, Raster};
 
@@ -35,12 +36,11 @@ impl Fingerprint {
             .chain_update(height.to_le_bytes())
             .chain_update(bytes)
             .finalize();
-        let small = image.resample([SIDE, SIDE], Interpolation::Box).into_rgb();
-        let mut grey = small.pixels().map(luma);
-        Self {
-            content: std::array::from_fn(|at| digest[at]),
-            thumbnail: std::array::from_fn(|_| grey.next().unwrap_or_default()),
-        }
+        let grey: Vec<u8> = match image.resample([SIDE, SIDE], Interpolation::Box) {
+            AnyImage::Rgb(small) => small.pixels().map(luma).collect(),
+            AnyImage::Bands(small) => stretched(&small),
+        };
+        Self { content: std::array::from_fn(|at| digest[at]), thumbnail: std::array::from_fn(|at| grey[at]) }
     }
 
     /// A digest of size and pixels: equal for images that are the same pixel for pixel, however they are
@@ -98,4 +98,15 @@ impl Fingerprint {
             dot(&waves[across], &|x| rows[down][x])
         })
     }
+}
+
+/// The mean of all channels as grey, from its smallest to its largest value, wherever those lie.
+fn stretched(bands: &Bands) -> Vec<u8> {
+    let pixels = bands.values().len() / bands.channels();
+    let mut sums = vec![0.0f32; pixels];
+    bands.planes().for_each(|plane| sums.iter_mut().zip(plane).for_each(|(sum, value)| *sum += value));
+    let low = sums.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = sums.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // One without contrast stays black.
+    sums.into_iter().map(|sum| (255.0 * (sum - low) / (high - low).max(f32::MIN_POSITIVE)) as u8).collect()
 }

@@ -13,8 +13,8 @@ use crate::transform::Raster;
 /// What images are like.
 #[derive(Debug, Clone, Default)]
 pub struct Overview {
-    /// Images that were read.
-    pub read: usize,
+    /// Images that were tried, readable or not.
+    pub tried: usize,
     /// Name of every one of them that cannot be, and why.
     pub corrupt: Vec<(String, DataError)>,
     /// How many there are of each size, width and height.
@@ -57,7 +57,7 @@ pub fn overview(
         let image = image_of(&*parts[part].images, index, options)?;
         Ok((image.dimensions(), Channels::of(&image, options.channels)))
     };
-    let mut overview = Overview { read: places.len(), ..Overview::default() };
+    let mut overview = Overview { tried: places.len(), ..Overview::default() };
     for ((part, index), seen) in places.iter().zip(look_at(&places, look, progress)) {
         match seen {
             Ok((size, channels)) => {

@@ -93,6 +93,6 @@ impl TrainTransform {
 }
 
 /// Why colours of bands cannot change.
-const NO_COLOURS: &str = "augment.rand_augment and augment.color_jitter change the colours of 8-bit pictures, \
-                          and this image has other channels or more bits: leave them out of the \
-                          configuration, or convert the images";
+pub(crate) const NO_COLOURS: &str = "augment.rand_augment and augment.color_jitter change the colours of 8-bit \
+                                     pictures, and images of other channels or more bits have none: leave \
+                                     both out of the configuration";

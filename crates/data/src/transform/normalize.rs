@@ -67,7 +67,8 @@ impl Normalize {
             (AnyImage::Rgb(image), 3) => append_planes(image, intensities, |_, v| v),
             (AnyImage::Rgb(_), channels) => return Err(other_channels(3, channels)),
             (AnyImage::Bands(_), _) => {
-                return Err("of more than 8 bits, or of channels that are no colours".to_owned());
+                return Err("the image has more than 8 bits or other channels than a picture, and the device normalises \
+                            pictures only".to_owned());
             }
         }
         Ok(())

@@ -22,15 +22,23 @@ const PLACES: [(&str, &str); 3] = [
 pub(super) fn snippet(network: &Network, format: Format) -> String {
     let classifies = network.kind == Kind::Classifier;
     let mode = if network.config.num_channels == 1 { "L" } else { "RGB" };
+    let is_of_pictures = matches!(network.config.num_channels, 1 | 3);
     let text = match format {
+        Format::Transformers if !is_of_pictures => TRANSFORMERS_BANDS,
+        Format::Timm if !is_of_pictures => TIMM_BANDS,
+        Format::Onnx if !is_of_pictures => ONNX_BANDS,
         Format::Transformers if classifies => TRANSFORMERS_CLASSIFIER,
         Format::Transformers => TRANSFORMERS_ENCODER,
         Format::Timm => TIMM,
         Format::Official => OFFICIAL,
         Format::Onnx => ONNX,
     };
-    let resized = resized(&network.preprocessing());
+    let preprocessing = network.preprocessing();
+    let (resized, [height, width]) = (resized(&preprocessing), preprocessing.size);
+    let shape = format!("(1, {}, {height}, {width})", network.config.num_channels);
     text.replace("HERE", HERE)
+        .replace("AUTO", if classifies { "AutoModelForImageClassification" } else { "AutoModel" })
+        .replace("SHAPE", &shape)
         .replace("MODE", mode)
         .replace("RESIZED", &resized)
         .replace("SHOWN", shown(network, format))
@@ -71,6 +79,43 @@ transform = timm.data.create_transform(**timm.data.resolve_model_data_config(mod
 image = Image.new("MODE", (640, 480))  # or Image.open("photo.jpg").convert("MODE")
 with torch.no_grad():
     outputs = model(transform(image).unsqueeze(0))[0]
+SHOWN
+"#;
+
+const TRANSFORMERS_BANDS: &str = r#"
+import torch
+from transformers import AUTO
+
+name = "."HERE
+model = AUTO.from_pretrained(name).eval()
+pixels = torch.zeros(SHAPE)  # images, resized and normalised
+with torch.no_grad():
+    print(model(pixels)[0].shape)
+"#;
+
+const TIMM_BANDS: &str = r#"
+import timm
+import torch
+
+name = "local-dir:."HERE
+model = timm.create_model(name, pretrained=True).eval()
+pixels = torch.zeros(SHAPE)  # images, resized and normalised
+with torch.no_grad():
+    outputs = model(pixels)[0]
+SHOWN
+"#;
+
+const ONNX_BANDS: &str = r#"
+import json
+
+import numpy as np
+import onnxruntime
+
+folder = "."HERE
+session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+meta = session.get_modelmeta().custom_metadata_map
+pixels = np.zeros(SHAPE, "float32")  # images, resized and normalised
+outputs = session.run(None, {"pixel_values": pixels})[-1][0]
 SHOWN
 "#;
 
@@ -174,7 +219,9 @@ mod tests {
 
     #[test]
     fn every_snippet_says_once_where_the_model_is() {
-        for text in [TRANSFORMERS_CLASSIFIER, TRANSFORMERS_ENCODER, TIMM, OFFICIAL, ONNX] {
+        let of_bands = [TRANSFORMERS_BANDS, TIMM_BANDS, ONNX_BANDS];
+        let of_pictures = [TRANSFORMERS_CLASSIFIER, TRANSFORMERS_ENCODER, TIMM, OFFICIAL, ONNX];
+        for text in of_pictures.into_iter().chain(of_bands) {
             let text = text.replace("HERE", HERE);
             let places = text
                 .lines()

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// Images: a folder, a table that lists them (.csv, .tsv, .jsonl), tar shards, or a CIFAR or MNIST data set.
+    /// Images: a folder, a table that lists them (.csv, .tsv, .jsonl), tar shards, Parquet
+    /// files, or a CIFAR or MNIST data set.
     #[arg(value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Where the files go [default: this folder].

@@ -35,8 +35,8 @@ The same command goes on where an interrupted one has stopped.")]
 /// Which images.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ImagesArgs {
-    /// Images: a folder, a table that lists them, tar shards, or a standard set [default: those of the
-    /// configuration].
+    /// Images: a folder, a table that lists them, tar shards, Parquet files, or a standard set [default:
+    /// those of the configuration].
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
     /// A configuration, whose section `[data]` says how images are read and divided: a file, or one that the
@@ -55,7 +55,7 @@ pub(crate) struct DataInfoArgs {
     /// Images whose sizes and channels are looked at, evenly spaced [default: all].
     #[arg(long = "images", value_name = "N", value_parser = positive)]
     pub(crate) most: Option<usize>,
-    /// Draw some images of every class.
+    /// Draw some images of up to 64 classes.
     #[arg(long, value_name = "FILE.png", value_parser = png)]
     pub(crate) sheet: Option<PathBuf>,
     /// Print one line of JSON.

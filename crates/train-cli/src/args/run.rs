@@ -12,8 +12,8 @@ pub(crate) struct RunArgs {
     /// The experiment: a file, or a configuration that the program brings (`train-cli configs list`).
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) config: PathBuf,
-    /// Images: a folder, a table that lists them (.csv, .tsv, .jsonl), tar shards, or a CIFAR or MNIST
-    /// data set [overrides data.path].
+    /// Images: a folder, a table that lists them (.csv, .tsv, .jsonl), tar shards, Parquet
+    /// files, or a CIFAR or MNIST data set [overrides data.path].
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Where checkpoints, logs and pictures go [default: runs/NAME-OF-CONFIG].

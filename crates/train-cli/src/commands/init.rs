@@ -89,7 +89,10 @@ fn usual_side(images: &Arc<dyn ImageSource>) -> Result<(usize, usize)> {
     match (readable.get(readable.len() / 2), unreadable) {
         (Some(side), _) => Ok((*side, damaged)),
         (None, Some::<data::DataError>(error)) => {
-            Err(error).context("none of the images that were tried can be read")
+            Err(error).context(
+            "none of the images that were tried can be read as a picture (docs/data.md has a configuration for \
+             images of other channels)",
+        )
         }
         (None, None) => bail!("there are no images"),
     }

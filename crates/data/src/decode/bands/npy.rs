@@ -1,6 +1,6 @@
 //! Arrays as `numpy.save` writes them.
 
-use super::{Numbers, by_channel};
+use super::{Numbers, by_channel, each};
 use crate::decode::{DecodeOptions, check_size};
 
 /// The array of a file, as an image.
@@ -74,10 +74,6 @@ impl Type {
             }
         })
     }
-}
-
-fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
 }
 
 /// Where the channels of an array are.

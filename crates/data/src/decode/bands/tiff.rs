@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 
-use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::decoder::ifd::Value;
+use tiff::decoder::{Decoder, DecodingSampleType, Limits};
 use tiff::tags::Tag;
 use tiff::{ColorType, TiffError};
 
-use super::{Numbers, by_channel};
+use super::{Numbers, by_channel, each};
 use crate::decode::{DecodeOptions, check_size};
 use crate::transform::other_channels;
 
-/// Bytes of a value in a directory, at most.
-const VALUE_BYTES: usize = 64 << 20;
+/// Numbers from bytes.
+type Read = fn(&[u8]) -> Vec<f32>;
 
 /// The bands of a file: those of its first image, or of as many images of one band. None where it is a
 /// picture of 8 bits, and such is wanted.
@@ -66,9 +67,11 @@ fn add_images(
 }
 
 fn decoder(bytes: &[u8]) -> Result<Decoder<Cursor<&[u8]>>, String> {
-    // The size of an image is checked before it is decoded.
-    let mut limits = Limits::unlimited();
-    (limits.intermediate_buffer_size, limits.ifd_value_size) = (bytes.len(), VALUE_BYTES);
+    // Of what a directory lists there is no more than the file has bytes, whatever it claims. Images are
+    // decoded into memory of our own.
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = bytes.len().saturating_mul(size_of::<Value>());
+    limits.intermediate_buffer_size = bytes.len();
     Ok(Decoder::new(Cursor::new(bytes)).map_err(text)?.with_limits(limits))
 }
 
@@ -136,23 +139,35 @@ fn image(decoder: &mut Decoder<Cursor<&[u8]>>, wanted: usize, max_pixels: u64) -
     if samples != 1 && samples != wanted {
         return Err(other_channels(samples, wanted));
     }
-    let count = size.0 as usize * size.1 as usize * samples;
-    let mut result = DecodingResult::U8(Vec::new());
-    let layout = decoder.read_image_to_buffer(&mut result).map_err(text)?;
-    let (values, largest) = numbers(result)?;
-    if values.len() != count {
-        return Err(format!("the TIFF holds {} numbers of {count}", values.len()));
+    let layout = decoder.image_buffer_layout().map_err(text)?;
+    let (bytes_of_one, largest, read): (_, _, Read) = match layout.sample_type {
+        Some(DecodingSampleType::U8) => (1, 255.0, |bytes| bytes.iter().map(|v| f32::from(*v)).collect()),
+        Some(DecodingSampleType::U16) => {
+            (2, f32::from(u16::MAX), |bytes| each(bytes, |v| u16::from_ne_bytes(v).into()))
+        }
+        Some(DecodingSampleType::F32) => (4, 1.0, |bytes| each(bytes, f32::from_ne_bytes)),
+        _ => return Err("of TIFFs with bands, those of uint8, uint16 and float32 are read".to_owned()),
+    };
+    let wanted = size.0 as usize * size.1 as usize * samples * bytes_of_one;
+    if layout.complete_len != wanted {
+        return Err(format!(
+            "the TIFF's image takes {} bytes, and {wanted} were expected",
+            layout.complete_len
+        ));
+    }
+    let mut bytes = vec![0; wanted];
+    decoder.read_image_bytes(&mut bytes).map_err(text)?;
+    let values = read(&bytes);
+    if let Some(none) = no_data(decoder).filter(|none| values.contains(none)) {
+        return Err(format!(
+            "holds {none}, its mark of no data; fill that with a number and remove the mark"
+        ));
     }
     let values = if layout.planes > 1 || samples == 1 { values } else { by_channel(&values, samples) };
     Ok(Numbers { size, values, largest })
 }
 
-/// Numbers as floats, and the largest that their type holds.
-fn numbers(result: DecodingResult) -> Result<(Vec<f32>, f32), String> {
-    Ok(match result {
-        DecodingResult::U8(values) => (values.into_iter().map(f32::from).collect(), 255.0),
-        DecodingResult::U16(values) => (values.into_iter().map(f32::from).collect(), f32::from(u16::MAX)),
-        DecodingResult::F32(values) => (values, 1.0),
-        _ => return Err("of TIFFs with bands, those of uint8, uint16 and float32 are read".to_owned()),
-    })
+/// The number that stands where there are no data, as GDAL writes it.
+fn no_data(decoder: &mut Decoder<Cursor<&[u8]>>) -> Option<f32> {
+    decoder.get_tag_ascii_string(Tag::GdalNodata).ok()?.trim().parse().ok()
 }

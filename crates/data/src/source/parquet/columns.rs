@@ -8,6 +8,7 @@ use parquet::schema::types::{SchemaDescriptor, Type};
 use serde::Deserialize;
 
 use crate::image_list::normal;
+use crate::source::shards::SHARD_LABEL;
 
 /// What the column of images is called where several may be meant.
 const IMAGE: &str = "image";
@@ -107,7 +108,7 @@ fn leaf(schema: &SchemaDescriptor, path: &[String]) -> Option<usize> {
 }
 
 impl Label {
-    /// The column of this name, or else the only one that is described as a class.
+    /// The column of this name; where nobody has named one, the only one that is described as a class.
     fn find(
         schema: &SchemaDescriptor,
         fields: &[&Type],
@@ -117,7 +118,7 @@ impl Label {
         let named = |name: &str| fields.iter().find(|field| field.name() == name);
         let mut classes = described.0.keys().filter(|name| named(name).is_some());
         let found = named(name).or_else(|| match (classes.next(), classes.next()) {
-            (Some(only), None) => named(only),
+            (Some(only), None) if name == SHARD_LABEL => named(only),
             _ => None,
         });
         let Some(field) = found else {

@@ -164,11 +164,17 @@ impl Parquet {
         let pages = group.pages(&read)?;
         let page = pages.data.partition_point(|page| page.first_row + page.rows <= row);
         let place = &pages.data[page];
+        let wanted = row - place.first_row;
         let decode = || -> Result<Images, String> {
             let images = group.images.values::<ByteArrayType>(pages, place, &read)?;
-            Ok(images.into_iter().map(|image| image.map(|image| image.data().to_vec())).collect())
+            // Rows of a dictionary share their bytes, and copies of them all may be any number.
+            let keeps_all = images.iter().flatten().map(|image| image.len() as u64).sum::<u64>() <= WAITING;
+            let kept = images.into_iter().enumerate().map(|(at, image)| {
+                image.filter(|_| keeps_all || at == wanted).map(|image| image.data().to_vec())
+            });
+            Ok(kept.collect())
         };
-        let image = self.waiting.take((number, page), row - place.first_row, decode)?;
+        let image = self.waiting.take((number, page), wanted, decode)?;
         image.ok_or_else(|| "the row has no bytes; images that only `path` names are not read".to_owned())
     }
 }

@@ -72,6 +72,8 @@ impl Container {
                 hidden if is_hidden(hidden) => {}
                 shard if self.is_one(shard) || self.is_compressed(shard) => found = true,
                 other if other.file_name().is_some_and(|name| !is_data(name)) => {}
+                // Arrays beside shards are what somebody has computed of them.
+                other if other.extension().is_some_and(|ending| ending == "npy") => {}
                 other if other.is_dir() || is_image(other) => return Ok(false),
                 _ => {}
             }

@@ -67,7 +67,7 @@ fn report(parts: &[Part], seen: &Overview, classes: &Classes) -> Report {
             .filter_map(|part| Some((part.split?.to_string(), part.images.len().into())))
             .collect(),
         classes: classes.0.iter().map(|class| (class.name.clone(), class.places.len().into())).collect(),
-        read: seen.read - seen.corrupt.len(),
+        read: seen.tried - seen.corrupt.len(),
         mean: seen.channels.mean(),
         std: seen.channels.std(),
         left_out,
@@ -81,7 +81,7 @@ fn tell(parts: &[Part], seen: &Overview, classes: &Classes) {
     tell_classes(parts, classes);
     tell_sizes(seen);
     out!("endings      {}", listed(endings(parts).iter().map(|(ending, files)| format!("{files} {ending}"))));
-    out!("read         {} of {all} images", seen.read);
+    out!("read         {} of {} images that were tried", seen.tried - seen.corrupt.len(), seen.tried);
     if let [(_, reason), more @ ..] = &seen.corrupt[..] {
         out!("unreadable   {} of them, which data check names; the first one: {reason}", 1 + more.len());
     }
@@ -142,8 +142,12 @@ fn endings(parts: &[Part]) -> BTreeMap<String, usize> {
         for index in 0..part.images.len() {
             let name = part.images.name(index);
             let ending = Path::new(&name).extension().map(|ending| ending.to_string_lossy().to_lowercase());
-            // Images that are stored without files have numbers for names.
+            // Images that are stored with others in one file have numbers behind its name.
             let ending = ending.filter(|ending| !ending.contains('['));
+            let ending = ending.map(|ending| match ending.split_once(':') {
+                Some((file, _)) => file.to_owned(),
+                None => ending,
+            });
             let ending = ending.map_or("without ending".to_owned(), |ending| format!(".{ending}"));
             *endings.entry(ending).or_insert(0) += 1;
         }

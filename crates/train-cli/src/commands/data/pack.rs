@@ -34,8 +34,8 @@ pub(crate) fn run(args: &DataPackArgs) -> Result<()> {
     if args.short_side.is_some() {
         out!("resized      {} of the other {}", packed.resized, packed.images - packed.before);
     }
-    for (name, reason) in &packed.undecodable {
-        out!("as it is     {name}, which cannot be decoded: {reason}");
+    for (name, reason) in &packed.kept {
+        out!("as it is     {name}: {reason}");
     }
     let megabytes = packed.bytes as f64 / 1e6;
     out!(
