@@ -96,3 +96,44 @@ fn pictures_are_refused_by_networks_of_other_channels() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("00.png: the image has 3 channels and the network takes 5"), "{said}");
 }
+
+#[test]
+fn data_commands_see_every_band() {
+    let bench = bench();
+    let of = ["--data", "bands", "--set", "model.num_channels=5"];
+    let found = json(&bench.succeed(&[&["data", "info", "--json"], &of[..]].concat()));
+    let mean: Vec<f64> =
+        found["mean"].as_array().unwrap().iter().map(|mean| mean.as_f64().unwrap()).collect();
+    assert_eq!(mean.len(), 5);
+    for (channel, mean) in mean.iter().enumerate() {
+        // 24 images of levels from 0 to 2300, 20 columns from 0 to 3800.
+        let right = (10_000.0 * channel as f64 + 1150.0 + 1900.0) / 65535.0;
+        assert!((mean - right).abs() < 1e-6, "{mean} {right}");
+    }
+    // All show the same slope.
+    let checked = bench.run(&[&["data", "check", "--json"], &of[..]].concat());
+    let found = json(&String::from_utf8(checked.stdout).unwrap());
+    assert_eq!((checked.status.code(), found["corrupt"].as_array().unwrap().len()), (Some(1), 0));
+    assert_eq!(found["duplicates"][0].as_array().unwrap().len(), 24);
+    let preview = ["data", "preview", "--config", "tiny.toml", "--out", "preview.png"];
+    let usual =
+        ["--set", "data.mean=[0.5, 0.5, 0.5, 0.5, 0.5]", "--set", "data.std=[0.5, 0.5, 0.5, 0.5, 0.5]"];
+    bench.succeed(&[&preview[..], &of[..], &usual[..]].concat());
+    assert!(image::open(bench.path("preview.png")).is_ok());
+}
+
+#[test]
+fn an_export_says_which_numbers_the_network_takes() {
+    let bench = bench();
+    let args = [&BANDS[..], &["--data", "bands", "--set", "data.range=[0, 50000]"]].concat();
+    assert!(bench.pretrain("ranged", &args).status.success());
+    let output = bench.run(&["export", "--checkpoint", "ranged", "--format", "onnx", "--out", "exported"]);
+    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("from 0 to 50000 to 0 to 1") && told.contains("images of 5 channels"), "{told}");
+    let card = fs::read_to_string(bench.path("exported/README.md")).unwrap();
+    assert!(
+        card.contains("from 0 to 50000 to 0 to 1") && card.contains("np.zeros((1, 5, 16, 24), "),
+        "{card}"
+    );
+}

@@ -52,7 +52,7 @@ fn info_has_counts_means_and_deviations() {
         "         2 b (1 train, 1 val)",
         "sizes        2, from 2×2 to 4×2 pixels",
         "endings      4 .png",
-        "read         2 of 4 images",
+        "read         2 of 2 images that were tried",
         "left out     1 .txt in known/train",
         "picture      sheet.png",
     ] {
@@ -240,4 +240,13 @@ fn what_cannot_be_done_is_said() {
     let output = bench.run(&["data", "pack", "--data", "data", "--out", "s", "--quality", "90"]);
     assert_eq!(output.status.code(), Some(2), "quality is that of resized images");
     assert!(!Path::new(&bench.path("s")).exists());
+}
+
+#[test]
+fn images_of_parquet_files_have_one_ending() {
+    let bench = Bench::new();
+    let parquet = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/goldens/parquet/hub");
+    let text = bench.succeed(&["data", "info", "--data", parquet]);
+    let line = text.lines().find(|line| line.starts_with("endings ")).unwrap();
+    assert!(line.ends_with(" .parquet") && !line.contains(','), "{line}");
 }
