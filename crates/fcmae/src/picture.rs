@@ -166,10 +166,12 @@ fn score(
     is_hidden: impl Fn(usize, usize) -> bool,
 ) -> Score {
     let (mut squares, mut count) = (0.0, 0.0);
+    let [low, high] = truth.range();
     for y in 0..truth.height {
         for x in (0..truth.width).filter(|&x| is_hidden(y, x)) {
             for channel in 0..truth.channels() {
-                let difference = truth.intensity(channel, y, x) - pred.intensity(channel, y, x);
+                let predicted = pred.intensity(channel, y, x).clamp(low, high);
+                let difference = truth.intensity(channel, y, x) - predicted;
                 squares += difference * difference;
                 count += 1.0;
             }
@@ -205,6 +207,13 @@ impl Pixels<'_> {
         self.values.len() / (self.height * self.width)
     }
 
+    /// What intensities can be: from 0 to 1, or further where the image goes beyond.
+    fn range(&self) -> [f64; 2] {
+        let places = (0..self.height).flat_map(|y| (0..self.width).map(move |x| (y, x)));
+        let all = places.flat_map(|(y, x)| (0..self.channels()).map(move |c| self.intensity(c, y, x)));
+        all.fold([0.0, 1.0], |[low, high], value| [low.min(value), high.max(value)])
+    }
+
     /// From 0 to 1 for pictures.
     fn intensity(&self, channel: usize, y: usize, x: usize) -> f64 {
         let value = self.values[(channel * self.height + y) * self.width + x];
@@ -226,6 +235,18 @@ mod tests {
     use crate::{FcmaeConfig, random_mask};
     use burn::tensor::{Device, TensorData};
     use model::{Compute, ConvNextV2Config};
+
+    /// Predictions are clipped to what can be, which is more than 0 to 1 where the image goes beyond.
+    #[test]
+    fn errors_beyond_what_can_be_do_not_count() {
+        let normalize = Normalize { mean: vec![0.0], std: vec![1.0] };
+        let of = |values: &'static [f32]| {
+            let view = |values| Pixels { values, height: 1, width: 2, normalize: &normalize };
+            score(&view(values), &view(&[3.0, 3.0]), &[0], &[1.0], |_, _| true).masked_mse
+        };
+        assert_eq!(of(&[0.5, 1.0]), 0.125);
+        assert_eq!(of(&[1.0, 2.0]), 0.5);
+    }
 
     const SHAPE: [usize; 4] = [1, 3, 16, 24];
 
