@@ -70,6 +70,18 @@ impl Header {
         }
     }
 
+    /// Whether the second and the third of four components have one size, into which that of the first and the
+    /// fourth can be divided: the decoder takes that for granted.
+    pub(super) fn inks_are_usual(&self) -> bool {
+        let divides = |part: u8, whole: u8| part > 0 && whole.is_multiple_of(part);
+        match self.sampling[..] {
+            [first, second, third, fourth] => {
+                first == fourth && second == third && divides(second.0, first.0) && divides(second.1, first.1)
+            }
+            _ => true,
+        }
+    }
+
     /// Columns and rows of a unit of compressed data, in which all components have whole blocks.
     pub(super) fn unit(&self) -> (u32, u32) {
         let most = |of: fn(&(u8, u8)) -> u8| 8 * u32::from(self.sampling.iter().map(of).max().unwrap_or(1));

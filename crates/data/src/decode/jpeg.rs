@@ -79,6 +79,11 @@ impl<'a> Jpeg<'a> {
                 self.header.frame
             ));
         }
+        if !self.header.inks_are_usual() {
+            return Err(
+                "JPEG with inks of other sizes than usual is not read; convert it to a PNG".to_owned()
+            );
+        }
         let mut decoder = Decoder::new(self.bytes).map_err(text)?;
         let inks = matches!(decoder.jpeg_color_space(), ColorSpace::Cmyk | ColorSpace::Ycck);
         decoder.set_output_format(if inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });

@@ -144,3 +144,17 @@ fn a_box_is_found_where_it_is_stored() {
         assert_eq!(turn::upright(stored, orientation), crop(&upright, area), "{exif}");
     }
 }
+
+/// The decoder would panic on them, or take one ink's rows for another's.
+#[test]
+fn inks_of_unusual_sizes_are_refused() {
+    let whole = include_bytes!("../../tests/goldens/odd/cmyk-adobe.jpg");
+    let frame = whole.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+    assert!(decode(whole).is_ok());
+    for component in 0..4 {
+        let mut odd = whole.to_vec();
+        // Behind marker, length, precision, height, width, number of components, and a name.
+        odd[frame + 11 + 3 * component] = 0x21;
+        assert!(decode(&odd).unwrap_err().contains("inks"), "{component}");
+    }
+}
