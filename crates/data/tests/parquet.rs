@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod batches;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use batches::{batches, loader};
 use data::source::Stored;
 use data::{
-    AugmentConfig, Batch, DataConfig, DataError, Format, ImageList, ImageSize, ImageSource, Labels, Loader,
-    Shard, Shuffle, Split, TrainingBatches, Workers, open, open_labelled, splits,
+    DataConfig, DataError, Format, ImageList, ImageSource, Labels, Shuffle, Split, open, open_labelled,
+    splits,
 };
 
 const CLASSES: [&str; 2] = ["cat", "red fox"];
@@ -38,31 +41,6 @@ fn bytes(source: &dyn ImageSource, index: usize) -> Vec<u8> {
 fn classes(source: &dyn ImageSource) -> Vec<Option<&str>> {
     let class = |index| source.label(index).map(|class| source.classes()[class as usize].as_str());
     (0..source.len()).map(class).collect()
-}
-
-fn loader(source: &Arc<dyn ImageSource>, workers: usize, shuffle: Shuffle) -> Result<Loader, DataError> {
-    let data = DataConfig {
-        image_size: ImageSize::Square(8),
-        workers: Workers::Number(workers),
-        shuffle,
-        ..DataConfig::default()
-    };
-    TrainingBatches {
-        data: &data,
-        augment: &AugmentConfig::default(),
-        seed: 3,
-        batch_size: 4,
-        accumulate: 1,
-        channels: 3,
-        raw: false,
-        shard: Shard::default(),
-    }
-    .loader(source)
-}
-
-fn batches(source: &Arc<dyn ImageSource>, workers: usize, from: u64, count: usize) -> Vec<Batch> {
-    let loader = loader(source, workers, Shuffle::Images).unwrap();
-    loader.batches(0, from).take(count).collect::<Result<_, _>>().unwrap()
 }
 
 #[test]

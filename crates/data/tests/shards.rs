@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod batches;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use batches::{batches, loader};
 use data::source::Stored;
 use data::{
-    AugmentConfig, Batch, DataConfig, DataError, Format, ImageList, ImageSize, ImageSource, Judged, Labels,
-    Loader, Shard, ShardLimits, ShardWriter, Shuffle, Split, Subset, TrainingBatches, Workers, open, splits,
+    DataConfig, DataError, Format, ImageList, ImageSource, Judged, Labels, ShardLimits, ShardWriter, Shuffle,
+    Split, Subset, open, splits,
 };
 use image::{Rgb, RgbImage};
 
@@ -45,31 +48,6 @@ fn pack(source: &dyn ImageSource, root: &Path, to: &Path, name: &str) -> Vec<Pat
         writer.add(key.to_str().unwrap(), "png", &bytes(source, index), source.label(index)).unwrap();
     }
     writer.finish().unwrap().into_iter().map(|shard| shard.path).collect()
-}
-
-fn loader(source: &Arc<dyn ImageSource>, workers: usize, shuffle: Shuffle) -> Result<Loader, DataError> {
-    let data = DataConfig {
-        image_size: ImageSize::Square(8),
-        workers: Workers::Number(workers),
-        shuffle,
-        ..DataConfig::default()
-    };
-    TrainingBatches {
-        data: &data,
-        augment: &AugmentConfig::default(),
-        seed: 3,
-        batch_size: 4,
-        accumulate: 1,
-        channels: 3,
-        raw: false,
-        shard: Shard::default(),
-    }
-    .loader(source)
-}
-
-fn batches(source: &Arc<dyn ImageSource>, workers: usize, from: u64, count: usize) -> Vec<Batch> {
-    let loader = loader(source, workers, Shuffle::Images).unwrap();
-    loader.batches(0, from).take(count).collect::<Result<_, _>>().unwrap()
 }
 
 #[test]
