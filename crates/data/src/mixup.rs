@@ -4,6 +4,9 @@
 use rand::{Rng, RngExt};
 use rand_distr::{Beta, Distribution};
 
+use crate::loader::Batch;
+use crate::rng::{Stream, rng};
+
 /// How batches are mixed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mixup {
@@ -29,6 +32,16 @@ pub enum Mix {
 }
 
 impl Mixup {
+    /// Mixes the images of a batch, and says how; none of a batch that the device normalises. What is drawn
+    /// depends on seed, epoch and the batch's first image, which no other batch of the epoch has.
+    pub fn mix(&self, seed: u64, batch: &mut Batch) -> Option<Mix> {
+        let shape @ [_, _, height, width] = batch.shape;
+        let mut draws = rng(seed, Stream::Mixup, batch.epoch, batch.draws[0]);
+        let mix = self.draw([height, width], &mut draws);
+        mix.apply(batch.normalized_mut()?, shape);
+        Some(mix)
+    }
+
     /// Draws what to do to a batch of images of `[height, width]`.
     pub fn draw(&self, size: [usize; 2], rng: &mut impl Rng) -> Mix {
         let [mixup, cutmix] = [self.mixup_alpha > 0.0, self.cutmix_alpha > 0.0];

@@ -98,11 +98,8 @@ impl Objective for ClassificationObjective {
     }
 
     fn loss(&self, model: &Self::Model, mut batch: Batch) -> Result<Tensor<1>, BoxError> {
-        let shape @ [samples, _, height, width] = batch.shape;
-        // A batch is known by its first image, which no other one of the epoch has.
-        let mut draws = rng(self.seed, Stream::Mixup, batch.epoch, batch.draws[0]);
-        let mix = self.mixup.draw([height, width], &mut draws);
-        mix.apply(batch.normalized_mut().ok_or(FinetuneError::NotNormalized)?, shape);
+        let [samples, _, height, width] = batch.shape;
+        let mix = self.mixup.mix(self.seed, &mut batch).ok_or(FinetuneError::NotNormalized)?;
         let targets = self.targets(&batch.targets, mix.lambda([height, width]));
         let targets = host::floats(targets, [samples, self.outputs], &self.device);
         let streams = batch.draws.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));

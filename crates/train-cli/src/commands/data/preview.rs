@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use data::mixup::Mix;
-use data::rng::{Stream, rng};
 use data::transform::Normalize;
 use data::{Batch, ImageSource, Labels, Shard, TrainingBatches};
 use drawing::{Block, Sheet, enlarge, enlargement};
@@ -53,11 +52,8 @@ fn first_batch(settings: &ImageSettings, source: &Arc<dyn ImageSource>) -> Resul
     if !settings.classifies {
         return Ok((batch, Mix::None));
     }
-    let shape @ [_, _, height, width] = batch.shape;
-    // As the objective of fine-tuning draws it.
-    let mut draws = rng(settings.seed, Stream::Mixup, batch.epoch, batch.draws[0]);
-    let mix = settings.augment.mixup().draw([height, width], &mut draws);
-    mix.apply(batch.normalized_mut().context("the batch is normalised")?, shape);
+    let mix =
+        settings.augment.mixup().mix(settings.seed, &mut batch).context("the batch is not normalised")?;
     Ok((batch, mix))
 }
 
