@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::CheckpointError;
-use crate::files::{CONFIG_FILE, MODEL_FILE};
+use crate::files::{CONFIG_FILE, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE};
+use crate::folder::verify_checkpoint;
 use crate::recipe::Recipe;
 use crate::run_dir::RunDir;
 use crate::state_dict::StateDict;
@@ -34,6 +35,7 @@ impl Checkpoint {
                 if Self::is_folder(&best) { best } else { Self::folder_of(path)? }
             }
         };
+        Self::require_sound(&folder)?;
         Ok(Self {
             weights: StateDict::load(&folder.join(MODEL_FILE))?,
             recipe: Recipe::load(&folder.join(CONFIG_FILE))?,
@@ -62,6 +64,36 @@ impl Checkpoint {
         }
         let latest = RunDir::open(path)?.latest_checkpoint();
         latest.ok_or_else(|| none("has no checkpoint: no complete checkpoints/step-… in it".to_owned()))
+    }
+
+    /// The same, for a run to go on from: all its files are what was written.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::folder_of`]; a damaged file, with the checkpoint to take instead.
+    pub fn sound_folder_of(path: &Path) -> Result<PathBuf, CheckpointError> {
+        let folder = Self::folder_of(path)?;
+        Self::verify(&folder, |_| true)?;
+        Ok(folder)
+    }
+
+    /// Checks the network of a checkpoint folder, and what is said of it, by what was written. A folder that
+    /// says nothing of itself, such as a copy of its weights, passes.
+    ///
+    /// # Errors
+    /// A damaged file, with the checkpoint to take instead.
+    pub fn require_sound(folder: &Path) -> Result<(), CheckpointError> {
+        Self::verify(folder, |name| ![EMA_FILE, OPTIMIZER_FILE].contains(&name))
+    }
+
+    fn verify(folder: &Path, of_interest: impl Fn(&str) -> bool) -> Result<(), CheckpointError> {
+        if !folder.join(STATE_FILE).is_file() {
+            return Ok(());
+        }
+        verify_checkpoint(folder, of_interest).map_err(|reason| {
+            let run = folder.parent().and_then(Path::parent).and_then(|run| RunDir::open(run).ok());
+            let sound = run.and_then(|run| run.newest_sound().0);
+            CheckpointError::Unsound { reason: Box::new(reason), sound }
+        })
     }
 
     fn is_folder(path: &Path) -> bool {

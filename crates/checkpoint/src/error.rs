@@ -17,6 +17,35 @@ pub enum CheckpointError {
         .0.display()
     )]
     RunExists(PathBuf),
+    /// Another process trains there.
+    #[error(
+        "{} is in use by {holder}; wait for its end, or choose another --run-dir", run_dir.display()
+    )]
+    InUse {
+        /// The run directory.
+        run_dir: PathBuf,
+        /// The process, in words.
+        holder: String,
+    },
+    /// Every checkpoint of a run is damaged.
+    #[error(
+        "none of the {} checkpoints of {} can be used: {}; --overwrite begins anew, and another --run-dir too",
+        reasons.len(), run_dir.display(), in_words(reasons)
+    )]
+    AllDamaged {
+        /// The run directory.
+        run_dir: PathBuf,
+        /// What is wrong with each, newest first.
+        reasons: Vec<CheckpointError>,
+    },
+    /// A checkpoint that was asked for is damaged.
+    #[error("{reason}; {}", instead(sound))]
+    Unsound {
+        /// What is wrong with it.
+        reason: Box<CheckpointError>,
+        /// The newest of its run that is not.
+        sound: Option<PathBuf>,
+    },
     /// Not a run directory.
     #[error("{} is not the directory of a run: it has no checkpoints folder", .0.display())]
     NoRun(PathBuf),
@@ -79,6 +108,17 @@ impl CheckpointError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |error| Self::Io { action, path, error }
+    }
+}
+
+fn in_words(reasons: &[CheckpointError]) -> String {
+    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn instead(sound: &Option<PathBuf>) -> String {
+    match sound {
+        Some(path) => format!("{} is sound, name it instead", path.display()),
+        None => "its run has no other that is sound".to_owned(),
     }
 }
 

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::{self, Files};
 use crate::error::{BoxError, CheckpointError};
-use crate::files::{CONFIG_FILE, STATE_FILE};
+use crate::files::STATE_FILE;
 use crate::run_dir::{RunDir, TEMPORARY};
 
 /// Where in its data a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Position {
     /// Updates done.
     pub step: u64,
@@ -33,8 +34,27 @@ pub struct Best {
     pub since: u64,
 }
 
+/// What one process computes of an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// Images of a batch.
+    pub batch_size: usize,
+    /// Batches of an update.
+    pub accumulate: usize,
+}
+
+/// How far an update carries the schedule of a run: with the batches of an epoch that it began with, also
+/// where other processes go on with it in smaller ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Batches of a process in an epoch.
+    pub batches_per_epoch: u64,
+    /// Batches of a process in an update.
+    pub accumulate: u64,
+}
+
 /// What a checkpoint says of its run, beside weights and moments.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     /// Where the run stands.
     #[serde(flatten)]
@@ -51,6 +71,45 @@ pub struct RunState {
     /// Processes that trained the network.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub processes: usize,
+    /// Images that the updates were made of; 0 where a former version did not count them.
+    #[serde(default)]
+    pub images: u64,
+    /// What each process computed of an update; former versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+    /// How its schedule advances; former versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
+    /// Loss and gradient norm of the last updates, oldest first, by which the next ones are judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<[f64; 2]>,
+}
+
+impl Default for RunState {
+    /// Nothing done, by one process, in the order of the first version.
+    fn default() -> Self {
+        Self {
+            position: Position::default(),
+            best: None,
+            evaluated: None,
+            order: first_order(),
+            processes: one(),
+            images: 0,
+            split: None,
+            pace: None,
+            recent: Vec::new(),
+        }
+    }
+}
+
+/// What is written down of a checkpoint.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    #[serde(flatten)]
+    state: RunState,
+    /// Every other file of the folder; former versions did not say.
+    #[serde(default)]
+    files: Files,
 }
 
 fn first_order() -> u32 {
@@ -125,7 +184,7 @@ fn write_folder(
 
 fn write_and_rename(
     run: &RunDir,
-    run_state: &RunState,
+    state: &RunState,
     fill: impl FnOnce(&Path) -> Result<(), BoxError>,
     temporary: &Path,
     path: &Path,
@@ -135,17 +194,13 @@ fn write_and_rename(
     }
     fs::create_dir_all(temporary).map_err(CheckpointError::io("create", temporary))?;
     fill(temporary).map_err(CheckpointError::Content)?;
-    let config = run.path().join(CONFIG_FILE);
-    if config.is_file() {
-        let copy = temporary.join(CONFIG_FILE);
-        fs::copy(&config, &copy).map_err(CheckpointError::io("copy", &config))?;
-        sync(&copy)?;
-    }
-    let state = temporary.join(STATE_FILE);
-    let json = serde_json::to_string(run_state)
-        .map_err(|error| CheckpointError::io("write", &state)(error.into()))?;
-    fs::write(&state, json + "\n").map_err(CheckpointError::io("write", &state))?;
-    sync(&state)?;
+    let files = digest::of_folder(temporary)?;
+    files.keys().try_for_each(|name| sync(&temporary.join(name)))?;
+    let record = temporary.join(STATE_FILE);
+    let json = serde_json::to_string(&Record { state: state.clone(), files })
+        .map_err(|error| CheckpointError::io("write", &record)(error.into()))?;
+    fs::write(&record, json + "\n").map_err(CheckpointError::io("write", &record))?;
+    sync(&record)?;
     sync(temporary)?;
     replace(path, temporary, &run.checkpoints_folder())
 }
@@ -173,7 +228,7 @@ fn replace(path: &Path, temporary: &Path, folder: &Path) -> Result<(), Checkpoin
     Ok(())
 }
 
-fn sync(path: &Path) -> Result<(), CheckpointError> {
+pub(crate) fn sync(path: &Path) -> Result<(), CheckpointError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(CheckpointError::io("write", path))
 }
 
@@ -182,33 +237,48 @@ fn sync(path: &Path) -> Result<(), CheckpointError> {
 /// # Errors
 /// The file is missing or damaged.
 pub fn read_state(checkpoint: &Path) -> Result<RunState, CheckpointError> {
+    Ok(read_record(checkpoint)?.state)
+}
+
+/// Compares the files of a checkpoint with what was written of them: all, or those of certain names. One of
+/// a former version, which wrote no digests, passes.
+///
+/// # Errors
+/// The first file that is damaged, by name.
+pub fn verify_checkpoint(
+    checkpoint: &Path,
+    of_interest: impl Fn(&str) -> bool,
+) -> Result<(), CheckpointError> {
+    let mut files = read_record(checkpoint)?.files;
+    files.retain(|name, _| of_interest(name));
+    digest::verify(checkpoint, &files)
+}
+
+fn read_record(checkpoint: &Path) -> Result<Record, CheckpointError> {
     let path = checkpoint.join(STATE_FILE);
-    let text = fs::read_to_string(&path).map_err(CheckpointError::io("read", &path))?;
-    serde_json::from_str(&text).map_err(|error| CheckpointError::Damaged { path, reason: error.to_string() })
+    let text = fs::read(&path).map_err(CheckpointError::io("read", &path))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| CheckpointError::Damaged { path, reason: error.to_string() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const STATE: RunState = RunState {
-        position: Position { step: 7, epoch: 1, batch: 2 },
-        best: None,
-        evaluated: None,
-        order: 2,
-        processes: 1,
-    };
+    fn state() -> RunState {
+        RunState { position: Position { step: 7, epoch: 1, batch: 2 }, order: 2, ..RunState::default() }
+    }
 
     fn at(step: u64) -> RunState {
-        RunState { position: Position { step, ..STATE.position }, ..STATE }
+        RunState { position: Position { step, ..state().position }, ..state() }
     }
 
     #[test]
     fn a_failed_write_leaves_nothing_and_names_the_last_good_one() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(&dir.path().join("run")).unwrap();
-        let good = write_checkpoint(&run, &STATE, |_| Ok(())).unwrap();
-        assert_eq!(read_state(&good).unwrap(), STATE);
+        let good = write_checkpoint(&run, &state(), |_| Ok(())).unwrap();
+        assert_eq!(read_state(&good).unwrap(), state());
         let full = |_: &Path| Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
         let error = write_checkpoint(&run, &at(8), full).unwrap_err().to_string();
         assert!(error.contains("step 8") && error.contains("step-00000007"), "{error}");
@@ -222,7 +292,7 @@ mod tests {
         let run = RunDir::create(&dir.path().join("run")).unwrap();
         for content in ["a", "b"] {
             let fill = |folder: &Path| -> Result<(), BoxError> { Ok(fs::write(folder.join("x"), content)?) };
-            let path = write_checkpoint(&run, &STATE, fill).unwrap();
+            let path = write_checkpoint(&run, &state(), fill).unwrap();
             assert_eq!(fs::read_to_string(path.join("x")).unwrap(), content);
             assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
         }
@@ -232,16 +302,16 @@ mod tests {
     fn a_replacement_that_fails_gives_the_old_checkpoint_back() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(&dir.path().join("run")).unwrap();
-        let good = write_checkpoint(&run, &STATE, |_| Ok(())).unwrap();
+        let good = write_checkpoint(&run, &state(), |_| Ok(())).unwrap();
         let error = replace(&good, &dir.path().join("nothing"), &run.checkpoints_folder()).unwrap_err();
         assert!(error.to_string().contains("cannot rename"), "{error}");
-        assert_eq!(read_state(&good).unwrap(), STATE);
+        assert_eq!(read_state(&good).unwrap(), state());
         assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
     }
 
     #[test]
     fn only_a_job_of_several_processes_writes_how_many() {
-        let text = |processes| serde_json::to_string(&RunState { processes, ..STATE }).unwrap();
+        let text = |processes| serde_json::to_string(&RunState { processes, ..state() }).unwrap();
         assert!(!text(1).contains("processes"));
         for processes in [1, 4] {
             let read: RunState = serde_json::from_str(&text(processes)).unwrap();

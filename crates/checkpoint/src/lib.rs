@@ -7,11 +7,13 @@
 
 mod allow;
 mod checkpoint;
+mod digest;
 mod entry;
 mod error;
 mod files;
 mod folder;
 mod load_report;
+mod lock;
 mod parameter_names;
 mod recipe;
 mod run_dir;
@@ -27,8 +29,12 @@ pub use checkpoint::Checkpoint;
 pub use entry::Entry;
 pub use error::{BoxError, CheckpointError};
 pub use files::{CONFIG_FILE, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE};
-pub use folder::{Best, Position, RunState, copy_best, read_state, write_best, write_checkpoint};
+pub use folder::{
+    Best, Pace, Position, RunState, Split, copy_best, read_state, verify_checkpoint, write_best,
+    write_checkpoint,
+};
 pub use load_report::LoadReport;
+pub use lock::RunLock;
 pub use parameter_names::ParameterNames;
 pub use recipe::Recipe;
 pub use run_dir::RunDir;

@@ -17,10 +17,13 @@ use std::path::{Path, PathBuf};
 
 use crate::error::CheckpointError;
 use crate::files::STATE_FILE;
+use crate::folder::{sync, verify_checkpoint};
 
 /// What the names of checkpoints that are being written begin with.
 pub(crate) const TEMPORARY: &str = ".tmp-";
 const STEP: &str = "step-";
+/// What is put before the name of a checkpoint that cannot be used.
+const DAMAGED: &str = "damaged-";
 /// Files that runs write beside their folders.
 const WRITTEN: [&str; 5] = ["config.toml", "images.csv.gz", "log.jsonl", "results.json", "curves.png"];
 
@@ -120,10 +123,12 @@ impl RunDir {
     /// It cannot be written; an earlier one then stays.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         let (path, temporary) = (self.0.join(name), self.0.join(format!(".{name}.tmp")));
-        // Renamed into place, so that a kill leaves the old one or the new one.
-        fs::write(&temporary, bytes)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .map_err(CheckpointError::io("write", path))
+        // Renamed into place when it is on the disk, so that a kill or a power failure leaves the old one or
+        // the new one.
+        fs::write(&temporary, bytes).map_err(CheckpointError::io("write", &path))?;
+        sync(&temporary)?;
+        fs::rename(&temporary, &path).map_err(CheckpointError::io("write", &path))?;
+        sync(&self.0)
     }
 
     /// The picture of the log.
@@ -180,6 +185,33 @@ impl RunDir {
         self.checkpoints().pop()
     }
 
+    /// The newest checkpoint whose files are all what was written, and what is wrong with each newer one,
+    /// newest first.
+    pub fn newest_sound(&self) -> (Option<PathBuf>, Vec<CheckpointError>) {
+        let mut damaged = Vec::new();
+        for path in self.checkpoints().into_iter().rev() {
+            match verify_checkpoint(&path, |_| true) {
+                Ok(()) => return (Some(path), damaged),
+                Err(error) => damaged.push(error),
+            }
+        }
+        (None, damaged)
+    }
+
+    /// Renames a checkpoint that cannot be used, so that it is none any more.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub fn set_aside(&self, checkpoint: &Path) -> Result<PathBuf, CheckpointError> {
+        let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
+        let aside = self.checkpoints_folder().join(format!("{DAMAGED}{name}"));
+        if aside.exists() {
+            fs::remove_dir_all(&aside).map_err(CheckpointError::io("remove", &aside))?;
+        }
+        fs::rename(checkpoint, &aside).map_err(CheckpointError::io("set aside", checkpoint))?;
+        Ok(aside)
+    }
+
     /// Removes all but the newest `count` checkpoints; 0 keeps all.
     ///
     /// # Errors
@@ -204,6 +236,9 @@ fn is_empty(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::error::BoxError;
+    use crate::folder::{Position, RunState, write_checkpoint};
 
     fn complete(run: &RunDir, step: u64) -> PathBuf {
         let path = run.checkpoint(step);
@@ -244,5 +279,55 @@ mod tests {
         assert_eq!(run.checkpoints(), [paths[2].clone(), paths[1].clone()]);
         run.remove_leftovers().unwrap();
         assert!(!run.checkpoints_folder().join(".tmp-step-400").exists());
+    }
+
+    /// A checkpoint of a run that was written as a run writes one.
+    fn written(run: &RunDir, step: u64) -> PathBuf {
+        let state = RunState { position: Position { step, ..Position::default() }, ..RunState::default() };
+        let fill = |folder: &Path| -> Result<(), BoxError> {
+            Ok(["model.safetensors", "optimizer.safetensors", "config.toml"]
+                .into_iter()
+                .try_for_each(|name| fs::write(folder.join(name), format!("{name} of step {step}")))?)
+        };
+        write_checkpoint(run, &state, fill).unwrap()
+    }
+
+    #[test]
+    fn the_newest_sound_checkpoint_is_found_whatever_happened_to_newer_ones() {
+        type Damage = fn(&Path) -> io::Result<()>;
+        let damages: [(&str, Damage); 6] = [
+            ("its bytes are not", |folder| fs::write(folder.join("model.safetensors"), [0; 29])),
+            ("it holds 5 bytes, 33 were written", |folder| {
+                fs::write(folder.join("optimizer.safetensors"), "short")
+            }),
+            ("it is missing", |folder| fs::remove_file(folder.join("config.toml"))),
+            ("its bytes are not", |folder| {
+                let path = folder.join("model.safetensors");
+                let mut bytes = fs::read(&path)?;
+                bytes[3] ^= 1;
+                fs::write(path, bytes)
+            }),
+            ("state.json is damaged", |folder| fs::write(folder.join(STATE_FILE), "")),
+            ("state.json is damaged", |folder| fs::write(folder.join(STATE_FILE), [0; 40])),
+        ];
+        for (expected, damage) in damages {
+            let dir = tempfile::tempdir().unwrap();
+            let run = RunDir::create(&dir.path().join("run")).unwrap();
+            let [sound, newer] = [100, 200].map(|step| written(&run, step));
+            assert_eq!(run.newest_sound().0, Some(newer.clone()));
+            damage(&newer).unwrap();
+            let (found, damaged) = run.newest_sound();
+            assert_eq!(found, Some(sound.clone()));
+            let [reason] = &damaged[..] else { panic!("{damaged:?}") };
+            let reason = reason.to_string();
+            assert!(reason.contains(expected) && reason.contains("step-00000200"), "{reason}");
+            let error = Checkpoint::sound_folder_of(&newer).unwrap_err().to_string();
+            assert!(error.contains("step-00000100 is sound, name it instead"), "{error}");
+            // For a network alone, moments do not matter.
+            assert_eq!(Checkpoint::require_sound(&newer).is_ok(), expected.contains("5 bytes"), "{expected}");
+            let aside = run.set_aside(&newer).unwrap();
+            assert!(aside.is_dir() && run.checkpoints() == [sound]);
+            assert!(run.newest_sound().1.is_empty());
+        }
     }
 }

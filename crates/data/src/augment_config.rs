@@ -101,6 +101,11 @@ impl AugmentConfig {
         (self.random_erasing > 0.0).then_some(RandomErasing { probability: self.random_erasing })
     }
 
+    /// Whether images of a batch are mixed with each other.
+    pub fn mixes(&self) -> bool {
+        self.mixup > 0.0 || self.cutmix > 0.0
+    }
+
     /// How batches are mixed.
     pub fn mixup(&self) -> Mixup {
         Mixup {

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint, StateDict};
 use model::{STEM, is_decoder, is_encoder, official_name};
-use trainer::{BoxError, Context, Data, Experiment, Fit, Input, Settings, Weights};
+use trainer::{BoxError, Context, Data, Experiment, Fit, Input, Settings, TrainConfig, Weights};
 
 use crate::configuration::PretrainExperiment;
 use crate::cost::PretrainCost;
@@ -24,6 +24,10 @@ impl Experiment for PretrainExperiment {
             train: &self.train,
             log: &self.log,
         }
+    }
+
+    fn train_mut(&mut self) -> &mut TrainConfig {
+        &mut self.train
     }
 
     fn input(&self, device: &Device) -> Result<Input, BoxError> {

@@ -9,7 +9,7 @@ use data::{Divided, ImageList};
 use model::{ConvNextV2ForImageClassification, STEM};
 use trainer::{
     BoxError, Context, Data, EmaDecay, EvaluationPlan, Experiment, Fit, Input, ParameterRule, Settings,
-    Weights, decays,
+    TrainConfig, Weights, decays,
 };
 
 use crate::configuration::FinetuneExperiment;
@@ -37,6 +37,10 @@ impl Experiment for FinetuneExperiment {
             train: &self.train,
             log: &self.log,
         }
+    }
+
+    fn train_mut(&mut self) -> &mut TrainConfig {
+        &mut self.train
     }
 
     /// Takes the network; a run that goes on, where it came from as well.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use checkpoint::{Entry, StateDict};
+use checkpoint::{Checkpoint, Entry, StateDict};
 
 use crate::check::check;
 use crate::error::InteropError;
@@ -50,6 +50,7 @@ pub fn read(path: &Path, allow: &Allow) -> Result<Imported, InteropError> {
 /// As [`read`]; a key under which there is no network.
 pub fn read_key(path: &Path, key: Option<&str>, allow: &Allow) -> Result<Imported, InteropError> {
     let file = locate(path)?;
+    folder_of(&file).map_or(Ok(()), Checkpoint::require_sound)?;
     let Found { tensors, outside, origin } = find(&file, key)?;
     let refuse = |reason: String| InteropError::NotConvNextV2 { path: file.clone(), reason };
     let layout = Layout::recognise(&tensors).ok_or_else(|| refuse(strangers(tensors.names())))?;

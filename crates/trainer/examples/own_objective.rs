@@ -30,6 +30,10 @@ impl Experiment for Rotation {
         Settings { seed: *seed, data, eval, augment, optim, train, log }
     }
 
+    fn train_mut(&mut self) -> &mut TrainConfig {
+        &mut self.train
+    }
+
     fn network(&self, _: Weights, device: &Device) -> Result<Classifier, BoxError> {
         let model = self.model.resolve(self.data.image_size.pixels())?;
         Ok(Classifier::new(&ConvNextV2Config { num_labels: 4, ..model }, self.seed, device)?)

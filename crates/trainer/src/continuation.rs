@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use checkpoint::{Best, CONFIG_FILE, RunDir, copy_best, read_state};
+use checkpoint::{Best, CONFIG_FILE, RunDir, copy_best, read_state, verify_checkpoint};
 use config::{Change, SectionDoc, changes, load_stored};
 
 use distributed::Communicator;
@@ -51,6 +51,7 @@ pub(crate) fn keep_best(
         let theirs = checkpoint.with_file_name("best");
         let is_it = |folder: &Path| {
             read_state(folder).is_ok_and(|state| state.best == Some(Best { since: 0, ..best }))
+                && verify_checkpoint(folder, |_| true).is_ok()
         };
         if is_it(&run_dir.best()) {
             found = "here";
@@ -73,7 +74,7 @@ fn sections<E: Experiment>(experiment: &E) -> Vec<SectionDoc> {
 
 /// The learning rates of the next update and of the last one, and the number of the last one.
 fn rates(settings: &Settings<'_>, plan: &Plan, step: u64) -> (f64, f64, u64) {
-    let plan = Plan::new(settings.train, plan.batches_per_epoch, plan.processes);
+    let plan = plan.with_length(settings.train);
     let schedule = CosineSchedule::of(settings.optim, settings.train, plan.effective_batch);
     let at = |step| schedule.lr_at(plan.epoch(step));
     (at(step), at(plan.total_steps.saturating_sub(1)), plan.total_steps)
@@ -111,8 +112,7 @@ mod tests {
             position: Position { step, epoch: 0, batch: 0 },
             best,
             evaluated: Some(step),
-            order: 2,
-            processes: 1,
+            ..RunState::default()
         };
         let fill = |folder: &Path| Ok(std::fs::write(folder.join("x"), "weights")?);
         write_best(&run, &state(4, best(4, 0)), fill).unwrap();

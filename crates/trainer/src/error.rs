@@ -10,6 +10,7 @@ use distributed::DistributedError;
 use crate::curves::MOST_RUNS;
 use crate::objective::BoxError;
 use crate::optimizer_state::OptimizerStateError;
+use crate::spike::Spike;
 
 /// Why a run stops.
 #[derive(Debug, thiserror::Error)]
@@ -117,19 +118,58 @@ pub enum TrainError {
         .0.display()
     )]
     OtherOrder(PathBuf),
-    /// A checkpoint was written by another number of processes.
+    /// A checkpoint of a former version was written by another number of processes.
     #[error(
-        "{} was written by {before} process{} and this job has {now}; a run continues as it began. \
-         For a new run with these weights use --init",
-        checkpoint.display(), if *before == 1 { "" } else { "es" }
+        "the checkpoint was written by {before} process{}, this job has {now}, and it does not say how large \
+         their batches were. Go on with {before}, or use --init for a new run with its weights",
+        if *before == 1 { "" } else { "es" }
     )]
     OtherWorld {
-        /// The checkpoint.
-        checkpoint: PathBuf,
         /// Processes then.
         before: usize,
         /// Processes now.
         now: usize,
+    },
+    /// The settings make updates of another size than the run had.
+    #[error(
+        "an update of this run takes {images} images, and would take {asked}; {}. For a new run with its weights \
+         use --init",
+        keeping(fitting)
+    )]
+    OtherBatch {
+        /// Images of an update so far.
+        images: usize,
+        /// Images of one by the present settings.
+        asked: usize,
+        /// Settings that keep it.
+        fitting: Option<String>,
+    },
+    /// Processes that cannot share the images of an update equally.
+    #[error(
+        "an update of this run takes {images} images, which {processes} processes cannot share equally; start as \
+         many as divide {images}"
+    )]
+    NoSplit {
+        /// Images of an update.
+        images: usize,
+        /// Processes that are to share them.
+        processes: usize,
+    },
+    /// An update beyond what is usual, where `train.on_spike` says so.
+    #[error(
+        "step {step}: {spike}; {what}. {}. Lower the learning rate, set optim.clip_grad, or go on with another \
+         train.on_spike",
+        last_good(checkpoint)
+    )]
+    Spike {
+        /// The update.
+        step: u64,
+        /// What is unusual.
+        spike: Spike,
+        /// What was done, in words.
+        what: &'static str,
+        /// The last checkpoint.
+        checkpoint: Option<PathBuf>,
     },
     /// Processes do not train the same network any more.
     #[error(
@@ -159,6 +199,21 @@ pub enum TrainError {
     NotFinite {
         /// What is not finite, and where.
         found: NotFiniteUpdate,
+        /// The last checkpoint.
+        checkpoint: Option<PathBuf>,
+    },
+    /// The weights are infinite or not numbers.
+    #[error(
+        "after step {step}, {count} of the numbers in {name} are NaN or infinite; they are not saved. {}",
+        last_good(checkpoint)
+    )]
+    NotFiniteWeights {
+        /// Updates done.
+        step: u64,
+        /// The first such tensor.
+        name: String,
+        /// How many of its numbers.
+        count: usize,
         /// The last checkpoint.
         checkpoint: Option<PathBuf>,
     },
@@ -273,10 +328,20 @@ impl TrainError {
 
     /// The same error with the checkpoint before it.
     pub(crate) fn since(mut self, last: Option<PathBuf>) -> Self {
-        if let Self::NotFinite { checkpoint, .. } = &mut self {
-            *checkpoint = last;
+        match &mut self {
+            Self::NotFinite { checkpoint, .. }
+            | Self::NotFiniteWeights { checkpoint, .. }
+            | Self::Spike { checkpoint, .. } => *checkpoint = last,
+            _ => {}
         }
         self
+    }
+}
+
+fn keeping(fitting: &Option<String>) -> String {
+    match fitting {
+        Some(settings) => format!("{settings} would keep it"),
+        None => "no batches of these processes would keep it".to_owned(),
     }
 }
 

@@ -31,6 +31,9 @@ pub trait Experiment: Config {
     /// The sections that every experiment has.
     fn settings(&self) -> Settings<'_>;
 
+    /// Batch size and length, which may follow the number of processes of a run that goes on.
+    fn train_mut(&mut self) -> &mut TrainConfig;
+
     /// Takes what the configuration leaves open from that of the checkpoint that the run starts from, or that
     /// it goes on from if it `resumes`; nothing by default.
     ///

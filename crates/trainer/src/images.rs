@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use checkpoint::{Checkpoint, Position, read_state};
+use checkpoint::{Checkpoint, Position, RunState};
 use data::{Changes, DataConfig, DataError, IMAGES_FILE, ImageList, Split};
 use distributed::Communicator;
 
@@ -75,18 +75,17 @@ pub(crate) fn require_same(
 
 /// What is to be said where a run stands elsewhere in its schedule, because an epoch has become longer or
 /// shorter.
-pub(crate) fn moved(checkpoint: Option<&Path>, plan: &Plan) -> Result<Option<String>, TrainError> {
-    let Some(checkpoint) = checkpoint else { return Ok(None) };
-    let Position { step, epoch, batch } = read_state(checkpoint)?.position;
-    let now = plan.position(step);
-    let end = plan.total_steps;
-    Ok(((now.epoch, now.batch) != (epoch, batch)).then(|| {
+pub(crate) fn moved(state: &RunState, plan: &Plan) -> Option<String> {
+    let Position { step, epoch, batch } = state.position;
+    let update = batch / state.split.map_or(plan.accumulate, |split| split.accumulate as u64);
+    let (now, end) = (plan.position(step), plan.total_steps);
+    ((now.epoch, now.batch / plan.accumulate) != (epoch, update)).then(|| {
         format!(
             "step {step} of {end} stood in epoch {epoch} and stands in epoch {} now, and the learning rate \
              with it",
             now.epoch
         )
-    }))
+    })
 }
 
 /// What is to be said where a checkpoint has seen images of another size or normalisation than it is going to

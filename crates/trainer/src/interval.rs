@@ -6,17 +6,27 @@ use distributed::{Communicator, DistributedError};
 
 use crate::deferred::Deferred;
 use crate::error::NotFiniteUpdate;
+use crate::spike::{Spike, SpikeGuard};
 use crate::update::UpdateReport;
 
 /// Sums over the updates since the last log line.
 pub(crate) struct Interval {
     since: Instant,
+    /// Updates, also those that were skipped.
     steps: u64,
+    /// Those that were not.
+    made: u64,
     loss: f64,
     grad_norm: f64,
-    /// Losses and norms of the last updates that nobody has read yet.
-    unread: Vec<(Deferred, Deferred)>,
+    /// The last updates whose losses and norms nobody has read yet.
+    unread: Vec<Unread>,
     waiting: Duration,
+}
+
+struct Unread {
+    step: u64,
+    loss: Deferred,
+    grad_norm: Deferred,
 }
 
 /// Means over an interval.
@@ -31,12 +41,18 @@ pub(crate) struct IntervalMeans {
 impl Interval {
     pub(crate) fn start() -> Self {
         let (since, waiting, unread) = (Instant::now(), Duration::ZERO, Vec::new());
-        Self { since, steps: 0, loss: 0.0, grad_norm: 0.0, unread, waiting }
+        Self { since, steps: 0, made: 0, loss: 0.0, grad_norm: 0.0, unread, waiting }
     }
 
-    pub(crate) fn add(&mut self, report: UpdateReport) {
+    pub(crate) fn add(&mut self, step: u64, report: UpdateReport) {
         self.steps += 1;
-        self.unread.push((report.loss, report.grad_norm));
+        self.made += 1;
+        self.unread.push(Unread { step, loss: report.loss, grad_norm: report.grad_norm });
+    }
+
+    /// An update was skipped; what it would have been counts for nothing.
+    pub(crate) fn skip(&mut self) {
+        self.steps += 1;
     }
 
     /// Whether no update has been made since.
@@ -55,7 +71,7 @@ impl Interval {
     }
 
     /// Reads what has not been read, averaged over all processes; on a GPU this waits for it. `steps`
-    /// updates are done by now.
+    /// updates are done by now. Returns those that `spikes`, which only warns of them, finds unusual.
     ///
     /// # Errors
     /// Of the outer result, another process that has ended; of the inner one, the first update whose
@@ -64,32 +80,36 @@ impl Interval {
         &mut self,
         steps: u64,
         communicator: &dyn Communicator,
-    ) -> Result<Result<(), NotFiniteUpdate>, DistributedError> {
-        if self.unread.iter().any(|(loss, _)| matches!(loss, Deferred::Pending(_))) {
-            let own: Vec<_> = self.unread.iter().map(|(loss, _)| loss.read()).collect();
-            for ((loss, _), mean) in self.unread.iter_mut().zip(communicator.mean(&own)?) {
-                *loss = Deferred::Known(mean);
+        spikes: &mut SpikeGuard,
+    ) -> Result<Result<Vec<(u64, Spike)>, NotFiniteUpdate>, DistributedError> {
+        if self.unread.iter().any(|update| matches!(update.loss, Deferred::Pending(_))) {
+            let own: Vec<_> = self.unread.iter().map(|update| update.loss.read()).collect();
+            for (update, mean) in self.unread.iter_mut().zip(communicator.mean(&own)?) {
+                update.loss = Deferred::Known(mean);
             }
         }
-        let first = steps + 1 - self.unread.len() as u64;
-        for (step, (loss, grad_norm)) in (first..).zip(self.unread.drain(..)) {
+        let mut found = Vec::new();
+        for Unread { step, loss, grad_norm } in self.unread.drain(..) {
             let (loss, grad_norm) = (loss.read(), grad_norm.read());
             if !loss.is_finite() || !grad_norm.is_finite() {
                 return Ok(Err(NotFiniteUpdate { step, done: steps, loss, grad_norm, parameter: None }));
             }
             self.loss += loss;
             self.grad_norm += grad_norm;
+            if !spikes.acts() {
+                found.extend(spikes.judge(loss, grad_norm).map(|spike| (step, spike)));
+            }
         }
-        Ok(Ok(()))
+        Ok(Ok(found))
     }
 
     /// The means of what has been settled.
     pub(crate) fn means(&self) -> IntervalMeans {
-        let (steps, seconds) = (self.steps as f64, self.since.elapsed().as_secs_f64());
+        let (made, seconds) = (self.made as f64, self.since.elapsed().as_secs_f64());
         IntervalMeans {
-            loss: self.loss / steps,
-            grad_norm: self.grad_norm / steps,
-            seconds_per_step: seconds / steps,
+            loss: self.loss / made,
+            grad_norm: self.grad_norm / made,
+            seconds_per_step: seconds / self.steps as f64,
             data_wait: self.waiting.as_secs_f64() / seconds,
         }
     }
@@ -98,20 +118,30 @@ impl Interval {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spike::OnSpike;
     use burn::tensor::{Device, Tensor};
 
     fn report(loss: f32) -> UpdateReport {
         let pending = Deferred::Pending(Tensor::full([1], loss, &Device::flex()));
-        UpdateReport { loss: pending, grad_norm: Deferred::Known(2.0), stop: false, save: false }
+        UpdateReport {
+            loss: pending,
+            grad_norm: Deferred::Known(2.0),
+            skipped: None,
+            stop: false,
+            save: false,
+        }
     }
 
     #[test]
     fn means_are_those_of_settled_updates() {
         let (mut interval, alone) = (Interval::start(), distributed::Single);
-        for loss in [1.0, 2.0, 6.0] {
-            interval.add(report(loss));
+        for (step, loss) in [(4, 1.0), (5, 2.0), (7, 6.0)] {
+            interval.add(step, report(loss));
         }
-        assert_eq!(interval.settle(7, &alone).unwrap(), Ok(()));
+        interval.skip();
+        let mut spikes = SpikeGuard::new(OnSpike::Warn, 1.5, &[[2.0, 2.0]; 20]);
+        let found = interval.settle(7, &alone, &mut spikes).unwrap().unwrap();
+        assert!(matches!(&found[..], [(7, _)]), "{found:?}");
         let IntervalMeans { loss, grad_norm, .. } = interval.means();
         assert_eq!((loss, grad_norm), (3.0, 2.0));
     }
@@ -119,10 +149,11 @@ mod tests {
     #[test]
     fn the_first_update_that_is_not_finite_is_named() {
         let (mut interval, alone) = (Interval::start(), distributed::Single);
-        for loss in [1.0, f32::NAN, f32::NAN] {
-            interval.add(report(loss));
+        for (step, loss) in [(7, 1.0), (8, f32::NAN), (9, f32::NAN)] {
+            interval.add(step, report(loss));
         }
-        let NotFiniteUpdate { step, done, loss, .. } = interval.settle(9, &alone).unwrap().unwrap_err();
+        let settled = interval.settle(9, &alone, &mut SpikeGuard::idle()).unwrap();
+        let NotFiniteUpdate { step, done, loss, .. } = settled.unwrap_err();
         assert!(step == 8 && done == 9 && loss.is_nan(), "{step} {done} {loss}");
     }
 }

@@ -1,47 +1,49 @@
 //! The records of a run: `log.jsonl` and TensorBoard events.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Cursor, Write};
+use std::fs;
+use std::io::Cursor;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use image::{ImageFormat, RgbImage};
 use protobuf::Message;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tensorboard_proto::event::{Event, SessionLog, SessionLog_SessionStatus};
 use tensorboard_proto::summary::{Summary, Summary_Image, Summary_Value};
 use tensorboard_rs::record_writer::RecordWriter;
 
+use crate::appended::Appended;
 use crate::error::TrainError;
-use crate::progress::StepReport;
+use crate::progress::{Screen, StepReport};
 use checkpoint::RunDir;
 
-/// Both records of a run, open for appending.
+/// Both records of a run, open for appending. What cannot be written to them does not stop the run.
 pub struct RunLog {
-    jsonl: Jsonl,
+    jsonl: Appended,
     tensorboard: TensorBoard,
 }
 
 impl RunLog {
     /// Opens the records of a run that goes on after `step`. Lines beyond it, left by a process
     /// that was killed after its last checkpoint, are removed; TensorBoard is told to forget such events.
+    /// `screen` is told when they cannot be written later.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn open(run: &RunDir, step: u64) -> Result<Self, TrainError> {
+    pub fn open(run: &RunDir, step: u64, screen: &Arc<dyn Screen>) -> Result<Self, TrainError> {
+        let path = run.log();
+        remove_lines_beyond(&path, step)?;
         Ok(Self {
-            jsonl: Jsonl::open(&run.log(), step)?,
-            tensorboard: TensorBoard::create(&run.tensorboard(), step)?,
+            jsonl: Appended::open(&path, screen)?,
+            tensorboard: TensorBoard::create(&run.tensorboard(), step, screen)?,
         })
     }
 
     /// Adds the report of one interval.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn write(&mut self, report: &StepReport) -> Result<(), TrainError> {
-        self.jsonl.write(report)?;
+    pub fn write(&mut self, report: &StepReport) {
+        self.line(report);
         let scalars = [
             ("loss/train_loss", report.loss),
             ("opt/lr", report.lr),
@@ -49,32 +51,32 @@ impl RunLog {
             ("perf/img_per_s", report.img_per_s),
             ("perf/data_wait", report.data_wait),
         ];
-        self.tensorboard.scalars(scalars.map(|(tag, value)| (tag.to_owned(), value)), report.step)
+        self.tensorboard.scalars(scalars.map(|(tag, value)| (tag.to_owned(), value)), report.step);
     }
 
     /// Adds what an evaluation found, as a line of its own.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn evaluation(&mut self, step: u64, epoch: f64, metrics: &[(String, f64)]) -> Result<(), TrainError> {
+    pub fn evaluation(&mut self, step: u64, epoch: f64, metrics: &[(String, f64)]) {
         let mut line = serde_json::Map::new();
         line.insert("step".to_owned(), step.into());
         line.insert("epoch".to_owned(), epoch.into());
         line.extend(metrics.iter().map(|(name, value)| (name.clone(), (*value).into())));
-        self.jsonl.write(&line)?;
+        self.line(&line);
         let scalars = metrics.iter().map(|(name, value)| (format!("eval/{name}"), *value));
-        self.tensorboard.scalars(scalars, step)
+        self.tensorboard.scalars(scalars, step);
+    }
+
+    /// Adds a warning, as a line of its own.
+    pub fn warning(&mut self, step: u64, epoch: f64, warning: &str) {
+        self.line(&json!({"step": step, "epoch": epoch, "warning": warning}));
     }
 
     /// Adds a picture.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn picture(&mut self, tag: &str, picture: &RgbImage, step: u64) -> Result<(), TrainError> {
+    pub fn picture(&mut self, tag: &str, picture: &RgbImage, step: u64) {
         let mut png = Cursor::new(Vec::new());
-        picture
-            .write_to(&mut png, ImageFormat::Png)
-            .map_err(|error| TrainError::Picture { path: self.tensorboard.path.clone(), error })?;
+        if picture.write_to(&mut png, ImageFormat::Png).is_err() {
+            // In memory nothing but the lack of it can fail.
+            return;
+        }
         let mut image = Summary_Image::new();
         image.set_width(picture.width() as i32);
         image.set_height(picture.height() as i32);
@@ -83,39 +85,38 @@ impl RunLog {
         let mut entry = Summary_Value::new();
         entry.set_tag(tag.to_owned());
         entry.set_image(image);
-        self.tensorboard.write(vec![entry], step)
+        self.tensorboard.write(vec![entry], step);
     }
-}
 
-/// One JSON object a line.
-struct Jsonl {
-    file: File,
-    path: std::path::PathBuf,
-}
+    /// What the records lack at the end of the run, in words.
+    pub fn shortfalls(&self) -> impl Iterator<Item = String> {
+        [&self.jsonl, &self.tensorboard.file].into_iter().filter_map(Appended::shortfall)
+    }
 
-impl Jsonl {
-    fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
-        if path.exists() {
-            // Bytes: what a power failure leaves at the end need not be text.
-            let log = fs::read(path).map_err(TrainError::io("read", path))?;
-            let lines = log.split_inclusive(|byte| *byte == b'\n');
-            let kept = lines.filter(|line| belongs(line, step)).collect::<Vec<_>>().concat();
-            if kept != log {
-                // Not in place: on a full disk that would lose the lines to keep.
-                let shorter = path.with_extension("jsonl.tmp");
-                fs::write(&shorter, kept).map_err(TrainError::io("write", &shorter))?;
-                fs::rename(&shorter, path).map_err(TrainError::io("replace", path))?;
-            }
+    fn line(&mut self, entry: &impl Serialize) {
+        // Numbers and texts: they always have a form in JSON.
+        if let Ok(line) = serde_json::to_string(entry) {
+            self.jsonl.add((line + "\n").as_bytes());
         }
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        Ok(Self { file: file.map_err(TrainError::io("write", path))?, path: path.to_owned() })
     }
+}
 
-    fn write(&mut self, entry: &impl Serialize) -> Result<(), TrainError> {
-        let error = TrainError::io("write", &self.path);
-        let line = serde_json::to_string(entry).map_err(std::io::Error::from);
-        line.and_then(|line| writeln!(self.file, "{line}")).map_err(error)
+/// Removes what a process wrote after the checkpoint that the run goes on from.
+fn remove_lines_beyond(path: &Path, step: u64) -> Result<(), TrainError> {
+    if !path.exists() {
+        return Ok(());
     }
+    // Bytes: what a power failure leaves at the end need not be text.
+    let log = fs::read(path).map_err(TrainError::io("read", path))?;
+    let lines = log.split_inclusive(|byte| *byte == b'\n');
+    let kept = lines.filter(|line| belongs(line, step)).collect::<Vec<_>>().concat();
+    if kept != log {
+        // Not in place: on a full disk that would lose the lines to keep.
+        let shorter = path.with_extension("jsonl.tmp");
+        fs::write(&shorter, kept).map_err(TrainError::io("write", &shorter))?;
+        fs::rename(&shorter, path).map_err(TrainError::io("replace", path))?;
+    }
+    Ok(())
 }
 
 /// Whether a line is whole and not beyond `step`.
@@ -127,60 +128,57 @@ fn belongs(line: &[u8], step: u64) -> bool {
 /// An event file. Only the record format is tensorboard-rs's: its own writer panics when the disk
 /// is full.
 struct TensorBoard {
-    writer: RecordWriter<File>,
-    path: std::path::PathBuf,
+    file: Appended,
 }
 
 impl TensorBoard {
     /// A new file of events after `step`.
-    fn create(folder: &Path, step: u64) -> Result<Self, TrainError> {
+    fn create(folder: &Path, step: u64, screen: &Arc<dyn Screen>) -> Result<Self, TrainError> {
         fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
         // TensorBoard reads the files of a folder in the order of their names, and none before one that it
         // has read.
         let second = (now() as u64).max(last_second(folder).map_or(0, |last| last + 1));
         let path = folder.join(format!("{EVENTS}{second}.{}", std::process::id()));
-        let file = File::create(&path).map_err(TrainError::io("write", &path))?;
-        let mut this = Self { writer: RecordWriter::new(file), path };
+        let mut this = Self { file: Appended::open(&path, screen)? };
         let mut event = Event::new();
         event.set_file_version("brain.Event:2".to_owned());
-        this.event(event)?;
+        this.event(event);
         // Events from this step on in the files before are superseded.
         let (mut event, mut session) = (Event::new(), SessionLog::new());
         session.set_status(SessionLog_SessionStatus::START);
         event.set_session_log(session);
         event.set_step(step as i64 + 1);
-        this.event(event)?;
+        this.event(event);
         Ok(this)
     }
 
-    fn scalars(
-        &mut self,
-        scalars: impl IntoIterator<Item = (String, f64)>,
-        step: u64,
-    ) -> Result<(), TrainError> {
+    fn scalars(&mut self, scalars: impl IntoIterator<Item = (String, f64)>, step: u64) {
         let values = scalars.into_iter().map(|(tag, value)| {
             let mut entry = Summary_Value::new();
             entry.set_tag(tag);
             entry.set_simple_value(value as f32);
             entry
         });
-        self.write(values.collect(), step)
+        self.write(values.collect(), step);
     }
 
-    fn write(&mut self, values: Vec<Summary_Value>, step: u64) -> Result<(), TrainError> {
+    fn write(&mut self, values: Vec<Summary_Value>, step: u64) {
         let mut summary = Summary::new();
         summary.set_value(values.into());
         let mut event = Event::new();
         event.set_summary(summary);
         event.set_step(step as i64);
-        self.event(event)
+        self.event(event);
     }
 
-    fn event(&mut self, mut event: Event) -> Result<(), TrainError> {
-        let error = TrainError::io("write", &self.path);
+    fn event(&mut self, mut event: Event) {
         event.set_wall_time(now());
+        let mut record = Vec::new();
         let bytes = event.write_to_bytes().map_err(std::io::Error::other);
-        bytes.and_then(|bytes| self.writer.write(&bytes)).map_err(error)
+        // In memory nothing but the lack of it can fail.
+        if bytes.and_then(|bytes| RecordWriter::new(&mut record).write(&bytes)).is_ok() {
+            self.file.add(&record);
+        }
     }
 }
 
@@ -202,6 +200,12 @@ fn now() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
+
+    fn open(run: &RunDir, step: u64) -> RunLog {
+        let screen: Arc<dyn Screen> = Arc::new(Silent);
+        RunLog::open(run, step, &screen).unwrap()
+    }
 
     fn report(step: u64) -> StepReport {
         StepReport { step, loss: 0.5, ..StepReport::default() }
@@ -211,14 +215,14 @@ mod tests {
     fn a_resumed_log_goes_on_after_its_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(&dir.path().join("run")).unwrap();
-        let mut log = RunLog::open(&run, 0).unwrap();
-        (1..=3).for_each(|step| log.write(&report(step)).unwrap());
+        let mut log = open(&run, 0);
+        (1..=3).for_each(|step| log.write(&report(step)));
         drop(log);
         // A process killed while writing.
         let torn = [&fs::read(run.log()).unwrap()[..], b"{\"step\": 4, \"lo\xff\0"].concat();
         fs::write(run.log(), torn).unwrap();
-        let mut log = RunLog::open(&run, 2).unwrap();
-        log.write(&report(5)).unwrap();
+        let mut log = open(&run, 2);
+        log.write(&report(5));
         let text = fs::read_to_string(run.log()).unwrap();
         let steps: Vec<_> =
             text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].clone()).collect();
@@ -249,9 +253,9 @@ mod tests {
     fn events_are_records_with_checksums() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(&dir.path().join("run")).unwrap();
-        let mut log = RunLog::open(&run, 0).unwrap();
-        log.write(&report(7)).unwrap();
-        log.picture("reconstruction", &RgbImage::new(5, 3), 7).unwrap();
+        let mut log = open(&run, 0);
+        log.write(&report(7));
+        log.picture("reconstruction", &RgbImage::new(5, 3), 7);
         let events = events(&run);
         assert_eq!(events.len(), 4);
         assert_eq!(events[0].get_file_version(), "brain.Event:2");
@@ -269,8 +273,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(&dir.path().join("run")).unwrap();
         for (start, steps) in [(0, 1..=5), (3, 4..=4), (3, 4..=6)] {
-            let mut log = RunLog::open(&run, start).unwrap();
-            steps.for_each(|step| log.write(&report(step)).unwrap());
+            let mut log = open(&run, start);
+            steps.for_each(|step| log.write(&report(step)));
         }
         assert_eq!(
             fs::read_dir(run.tensorboard()).unwrap().count(),

@@ -202,14 +202,20 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use checkpoint::{Best, Position};
+    use checkpoint::{Best, Pace, Position};
 
-    const PLAN: Plan =
-        Plan { batches_per_epoch: 6, accumulate: 3, processes: 2, effective_batch: 6, total_steps: 9 };
+    const PLAN: Plan = Plan {
+        batches_per_epoch: 6,
+        accumulate: 3,
+        processes: 2,
+        effective_batch: 6,
+        total_steps: 9,
+        pace: Pace { batches_per_epoch: 6, accumulate: 3 },
+    };
 
     fn at(step: u64, evaluated: Option<u64>, since: u64) -> RunState {
         let best = Some(Best { score: 0.5, step: 2, ema: false, since });
-        RunState { position: Position { step, epoch: 0, batch: 0 }, best, evaluated, order: 2, processes: 2 }
+        RunState { position: Position { step, epoch: 0, batch: 0 }, best, evaluated, ..RunState::default() }
     }
 
     #[test]

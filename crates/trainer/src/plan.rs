@@ -1,6 +1,6 @@
 //! The length of a run, and where in the data each of its updates stands.
 
-use checkpoint::Position;
+use checkpoint::{Pace, Position, RunState, Split};
 
 use crate::sections::TrainConfig;
 
@@ -18,20 +18,41 @@ pub struct Plan {
     pub effective_batch: usize,
     /// Updates after which the run ends.
     pub total_steps: u64,
+    /// How the schedule advances: with the batches that the run began with.
+    pub pace: Pace,
 }
 
 impl Plan {
     /// The plan for data of so many batches an epoch, shared by so many processes.
     pub fn new(train: &TrainConfig, batches_per_epoch: u64, processes: usize) -> Self {
         let accumulate = train.accumulate as u64;
-        let whole = train.epochs * (batches_per_epoch / accumulate);
-        Self {
+        let plan = Self {
             batches_per_epoch,
             accumulate,
             processes,
             effective_batch: train.batch_size * train.accumulate * processes,
-            total_steps: train.max_steps.map_or(whole, |max| whole.min(max)),
-        }
+            total_steps: 0,
+            pace: Pace { batches_per_epoch, accumulate },
+        };
+        plan.with_length(train)
+    }
+
+    /// The same as long as other settings make it.
+    pub(crate) fn with_length(self, train: &TrainConfig) -> Self {
+        let whole = train.epochs * self.steps_per_epoch();
+        Self { total_steps: train.max_steps.map_or(whole, |max| whole.min(max)), ..self }
+    }
+
+    /// The same for a run that goes on: its schedule keeps its pace, unless an epoch has other updates now.
+    pub(crate) fn going_on(self, state: &RunState) -> Self {
+        let keeps = |pace: &Pace| pace.batches_per_epoch / pace.accumulate.max(1) == self.steps_per_epoch();
+        Self { pace: state.pace.filter(keeps).unwrap_or(self.pace), ..self }
+    }
+
+    /// What one process computes of an update.
+    pub(crate) fn split(&self) -> Split {
+        let accumulate = self.accumulate as usize;
+        Split { batch_size: self.effective_batch / (self.processes * accumulate), accumulate }
     }
 
     /// Updates of an epoch.
@@ -46,10 +67,12 @@ impl Plan {
     }
 
     /// The same as a fraction of epochs, on which the schedule depends. As in the official code,
-    /// dropped batches count.
+    /// dropped batches count: those of the batches that the run began with, so that the schedule is the same
+    /// for whoever goes on with it.
     pub fn epoch(&self, step: u64) -> f64 {
-        let Position { epoch, batch, .. } = self.position(step);
-        epoch as f64 + batch as f64 / self.batches_per_epoch as f64
+        let (epoch, group) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+        let Pace { batches_per_epoch, accumulate } = self.pace;
+        epoch as f64 + (group * accumulate) as f64 / batches_per_epoch as f64
     }
 }
 
@@ -65,6 +88,16 @@ mod tests {
         assert_eq!((plan.steps_per_epoch(), plan.total_steps, plan.effective_batch), (3, 12, 12));
         assert_eq!(plan.position(5), Position { step: 5, epoch: 1, batch: 4 });
         assert_eq!(plan.epoch(5), 1.0 + 4.0 / 7.0);
+        // Two processes with whole updates in one batch: the same updates, the same schedule.
+        let before = RunState { pace: Some(plan.pace), ..RunState::default() };
+        let others = Plan::new(&TrainConfig { batch_size: 6, accumulate: 1, ..train.clone() }, 3, 2);
+        assert_eq!(others.epoch(5), 1.0 + 2.0 / 3.0);
+        assert_eq!(others.going_on(&before).epoch(5), 1.0 + 4.0 / 7.0);
+        assert_eq!(others.going_on(&before).position(5), Position { step: 5, epoch: 1, batch: 2 });
+        assert_eq!((plan.split().batch_size, others.split().accumulate), (3, 1));
+        // Of other data.
+        let longer = Plan::new(&train, 12, 2);
+        assert_eq!(longer.going_on(&before), longer);
         let shorter = Plan::new(&TrainConfig { max_steps: Some(5), ..train }, 7, 2);
         assert_eq!(shorter.total_steps, 5);
     }

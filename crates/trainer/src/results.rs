@@ -92,16 +92,19 @@ impl Results {
         epochs: u64,
         skipped_images: usize,
         seconds: f64,
-    ) -> Result<Self, TrainError> {
-        let log = fs::read_to_string(run.log()).map_err(TrainError::io("read", &run.log()))?;
-        let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    ) -> Self {
+        // A log that cannot be read is no reason to keep the rest back.
+        let log = fs::read(run.log()).unwrap_or_default();
+        let lines = log.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+        let lines: Vec<Value> = lines.collect();
         let mut losses = lines.iter().filter_map(|line| line["loss"].as_f64());
         let first_loss = losses.next();
         let best = outcome.best.map(|Best { score, step, ema, .. }| {
             let checkpoint = below(run, &run.best());
             BestNetwork { score, step, ema, checkpoint }
         });
-        Ok(Self {
+        let is_evaluation = |line: &Value| line.get("loss").is_none() && line.get("warning").is_none();
+        Self {
             outcome: Ending::of(outcome),
             reason: outcome.interrupted.clone(),
             step: outcome.step,
@@ -110,13 +113,13 @@ impl Results {
             epochs,
             first_loss,
             loss: losses.next_back().or(first_loss),
-            evaluation: lines.into_iter().rev().find(|line| line.get("loss").is_none()),
+            evaluation: lines.into_iter().rev().find(is_evaluation),
             best,
             checkpoint: run.latest_checkpoint().map(|path| below(run, &path)),
             skipped_images,
             seconds,
             version: env!("CARGO_PKG_VERSION"),
-        })
+        }
     }
 
     /// Writes the file, as a whole.

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::train::Interrupter;
-use checkpoint::{Checkpoint, RunDir, RunState, read_state};
+use checkpoint::{Checkpoint, RunDir, RunState};
 use data::{ImageList, Loader, Sampling, TrainingBatches};
 
 use crate::continuation::{changes_since, keep_best};
+use crate::elastic::keep_update;
 use crate::error::TrainError;
 use crate::experiment::{Context, Data, Experiment, Fit, Network, Settings, Weights};
 use crate::groups::{ParameterGroup, parameter_groups};
@@ -18,8 +20,8 @@ use crate::outlook::{Left, Outlook};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::results::{self, Results};
-use crate::run_directory::{open_run_directory, require_directory, resume_point};
-use crate::saving::{Beginning, StateParts};
+use crate::run_directory::{ResumePoint, open_run_directory, require_directory, resume_point};
+use crate::saving::{Beginning, StateParts, broadcast_state};
 use crate::start::{Init, Start, adopt, cannot_start, read_source};
 use crate::summary::{Facts, Origin, Summary};
 use crate::train::{Outcome, Trainer};
@@ -44,6 +46,10 @@ pub struct Run<E: Experiment> {
     context: Context,
     start: Start,
     resumed: Option<PathBuf>,
+    /// What the checkpoint that it goes on from says of itself.
+    state: Option<RunState>,
+    /// What is wrong with newer checkpoints.
+    damaged: Vec<String>,
     /// The network with the weights of the checkpoint that a new run starts from, on rank 0.
     initialized: Option<Initialized<E>>,
     data: Data,
@@ -73,9 +79,19 @@ impl<E: Experiment> Run<E> {
         experiment.check()?;
         experiment.settings().check()?;
         let communicator = context.communicator.as_ref();
-        let resumed = resume_point(start.resume.as_ref(), &start.run_dir, communicator)?;
+        let ResumePoint { checkpoint: resumed, damaged } =
+            resume_point(start.resume.as_ref(), &start.run_dir, communicator)?;
+        let state = resumed.as_deref().map(|path| broadcast_state(path, communicator)).transpose()?;
         let source = read_source(&start, resumed.as_deref(), &context)?;
         adopt(&mut experiment, source.as_ref(), resumed.as_deref(), &context)?;
+        let processes = communicator.world_size();
+        let kept = match &state {
+            Some(state) => keep_update(experiment.train_mut(), state, processes)?,
+            None => None,
+        };
+        let pairs = kept.as_ref().filter(|_| experiment.settings().augment.mixes());
+        let pairs =
+            pairs.map(|_| "mixup and CutMix pair the images of a batch: they are other pairs now".to_owned());
         let recorded = images::recorded(resumed.as_deref(), communicator)?;
         let mut data = experiment.open_data(recorded.as_ref()).map_err(TrainError::Experiment)?;
         let mut changed = false;
@@ -96,9 +112,10 @@ impl<E: Experiment> Run<E> {
         }
         data.remarks.extend(data.left_out());
         let loader = loader(&experiment, &data, &context)?;
-        let plan = plan(&experiment.settings(), &data, &loader, communicator.world_size())?;
-        if changed && communicator.is_leader() {
-            data.remarks.extend(images::moved(resumed.as_deref(), &plan)?.map(|moved| ("changed", moved)));
+        let plan = plan(&experiment.settings(), &data, &loader, processes)?;
+        let plan = state.as_ref().map_or(plan, |state| plan.going_on(state));
+        if let Some(state) = state.as_ref().filter(|_| changed) {
+            data.remarks.extend(images::moved(state, &plan).map(|moved| ("changed", moved)));
         }
         let zeros = experiment.network(Weights::Zero, &context.device).map_err(TrainError::Experiment)?;
         let rule = |name: &str, shape: &[usize]| experiment.rule(name, shape);
@@ -108,6 +125,8 @@ impl<E: Experiment> Run<E> {
             context,
             start,
             resumed,
+            state,
+            damaged,
             initialized: None,
             data,
             images: present,
@@ -115,7 +134,7 @@ impl<E: Experiment> Run<E> {
             loader,
             plan,
             groups,
-            notes: Vec::new(),
+            notes: kept.into_iter().chain(pairs).collect(),
         };
         run.look_back(source)?;
         Ok(run)
@@ -177,11 +196,12 @@ impl<E: Experiment> Run<E> {
             data: &self.data,
             words: self.experiment.describe(&self.data),
             plan: &self.plan,
-            made: self.state()?.map_or(0, |state| state.position.step),
-            left: self.left()?,
+            made: self.state.as_ref().map_or(0, |state| state.position.step),
+            left: self.left(),
             groups: &self.groups,
             origin: self.origin(),
             notes: &self.notes,
+            damaged: &self.damaged,
             occupied: self.require_directory().err().map(|error| error.to_string()),
         };
         Ok(Summary::new(cost, facts))
@@ -203,7 +223,7 @@ impl<E: Experiment> Run<E> {
             device: &self.context.device,
         };
         let held = if self.initialized.is_some() { elements(&self.groups) } else { 0 };
-        Ok(rehearsal.outlook(&cost, self.left()?, held))
+        Ok(rehearsal.outlook(&cost, self.left(), held))
     }
 
     /// What the weights are.
@@ -222,19 +242,13 @@ impl<E: Experiment> Run<E> {
         }
     }
 
-    /// What the checkpoint that the run goes on from says of it, on rank 0: others may not see its files.
-    fn state(&self) -> Result<Option<RunState>, TrainError> {
-        let resumed = self.resumed.as_deref().filter(|_| self.context.communicator.is_leader());
-        let state = resumed.map(read_state).transpose()?;
+    fn left(&self) -> Left {
         // Scores over other images do not count.
-        Ok(state.map(|state| match self.changed {
+        let state = self.state.clone().map(|state| match self.changed {
             true => RunState { best: None, evaluated: None, ..state },
             false => state,
-        }))
-    }
-
-    fn left(&self) -> Result<Left, TrainError> {
-        Ok(Left::of(&self.plan, self.experiment.evaluation(), self.state()?.as_ref()))
+        });
+        Left::of(&self.plan, self.experiment.evaluation(), state.as_ref())
     }
 
     /// The network with its first weights. A run that goes on finds them in its own checkpoint, and other
@@ -261,7 +275,7 @@ impl<E: Experiment> Run<E> {
             self.experiment.objective(&self.data, &self.context).map_err(TrainError::Experiment)?;
         let network = self.first_network(resumed.is_some())?;
         let (communicator, mut notes) = (self.context.communicator.as_ref(), Vec::new());
-        let run_dir = open_run_directory(
+        let (run_dir, lock) = open_run_directory(
             &self.experiment,
             &self.images,
             &self.start,
@@ -270,12 +284,11 @@ impl<E: Experiment> Run<E> {
         )?;
         let (optim, ema) = (self.experiment.settings().optim, self.experiment.ema());
         let parts = StateParts { groups: &self.groups, optim, ema };
-        let beginning = match &resumed {
-            None => parts.fresh(network),
-            Some(checkpoint) => {
-                let (changed, world) = (self.changed, &self.context.communicator);
+        let beginning = match (&resumed, self.state) {
+            (Some(checkpoint), Some(state)) => {
+                let (plan, changed, world) = (&self.plan, self.changed, &self.context.communicator);
                 let beginning =
-                    parts.resumed::<E::Objective>(network, checkpoint, &self.plan, changed, world)?;
+                    parts.resumed::<E::Objective>(network, checkpoint, state, plan, changed, world)?;
                 let best = keep_best(beginning.best, checkpoint, &run_dir, world.as_ref())?;
                 if let (Some(lost), None) = (beginning.best, best) {
                     notes.push(format!(
@@ -285,6 +298,7 @@ impl<E: Experiment> Run<E> {
                 }
                 Beginning { best, ..beginning }
             }
+            _ => parts.fresh(network),
         };
         let Settings { optim, train, log, .. } = self.experiment.settings();
         let trainer = Trainer {
@@ -296,6 +310,11 @@ impl<E: Experiment> Run<E> {
             evaluation: self.experiment.evaluation(),
             groups: self.groups,
             run_dir,
+            lock,
+            batches_wait_for: {
+                let loader = self.loader.clone();
+                Arc::new(move || in_the_making(&loader))
+            },
             communicator: self.context.communicator,
         };
         Ok(Training { trainer, beginning, loader: self.loader, notes })
@@ -339,6 +358,19 @@ fn plan(settings: &Settings, data: &Data, loader: &Loader, processes: usize) -> 
     Ok(plan)
 }
 
+/// The images that a loader has been at for longest, in words.
+fn in_the_making(loader: &Loader) -> String {
+    const SHOWN: usize = 3;
+    let images = loader.in_the_making();
+    let shown =
+        images.iter().take(SHOWN).map(|(name, since)| format!("{name} ({} s)", since.elapsed().as_secs()));
+    let shown: Vec<_> = shown.collect();
+    match shown.is_empty() {
+        true => String::new(),
+        false => format!("{} images are being read, longest {}", images.len(), shown.join(", ")),
+    }
+}
+
 /// A run that is ready to train.
 pub struct Training<E: Experiment> {
     trainer: Trainer<E::Objective>,
@@ -380,14 +412,15 @@ impl<E: Experiment> Training<E> {
         }
         let position = trainer.plan.position(beginning.state.step);
         let batches = loader.batches(position.epoch, position.batch);
-        let outcome = trainer.run(beginning, batches, progress, interrupter)?;
+        let mut outcome = trainer.run(beginning, batches, progress, interrupter)?;
         let skipped = all_skipped(&loader, &trainer)?;
         let results = match leads {
             true => {
                 let (Trainer { plan, run_dir, train, .. }, seconds) =
                     (&trainer, began.elapsed().as_secs_f64());
-                let results = Results::of(&outcome, run_dir, plan, train.epochs, skipped.len(), seconds)?;
-                results.write(run_dir)?;
+                let results = Results::of(&outcome, run_dir, plan, train.epochs, skipped.len(), seconds);
+                // All else that the run has come to is written.
+                outcome.troubles.extend(results.write(run_dir).err().map(|error| error.to_string()));
                 Some(results)
             }
             false => None,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use checkpoint::{CONFIG_FILE, Checkpoint, CheckpointError, RunDir, read_state};
+use checkpoint::{CONFIG_FILE, Checkpoint, CheckpointError, RunDir, RunLock, read_state, verify_checkpoint};
 use config::Config;
 use data::{IMAGES_FILE, ImageList};
 use distributed::Communicator;
@@ -19,39 +19,63 @@ pub enum Resume {
     From(PathBuf),
 }
 
-/// The checkpoint that a run goes on from, if there is one. Rank 0 decides, and the others hear of it.
+/// Where a run goes on from.
+#[derive(Debug, Default)]
+pub(crate) struct ResumePoint {
+    /// The checkpoint, if there is one.
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// What is wrong with newer ones, as rank 0 sees it.
+    pub(crate) damaged: Vec<String>,
+}
+
+/// The checkpoint that a run goes on from: a sound one. Rank 0 decides, and the others hear of it.
 pub(crate) fn resume_point(
     resume: Option<&Resume>,
     run_dir: &Path,
     communicator: &dyn Communicator,
-) -> Result<Option<PathBuf>, TrainError> {
+) -> Result<ResumePoint, TrainError> {
     let own = match resume.filter(|_| communicator.is_leader()) {
-        None => None,
-        Some(Resume::Auto) if run_dir.exists() => RunDir::open(run_dir)?.latest_checkpoint(),
-        Some(Resume::Auto) => None,
-        Some(Resume::From(checkpoint)) => Some(Checkpoint::folder_of(checkpoint)?),
+        None => ResumePoint::default(),
+        Some(Resume::Auto) if run_dir.exists() => newest_sound(&RunDir::open(run_dir)?)?,
+        Some(Resume::Auto) => ResumePoint::default(),
+        Some(Resume::From(path)) => {
+            let checkpoint = Some(Checkpoint::sound_folder_of(path)?);
+            ResumePoint { checkpoint, damaged: Vec::new() }
+        }
     };
-    let text = own.map_or(String::new(), |path| path.display().to_string());
+    let text = own.checkpoint.map_or(String::new(), |path| path.display().to_string());
     let path = communicator.broadcast_text(&text)?;
-    Ok((!path.is_empty()).then(|| PathBuf::from(path)))
+    Ok(ResumePoint { checkpoint: (!path.is_empty()).then(|| PathBuf::from(path)), damaged: own.damaged })
 }
 
-/// A new run directory, or the one to continue from a [resume point](resume_point). Rank 0 makes it,
-/// and the others hear of it.
+fn newest_sound(run: &RunDir) -> Result<ResumePoint, TrainError> {
+    let (checkpoint, reasons) = run.newest_sound();
+    if checkpoint.is_none() && !reasons.is_empty() {
+        // Nothing sound to go on from is no reason to begin anew without being asked.
+        return Err(CheckpointError::AllDamaged { run_dir: run.path().to_owned(), reasons }.into());
+    }
+    Ok(ResumePoint { checkpoint, damaged: reasons.iter().map(ToString::to_string).collect() })
+}
+
+/// A new run directory, or the one to continue from a [resume point](resume_point), and the right to write
+/// there. Rank 0 makes it, and the others hear of it.
 pub(crate) fn open_run_directory<C: Config>(
     experiment: &C,
     images: &ImageList,
     start: &Start,
     resumed: Option<&Path>,
     communicator: &dyn Communicator,
-) -> Result<RunDir, TrainError> {
+) -> Result<(RunDir, Option<RunLock>), TrainError> {
     let own = match communicator.is_leader() {
         true => Some(open_here(experiment, images, start, resumed)?),
         false => None,
     };
-    let text = own.as_ref().map_or(String::new(), |run_dir| run_dir.path().display().to_string());
+    let text = own.as_ref().map_or(String::new(), |(run_dir, _)| run_dir.path().display().to_string());
     let path = communicator.broadcast_text(&text)?;
-    Ok(own.unwrap_or_else(|| RunDir::of_leader(Path::new(&path))))
+    Ok(match own {
+        Some((run_dir, lock)) => (run_dir, Some(lock)),
+        None => (RunDir::of_leader(Path::new(&path)), None),
+    })
 }
 
 fn open_here<C: Config>(
@@ -59,26 +83,30 @@ fn open_here<C: Config>(
     images: &ImageList,
     start: &Start,
     resumed: Option<&Path>,
-) -> Result<RunDir, TrainError> {
+) -> Result<(RunDir, RunLock), TrainError> {
     let path = &start.run_dir;
     require_directory(start)?;
-    let run_dir = match path.exists() {
-        true if start.resume.is_some() => RunDir::open(path)?,
-        true if start.overwrite && !RunDir::is_free(path) => RunDir::open(path)?.replace()?,
-        _ => RunDir::create(path)?,
+    let replaces = start.overwrite && start.resume.is_none() && !RunDir::is_free(path);
+    let run_dir = match path.exists() && (replaces || start.resume.is_some()) {
+        true => RunDir::open(path)?,
+        false => RunDir::create(path)?,
     };
+    // Before anything that another process may have written is touched.
+    let lock = RunLock::take(path)?;
+    let run_dir = if replaces { run_dir.replace()? } else { run_dir };
     if let Some(checkpoint) = resumed {
         refuse_to_branch(&run_dir, checkpoint)?;
     }
     let list = images.to_bytes().map_err(TrainError::io("write", path))?;
     run_dir.write(IMAGES_FILE, &list)?;
     run_dir.write(CONFIG_FILE, config::to_toml(experiment)?.as_bytes())?;
-    Ok(run_dir)
+    Ok((run_dir, lock))
 }
 
 /// Refuses a directory that a run can neither be made in nor go on in.
 pub(crate) fn require_directory(start: &Start) -> Result<(), TrainError> {
     let path = &start.run_dir;
+    RunLock::require_free(path)?;
     if start.resume.is_some() || RunDir::is_free(path) {
         return Ok(());
     }
@@ -96,12 +124,14 @@ pub(crate) fn require_directory(start: &Start) -> Result<(), TrainError> {
     }
 }
 
+/// Refuses to leave newer checkpoints of another history behind; those that are damaged are set aside.
 fn refuse_to_branch(run_dir: &RunDir, checkpoint: &Path) -> Result<(), TrainError> {
-    let step = read_state(checkpoint)?.position.step;
-    match run_dir.latest_checkpoint() {
-        Some(newer) if read_state(&newer)?.position.step > step => {
-            Err(TrainError::Branch { newer, older: checkpoint.to_owned() })
+    let own = run_dir.checkpoint(read_state(checkpoint)?.position.step);
+    for newer in run_dir.checkpoints().into_iter().filter(|other| *other > own) {
+        match verify_checkpoint(&newer, |_| true) {
+            Ok(()) => return Err(TrainError::Branch { newer, older: checkpoint.to_owned() }),
+            Err(_) => drop(run_dir.set_aside(&newer)?),
         }
-        _ => Ok(()),
     }
+    Ok(())
 }

@@ -1,25 +1,21 @@
 //! States of a run on the disk: checkpoints, the best network, and going on from one.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::module::Module;
-use checkpoint::{
-    Best, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, RunDir, RunState, StateDict, read_state, write_best,
-    write_checkpoint,
-};
-use data::IMAGES_FILE;
+use checkpoint::{Best, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, Position, RunState, StateDict, read_state};
 use distributed::{Communicator, DistributedError};
 
-use crate::broadcast::{broadcast_dict, require_equal};
+use crate::broadcast::broadcast_dict;
 use crate::ema::{Ema, EmaDecay};
 use crate::error::TrainError;
 use crate::groups::{ParameterGroup, build_optimizer};
-use crate::objective::{BoxError, Objective};
+use crate::objective::Objective;
 use crate::optimizer_state::{load_optimizer, save_optimizer};
 use crate::plan::Plan;
 use crate::sections::OptimConfig;
+use crate::snapshot::{Place, Snapshot};
 use crate::update::State;
 
 /// What a run knows of its evaluations.
@@ -41,100 +37,70 @@ pub struct Beginning<M: Module> {
     pub evaluated: Option<u64>,
     /// The checkpoint that the run goes on from.
     pub checkpoint: Option<PathBuf>,
+    /// Loss and gradient norm of the last updates, oldest first.
+    pub recent: Vec<[f64; 2]>,
 }
 
-/// Writes the states of a run. Rank 0 writes; the others take part in the checks.
-pub(crate) struct Saver<'a> {
-    pub(crate) run_dir: &'a RunDir,
+/// Copies the states of a run, to be written.
+pub(crate) struct Copier<'a> {
     pub(crate) plan: &'a Plan,
-    /// Checkpoints that are kept; 0 keeps all.
-    pub(crate) keep_last: usize,
-    pub(crate) communicator: &'a dyn Communicator,
+    pub(crate) judged: Judged,
+    /// Loss and gradient norm of the last updates.
+    pub(crate) recent: Vec<[f64; 2]>,
 }
 
-impl Saver<'_> {
-    fn run_state(&self, step: u64, judged: Judged) -> RunState {
-        let Judged { best, evaluated } = judged;
+impl Copier<'_> {
+    fn run_state(self, step: u64) -> RunState {
+        let Self { plan, judged: Judged { best, evaluated }, recent } = self;
         RunState {
-            position: self.plan.position(step),
+            position: plan.position(step),
             best,
             evaluated,
             order: data::ORDER_VERSION,
-            processes: self.plan.processes,
+            processes: plan.processes,
+            images: step * plan.effective_batch as u64,
+            split: Some(plan.split()),
+            pace: Some(plan.pace),
+            recent,
         }
     }
 
-    /// Writes a checkpoint once it is sure that all processes have what it says.
-    pub(crate) fn save<O: Objective>(
-        &self,
-        state: &State<O::Model>,
-        judged: Judged,
-    ) -> Result<PathBuf, TrainError> {
-        require_equal(&state.model, self.communicator, state.step)?;
-        self.save_unchecked::<O>(state, judged)
-    }
-
-    /// The same without asking the other processes, for when they may not answer any more.
-    pub(crate) fn save_unchecked<O: Objective>(
-        &self,
-        state: &State<O::Model>,
-        judged: Judged,
-    ) -> Result<PathBuf, TrainError> {
-        if !self.communicator.is_leader() {
-            return Ok(self.run_dir.checkpoint(state.step));
+    /// Copies weights, moving average and moments.
+    ///
+    /// # Errors
+    /// Weights that are not finite, moments that cannot be converted.
+    pub(crate) fn checkpoint<O: Objective>(self, state: &State<O::Model>) -> Result<Snapshot, TrainError> {
+        let name = &O::parameter_name;
+        let mut tensors = vec![(MODEL_FILE, weights_of(&state.model, name, state.step)?)];
+        if let Some(ema) = &state.ema {
+            tensors.push((EMA_FILE, weights_of(ema.model(), name, state.step)?));
         }
-        let path = write_checkpoint(self.run_dir, &self.run_state(state.step, judged), |folder| {
-            fill::<O>(state, self.run_dir, folder)
-        })?;
-        self.run_dir.keep_last(self.keep_last)?;
-        Ok(path)
+        tensors.push((OPTIMIZER_FILE, save_optimizer(&state.optimizer, &state.model, name)?));
+        Ok(Snapshot { place: Place::Step, state: self.run_state(state.step), tensors })
     }
 
-    /// Writes a network as the best of the run.
-    pub(crate) fn save_best<O: Objective>(
-        &self,
-        winner: &O::Model,
-        step: u64,
-        best: Option<Best>,
-    ) -> Result<(), TrainError> {
-        if self.communicator.is_leader() {
-            let judged = Judged { best, evaluated: Some(step) };
-            write_best(self.run_dir, &self.run_state(step, judged), |folder| -> Result<(), BoxError> {
-                copy_images(self.run_dir, folder)?;
-                Ok(StateDict::of_module(winner, &O::parameter_name).save(&folder.join(MODEL_FILE))?)
-            })?;
-        }
-        Ok(())
+    /// Copies a network that is the best of the run.
+    pub(crate) fn best<O: Objective>(self, winner: &O::Model, step: u64) -> Snapshot {
+        let tensors = vec![(MODEL_FILE, StateDict::of_module(winner, &O::parameter_name))];
+        Snapshot { place: Place::Best, state: self.run_state(step), tensors }
     }
-}
-
-/// Writes weights, moving average and moments into a folder.
-fn fill<O: Objective>(state: &State<O::Model>, run_dir: &RunDir, folder: &Path) -> Result<(), BoxError> {
-    copy_images(run_dir, folder)?;
-    let name = &O::parameter_name;
-    weights_of(&state.model, name)?.save(&folder.join(MODEL_FILE))?;
-    if let Some(ema) = &state.ema {
-        weights_of(ema.model(), name)?.save(&folder.join(EMA_FILE))?;
-    }
-    let moments = save_optimizer(&state.optimizer, &state.model, name)?;
-    Ok(moments.save(&folder.join(OPTIMIZER_FILE))?)
 }
 
 /// The weights of a network, which have to be finite: a run could not go on from others, and the last
 /// checkpoint that can be used might have to make place for them.
-fn weights_of<M: Module>(model: &M, name: &dyn Fn(&str) -> String) -> Result<StateDict, BoxError> {
+fn weights_of<M: Module>(
+    model: &M,
+    name: &dyn Fn(&str) -> String,
+    step: u64,
+) -> Result<StateDict, TrainError> {
     let weights = StateDict::of_module(model, name);
     match weights.first_non_finite(|_| true) {
-        Some((name, count)) => Err(format!("{count} of the numbers in {name} are NaN or infinite").into()),
+        Some((name, count)) => {
+            let name = name.to_owned();
+            Err(TrainError::NotFiniteWeights { step, name, count, checkpoint: None })
+        }
         None => Ok(weights),
     }
-}
-
-/// Copies the list of the run's images, by which a checkpoint can be judged on its own.
-fn copy_images(run_dir: &RunDir, folder: &Path) -> Result<(), BoxError> {
-    let (list, copy) = (run_dir.path().join(IMAGES_FILE), folder.join(IMAGES_FILE));
-    fs::copy(&list, &copy).map_err(TrainError::io("copy", &list))?;
-    Ok(File::open(&copy).and_then(|copy| copy.sync_all()).map_err(TrainError::io("write", &copy))?)
 }
 
 /// What a state is built with, beside the network.
@@ -151,44 +117,32 @@ impl StateParts<'_> {
         let ema = self.ema.map(|decay| Ema::new(decay, model.valid()));
         let state =
             State { model, optimizer: build_optimizer(self.groups, &self.optim.adamw()), ema, step: 0 };
-        Beginning { state, best: None, evaluated: None, checkpoint: None }
+        Beginning { state, best: None, evaluated: None, checkpoint: None, recent: Vec::new() }
     }
 
-    /// The state of a checkpoint, and what it says of the best network. `model` gives the shapes. Rank 0
-    /// reads for all. Where the data have changed, the run stands where its updates bring it in the present
-    /// ones, and no earlier score counts, which other images gave.
+    /// The state of a checkpoint that says `found` of itself. `model` gives the shapes. Rank 0 reads for
+    /// all. Where the data have changed, the run stands where its updates bring it in the present ones, and no
+    /// earlier score counts, which other images gave.
     ///
     /// # Errors
-    /// A checkpoint that is unreadable or belongs to another model, other data or another number of
-    /// processes.
+    /// A checkpoint that is unreadable or belongs to another model or other data.
     pub(crate) fn resumed<O: Objective>(
         &self,
         model: O::Model,
         checkpoint: &Path,
+        found: RunState,
         plan: &Plan,
         changed: bool,
         communicator: &Arc<dyn Communicator>,
     ) -> Result<Beginning<O::Model>, TrainError> {
         let communicator = communicator.as_ref();
-        let RunState { position: found, best, evaluated, order, processes } =
-            broadcast_state(checkpoint, communicator)?;
-        if processes != plan.processes {
-            let (checkpoint, now) = (checkpoint.to_owned(), plan.processes);
-            return Err(TrainError::OtherWorld { checkpoint, before: processes, now });
+        if !changed {
+            require_same_place(checkpoint, &found, plan)?;
         }
+        let RunState { position: found, best, evaluated, order, recent, .. } = found;
         // Checkpoints of former versions do not say when they were evaluated, but may stand at the best.
         let evaluated = evaluated.or(best.map(|best| best.step)).filter(|_| !changed);
         let best = best.filter(|_| !changed);
-        if plan.position(found.step) != found && !changed {
-            return Err(TrainError::OtherData {
-                checkpoint: checkpoint.to_owned(),
-                step: found.step,
-                epoch: found.epoch,
-                batch: found.batch,
-                batches_per_epoch: plan.batches_per_epoch,
-                accumulate: plan.accumulate,
-            });
-        }
         if order != data::ORDER_VERSION && found.batch > 0 {
             return Err(TrainError::OtherOrder(checkpoint.to_owned()));
         }
@@ -207,12 +161,38 @@ impl StateParts<'_> {
             }
         };
         let state = State { model, optimizer, ema, step: found.step };
-        Ok(Beginning { state, best, evaluated, checkpoint: Some(checkpoint.to_owned()) })
+        Ok(Beginning { state, best, evaluated, checkpoint: Some(checkpoint.to_owned()), recent })
     }
 }
 
+/// Refuses a checkpoint that stands elsewhere in its data than its updates bring it in the present ones.
+fn require_same_place(checkpoint: &Path, found: &RunState, plan: &Plan) -> Result<(), TrainError> {
+    let Position { step, epoch, batch } = found.position;
+    let now = plan.position(step);
+    let accumulate = found.split.map_or(plan.accumulate, |split| split.accumulate as u64);
+    let same_batch = match found.split {
+        // In whole updates, whoever computes them.
+        Some(_) => batch / accumulate == now.batch / plan.accumulate,
+        None => batch == now.batch,
+    };
+    if epoch == now.epoch && same_batch {
+        return Ok(());
+    }
+    Err(TrainError::OtherData {
+        checkpoint: checkpoint.to_owned(),
+        step,
+        epoch,
+        batch,
+        batches_per_epoch: plan.batches_per_epoch,
+        accumulate: plan.accumulate,
+    })
+}
+
 /// Where the run of a checkpoint stands, as rank 0 reads it.
-fn broadcast_state(checkpoint: &Path, communicator: &dyn Communicator) -> Result<RunState, TrainError> {
+pub(crate) fn broadcast_state(
+    checkpoint: &Path,
+    communicator: &dyn Communicator,
+) -> Result<RunState, TrainError> {
     if communicator.world_size() == 1 {
         return Ok(read_state(checkpoint)?);
     }

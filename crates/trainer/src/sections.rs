@@ -4,6 +4,7 @@ use config::section;
 use host::Precision;
 
 use crate::adamw::AdamWConfig;
+use crate::spike::OnSpike;
 
 fn not_negative(value: &f64) -> bool {
     *value >= 0.0 && value.is_finite()
@@ -58,13 +59,20 @@ section! {
             => |minutes| minutes.is_none_or(|minutes| minutes > 0.0);
         /// Checkpoints kept; 0 keeps all.
         keep_last: usize = 3;
+        /// What is done about an update whose loss or gradient norm is `spike_factor` times the median of the
+        /// last ones: `warn` makes it and says so, `skip` leaves it out and goes on with the next batches
+        /// (also where it is not finite), `stop` ends the run before it. On a GPU the last two wait for every
+        /// update.
+        on_spike: OnSpike = OnSpike::Warn;
+        /// How many times the median is too much.
+        spike_factor: f64 = 10.0, "above 1" => |factor| *factor > 1.0;
         /// Numbers in which the heavy operations of a step compute; `bf16` needs a GPU.
         precision: Precision = Precision::F32;
     }
     on resume {
-        fixed: batch_size, accumulate, precision;
-        said: epochs, max_steps;
-        free: checkpoint_every_steps, checkpoint_every_minutes, keep_last;
+        fixed: precision;
+        said: epochs, max_steps, on_spike, spike_factor;
+        free: batch_size, accumulate, checkpoint_every_steps, checkpoint_every_minutes, keep_last;
     }
 }
 
@@ -75,8 +83,10 @@ section! {
         every_steps: u64 = 20, "at least 1" => |steps| *steps > 0;
         /// Updates between pictures; 0 draws one at the end only.
         pictures_every_steps: u64 = 1000;
+        /// Seconds after which a run that does not move says what it waits for; 0 never does.
+        stall_seconds: u64 = 300;
     }
-    on resume { free: every_steps, pictures_every_steps; }
+    on resume { free: every_steps, pictures_every_steps, stall_seconds; }
 }
 
 impl OptimConfig {

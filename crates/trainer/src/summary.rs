@@ -101,14 +101,28 @@ pub(crate) struct Facts<'a> {
     pub(crate) groups: &'a [ParameterGroup],
     pub(crate) origin: Origin,
     pub(crate) notes: &'a [String],
+    /// What is wrong with checkpoints newer than the one that the run goes on from.
+    pub(crate) damaged: &'a [String],
     /// Why the run directory cannot be used.
     pub(crate) occupied: Option<String>,
 }
 
 impl<C: Cost> Summary<C> {
     pub(crate) fn new(cost: C, facts: Facts) -> Self {
-        let Facts { settings, context, data, words, plan, made, left, groups, origin, notes, occupied } =
-            facts;
+        let Facts {
+            settings,
+            context,
+            data,
+            words,
+            plan,
+            made,
+            left,
+            groups,
+            origin,
+            notes,
+            damaged,
+            occupied,
+        } = facts;
         let scales = || groups.iter().map(|group| group.rule.lr_scale);
         let lr_scales = [scales().fold(f64::INFINITY, f64::min), scales().fold(0.0, f64::max)];
         let warnings =
@@ -141,7 +155,7 @@ impl<C: Cost> Summary<C> {
             evaluations_left: left.evaluations,
             seed: settings.seed,
             notes: notes.to_vec(),
-            warnings: warnings.into_iter().flatten().collect(),
+            warnings: damaged_warnings(damaged).chain(warnings.into_iter().flatten()).collect(),
         }
     }
 }
@@ -232,6 +246,13 @@ impl fmt::Display for Origin {
 }
 
 /// What to say of a run that ends within its warm-up.
+/// A warning for each checkpoint that the run would have gone on from.
+fn damaged_warnings(damaged: &[String]) -> impl Iterator<Item = String> {
+    damaged
+        .iter()
+        .map(|reason| format!("{reason}; it is set aside, and the run goes on from an older checkpoint"))
+}
+
 fn warm_up_warning(settings: &Settings<'_>, plan: &Plan) -> Option<String> {
     let schedule = CosineSchedule::of(settings.optim, settings.train, plan.effective_batch);
     let (warmup, length) = (schedule.warmup_epochs, plan.epoch(plan.total_steps));

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::train::Interrupter;
-use checkpoint::{Best, RunDir};
+use checkpoint::{Best, CheckpointError, RunDir, RunLock};
 use distributed::Communicator;
 
-use crate::broadcast::broadcast_parameters;
+use crate::broadcast::{broadcast_parameters, require_equal};
 use crate::curves::draw_curves;
 use crate::error::TrainError;
 use crate::evaluation::{EvaluationPlan, is_best, judge};
@@ -20,11 +20,14 @@ use crate::memory::peak_rss_mib;
 use crate::objective::{BoxError, Objective, Picture};
 use crate::plan::Plan;
 use crate::progress::{Progress, StepReport};
-use crate::saving::{Beginning, Judged, Saver};
+use crate::saving::{Beginning, Copier, Judged};
 use crate::schedule::CosineSchedule;
 use crate::sections::{LogConfig, OptimConfig, TrainConfig};
+use crate::snapshot::{Attempt, Place, Snapshot, Writer};
+use crate::spike::SpikeGuard;
 use crate::stop::StopSignal;
 use crate::update::{State, UpdateReport, Updater};
+use crate::watchdog::{BatchesWaitFor, Doing, Watchdog};
 
 /// What stays the same for the whole run.
 pub struct Trainer<O: Objective> {
@@ -44,6 +47,10 @@ pub struct Trainer<O: Objective> {
     pub evaluation: Option<EvaluationPlan>,
     /// Where everything is written.
     pub run_dir: RunDir,
+    /// The right to write there, on rank 0.
+    pub lock: Option<RunLock>,
+    /// What batches wait for, in words, for when they do not come.
+    pub batches_wait_for: Arc<BatchesWaitFor>,
     /// The processes that train together. Rank 0 writes and shows; the others only compute.
     pub communicator: Arc<dyn Communicator>,
 }
@@ -67,6 +74,8 @@ pub struct Outcome {
     pub best: Option<Best>,
     /// Whether the run ended because its score no longer rose.
     pub stopped_early: bool,
+    /// What could not be written, or went wrong otherwise without stopping the run.
+    pub troubles: Vec<String>,
 }
 
 impl<O: Objective> Trainer<O> {
@@ -79,7 +88,9 @@ impl<O: Objective> Trainer<O> {
     ///
     /// # Errors
     /// Unusable data, a loss or gradient that is not finite (no checkpoint is written with it), a run
-    /// directory that cannot be written, or another process that has ended.
+    /// directory that cannot be written at the beginning or at the end, or another process that has ended. A
+    /// checkpoint, a picture or a record that cannot be written in between is said, and tried again when the
+    /// next one is due.
     pub fn run<E: Into<BoxError>>(
         &self,
         beginning: Beginning<O::Model>,
@@ -87,21 +98,36 @@ impl<O: Objective> Trainer<O> {
         progress: &mut dyn Progress,
         interrupter: &Interrupter,
     ) -> Result<Outcome, TrainError> {
-        let Beginning { mut state, best, evaluated, checkpoint } = beginning;
-        let log = self.open_log(state.step)?;
+        let Beginning { mut state, best, evaluated, checkpoint, recent } = beginning;
+        let (log, writer) = match self.communicator.is_leader() {
+            true => {
+                self.run_dir.remove_leftovers()?;
+                let log = RunLog::open(&self.run_dir, state.step, &progress.screen())?;
+                (Some(log), Some(Writer::start(&self.run_dir, self.train.keep_last)))
+            }
+            false => (None, None),
+        };
         state.model = broadcast_parameters(state.model, self.communicator.as_ref(), &O::parameter_name)?;
         progress.start(&self.plan, state.step);
+        let watchdog = self.watchdog(progress);
+        let saved = self.has_checkpoint(state.step)?.then_some(state.step);
         let asked = || interrupter.should_stop();
         let stop = StopSignal::new(&asked, self.communicator.as_ref());
         let mut session = Session {
             trainer: self,
             log,
+            writer,
+            unwritten_best: None,
+            watchdog,
+            spikes: SpikeGuard::new(self.train.on_spike, self.train.spike_factor, &recent),
             progress,
             interrupter,
             stop: &stop,
             interval: Interval::start(),
-            saved: self.has_checkpoint(state.step)?.then_some(state.step),
+            saved,
             saved_at: Instant::now(),
+            written: saved,
+            failure: None,
             checkpoint,
             evaluated,
             outcome: Outcome { step: state.step, best, ..Outcome::default() },
@@ -116,16 +142,7 @@ impl<O: Objective> Trainer<O> {
             }
             session.keep(&state)?;
         }
-        session.finish()
-    }
-
-    /// The records of the run, on rank 0.
-    fn open_log(&self, step: u64) -> Result<Option<RunLog>, TrainError> {
-        if !self.communicator.is_leader() {
-            return Ok(None);
-        }
-        self.run_dir.remove_leftovers()?;
-        Ok(Some(RunLog::open(&self.run_dir, step)?))
+        session.finish(&state)
     }
 
     /// Whether the run directory has a checkpoint of this step, as rank 0 sees it: a run may go on from one
@@ -135,6 +152,12 @@ impl<O: Objective> Trainer<O> {
         Ok(!self.communicator.broadcast_text(if here { "here" } else { "" })?.is_empty())
     }
 
+    fn watchdog(&self, progress: &dyn Progress) -> Watchdog {
+        let (patience, world) = (Duration::from_secs(self.log.stall_seconds), &self.communicator);
+        let rank = (world.world_size() > 1).then(|| world.rank());
+        Watchdog::start(patience, rank, &self.batches_wait_for, progress.screen())
+    }
+
     fn updater(&self) -> Updater<'_, O> {
         Updater {
             objective: &self.objective,
@@ -142,15 +165,6 @@ impl<O: Objective> Trainer<O> {
             clip_grad: self.optim.clip_grad,
             communicator: self.communicator.as_ref(),
             accumulate: self.plan.accumulate,
-        }
-    }
-
-    fn saver(&self) -> Saver<'_> {
-        Saver {
-            run_dir: &self.run_dir,
-            plan: &self.plan,
-            keep_last: self.train.keep_last,
-            communicator: self.communicator.as_ref(),
         }
     }
 
@@ -166,16 +180,26 @@ struct Session<'a, O: Objective> {
     trainer: &'a Trainer<O>,
     /// The records of the run, on rank 0.
     log: Option<RunLog>,
+    /// What writes its states, on rank 0.
+    writer: Option<Writer>,
+    /// The best network, if it could not be written yet.
+    unwritten_best: Option<Snapshot>,
+    watchdog: Watchdog,
+    spikes: SpikeGuard,
     progress: &'a mut dyn Progress,
     interrupter: &'a Interrupter,
     /// Whether any process was asked to stop.
     stop: &'a StopSignal<'a>,
     interval: Interval,
-    /// Updates of the last checkpoint, if it says all that there is to say of them.
+    /// Updates of the last checkpoint that was to be written, if it says all that there is to say of them.
     saved: Option<u64>,
-    /// When it was written.
+    /// When that was.
     saved_at: Instant,
-    /// The last checkpoint; the run may have begun with it.
+    /// Updates of the last checkpoint that was written.
+    written: Option<u64>,
+    /// Why the last thing that could not be written could not.
+    failure: Option<CheckpointError>,
+    /// The last checkpoint that was written; the run may have begun with it.
     checkpoint: Option<PathBuf>,
     /// Updates after which the network was evaluated last.
     evaluated: Option<u64>,
@@ -217,7 +241,9 @@ impl<O: Objective> Session<'_, O> {
         let (trainer, step, mut waited) = (self.trainer, state.step, Duration::ZERO);
         let mut next = || {
             let waiting = Instant::now();
+            self.watchdog.moves(Doing::Batch(step + 1));
             let batch = batches.next();
+            self.watchdog.moves(Doing::Update(step + 1));
             waited += waiting.elapsed();
             let batch = batch.ok_or(TrainError::OutOfData { step })?;
             batch.map_err(|error| TrainError::Data(error.into()))
@@ -225,9 +251,16 @@ impl<O: Objective> Session<'_, O> {
         // The clock of rank 0 decides.
         let minutes = trainer.train.checkpoint_every_minutes.filter(|_| trainer.communicator.is_leader());
         let save = || minutes.is_some_and(|minutes| self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes);
-        let updated = trainer.updater().update(state, &mut next, trainer.lr_at(step), self.stop, &save);
+        let (lr, spikes) = (trainer.lr_at(step), &mut self.spikes);
+        let updated = trainer.updater().update(state, &mut next, lr, self.stop, spikes, &save);
         self.interval.waited(waited);
-        updated.map_err(|error| error.since(self.checkpoint.clone()))
+        updated.map_err(|error| self.since_last(error))
+    }
+
+    /// An error with the last checkpoint that was written before it.
+    fn since_last(&mut self, error: TrainError) -> TrainError {
+        self.wait_for_writer();
+        error.since(self.checkpoint.clone())
     }
 
     /// What an update has to be logged and judged for.
@@ -236,8 +269,16 @@ impl<O: Objective> Session<'_, O> {
             self.interrupt();
         }
         let wants_checkpoint = report.save;
-        self.interval.add(report);
         self.outcome.step = state.step;
+        match report.skipped {
+            Some(spike) => {
+                self.interval.skip();
+                self.warn(format!("step {} is skipped: {spike}", state.step));
+            }
+            None => self.interval.add(state.step, report),
+        }
+        self.watchdog.moves(Doing::Writing);
+        self.look_at_writer();
         self.progress.step(state.step);
         if self.has_ended() || state.step.is_multiple_of(self.trainer.log.every_steps) {
             self.write_log(state.step)?;
@@ -280,27 +321,92 @@ impl<O: Objective> Session<'_, O> {
             return Ok(());
         }
         self.settle()?;
-        let judged = self.judged();
-        let path = self.trainer.saver().save::<O>(state, judged)?;
-        self.has_saved(state.step, path);
+        require_equal(&state.model, self.trainer.communicator.as_ref(), state.step)?;
+        self.hand_over(state)
+    }
+
+    /// Copies the state for the writer. It asks no other process.
+    fn hand_over(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
+        (self.saved, self.saved_at) = (Some(state.step), Instant::now());
+        if self.writer.is_none() {
+            // Rank 0 writes it.
+            self.has_written(state.step, self.trainer.run_dir.checkpoint(state.step));
+            return Ok(());
+        }
+        self.written = None;
+        if let Some(best) = self.unwritten_best.take() {
+            self.write(best);
+        }
+        let snapshot = self.copier().checkpoint::<O>(state).map_err(|error| self.since_last(error))?;
+        self.write(snapshot);
         Ok(())
     }
 
-    fn judged(&self) -> Judged {
-        Judged { best: self.outcome.best, evaluated: self.evaluated }
+    fn copier(&self) -> Copier<'_> {
+        let judged = Judged { best: self.outcome.best, evaluated: self.evaluated };
+        Copier { plan: &self.trainer.plan, judged, recent: self.spikes.recent() }
     }
 
-    fn has_saved(&mut self, step: u64, path: PathBuf) {
-        (self.saved, self.saved_at) = (Some(step), Instant::now());
+    fn write(&mut self, snapshot: Snapshot) {
+        let done = self.writer.as_mut().map(|writer| writer.write(snapshot));
+        done.into_iter().flatten().for_each(|attempt| self.take_note(attempt));
+    }
+
+    fn look_at_writer(&mut self) {
+        let done = self.writer.as_mut().map(Writer::look);
+        done.into_iter().flatten().for_each(|attempt| self.take_note(attempt));
+    }
+
+    fn wait_for_writer(&mut self) {
+        let done = self.writer.as_mut().map(Writer::wait);
+        done.into_iter().flatten().for_each(|attempt| self.take_note(attempt));
+    }
+
+    fn take_note(&mut self, Attempt { snapshot, written, tidied }: Attempt) {
+        if let Err(error) = tidied {
+            self.warn(error.to_string());
+        }
+        let step = snapshot.state.position.step;
+        match (written, snapshot.place) {
+            (Ok(path), Place::Step) => self.has_written(step, path),
+            (Ok(_), Place::Best) => {}
+            (Err(error), place) => {
+                self.warn(error.to_string());
+                self.failure = Some(error);
+                if place == Place::Best && self.outcome.best.is_some_and(|best| best.step == step) {
+                    self.unwritten_best = Some(snapshot);
+                }
+            }
+        }
+    }
+
+    fn has_written(&mut self, step: u64, path: PathBuf) {
+        self.written = Some(step);
         self.checkpoint = Some(path.clone());
         self.outcome.checkpoint = Some(path);
+    }
+
+    /// Says what went wrong and did not stop the run, at once, in the log, and at the end.
+    fn warn(&mut self, sentence: String) {
+        if self.trainer.communicator.is_leader() {
+            self.progress.screen().warn(&sentence);
+        }
+        if let Some(log) = &mut self.log {
+            log.warning(self.outcome.step, self.trainer.plan.epoch(self.outcome.step), &sentence);
+        }
+        self.outcome.troubles.push(sentence);
     }
 
     /// Reads losses and norms that are still on the device, before anything is built on them. Updates
     /// with what is not finite have been made by then, but not kept.
     fn settle(&mut self) -> Result<(), TrainError> {
-        let settled = self.interval.settle(self.outcome.step, self.trainer.communicator.as_ref())?;
-        settled.map_err(|found| found.since(self.checkpoint.clone()))
+        let communicator = self.trainer.communicator.as_ref();
+        let settled = self.interval.settle(self.outcome.step, communicator, &mut self.spikes)?;
+        let unusual = settled.map_err(|found| self.since_last(found.since(None)))?;
+        for (step, spike) in unusual.into_iter().filter(|_| communicator.is_leader()) {
+            self.warn(format!("step {step}: {spike}"));
+        }
+        Ok(())
     }
 
     fn write_log(&mut self, step: u64) -> Result<(), TrainError> {
@@ -309,7 +415,7 @@ impl<O: Objective> Session<'_, O> {
         let first = self.outcome.losses.map_or(report.loss, |(first, _)| first);
         self.outcome.losses = Some((first, report.loss));
         if let Some(log) = &mut self.log {
-            log.write(&report)?;
+            log.write(&report);
         }
         self.progress.report(&report);
         self.interval = Interval::start();
@@ -350,34 +456,47 @@ impl<O: Objective> Session<'_, O> {
         }
         if judged.is_err() && self.saved != Some(state.step) {
             // Perhaps of this process alone: without asking the others.
-            let path = self.trainer.saver().save_unchecked::<O>(state, self.judged())?;
-            self.has_saved(state.step, path);
+            self.hand_over(state)?;
+            self.wait_for_writer();
         }
         judged
     }
 
     fn judge(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
-        let mut watch = |done, total| self.progress.evaluating(done, total);
+        let mut watch = |done, total| {
+            self.watchdog.moves(Doing::Evaluation);
+            self.progress.evaluating(done, total);
+        };
         let judgement = judge(&self.trainer.objective, state, self.stop, &mut watch);
         let judgement = judgement.map_err(TrainError::Objective)?;
         if self.stop.was_given() {
             self.interrupt();
             return Ok(());
         }
+        self.watchdog.moves(Doing::Writing);
         self.evaluated = Some(state.step);
         // A checkpoint of this step does not know of it.
         self.saved = None;
         let Some(judgement) = judgement else { return Ok(()) };
         if let Some(log) = &mut self.log {
-            log.evaluation(state.step, self.trainer.plan.epoch(state.step), &judgement.metrics)?;
+            log.evaluation(state.step, self.trainer.plan.epoch(state.step), &judgement.metrics);
         }
         self.progress.evaluation(state.step, &judgement.metrics);
         if is_best(&mut self.outcome.best, &judgement, state.step) {
-            let (winner, best) = (&judgement.winner, self.outcome.best);
-            self.trainer.saver().save_best::<O>(winner, state.step, best)?;
+            self.unwritten_best = None;
+            if self.writer.is_some() {
+                let snapshot = self.copier().best::<O>(&judgement.winner, state.step);
+                self.write(snapshot);
+            }
         }
         self.outcome.stopped_early = !self.has_ended() && self.has_seen_enough();
         Ok(())
+    }
+
+    /// Whether something that the run has come to could not be written.
+    fn lacks_anything(&self, step: u64) -> bool {
+        let unwritten = self.written != Some(step) || self.unwritten_best.is_some();
+        self.writer.is_some() && step > 0 && unwritten
     }
 
     fn has_seen_enough(&self) -> bool {
@@ -397,17 +516,38 @@ impl<O: Objective> Session<'_, O> {
         self.outcome.picture = None;
         let picture = self.trainer.objective.picture(&state.model.valid()).map_err(TrainError::Objective)?;
         let Some(Picture { tag, image }) = picture else { return Ok(()) };
-        drawing::save(&image, &path).map_err(|error| TrainError::Picture { path: path.clone(), error })?;
-        log.picture(tag, &image, state.step)?;
-        self.outcome.picture = Some(path);
+        log.picture(tag, &image, state.step);
+        match drawing::save(&image, &path) {
+            Ok(()) => self.outcome.picture = Some(path),
+            Err(error) => self.warn(TrainError::Picture { path, error }.to_string()),
+        }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Outcome, TrainError> {
-        self.progress.finish();
-        if self.trainer.communicator.is_leader() && self.outcome.step > 0 {
-            self.outcome.curves = draw_curves(&self.trainer.run_dir)?;
+    /// Waits for what is being written, and tries once more what could not be.
+    ///
+    /// # Errors
+    /// The last checkpoint or the best network cannot be written.
+    fn finish(mut self, state: &State<O::Model>) -> Result<Outcome, TrainError> {
+        self.wait_for_writer();
+        if self.lacks_anything(state.step) {
+            self.hand_over(state)?;
+            self.wait_for_writer();
         }
+        if self.lacks_anything(state.step)
+            && let Some(failure) = self.failure.take()
+        {
+            return Err(failure.into());
+        }
+        if self.trainer.communicator.is_leader() && self.outcome.step > 0 {
+            match draw_curves(&self.trainer.run_dir) {
+                Ok(curves) => self.outcome.curves = curves,
+                Err(error) => self.warn(error.to_string()),
+            }
+        }
+        self.progress.finish();
+        let shortfalls = self.log.iter().flat_map(RunLog::shortfalls);
+        self.outcome.troubles.extend(shortfalls);
         Ok(self.outcome)
     }
 }

@@ -16,6 +16,7 @@ use crate::memory::peak_rss_mib;
 use crate::objective::Objective;
 use crate::plan::Plan;
 use crate::saving::StateParts;
+use crate::spike::SpikeGuard;
 use crate::stop::StopSignal;
 use crate::update::Updater;
 
@@ -71,6 +72,7 @@ impl<E: Experiment> Rehearsal<'_, E> {
             let batch = batches.next().ok_or(TrainError::OutOfData { step: 0 })?;
             batch.map_err(|error| TrainError::Data(error.into()))
         };
+        let mut spikes = SpikeGuard::idle();
         let mut steps: Vec<(f64, f64)> = Vec::new();
         while !self.is_enough(&steps) {
             let (begin, report) = (Instant::now(), Cell::new(None));
@@ -79,7 +81,8 @@ impl<E: Experiment> Rehearsal<'_, E> {
                 false
             };
             let made;
-            (state, made) = updater.update(state, &mut next, optim.peak_lr(images), &stop, &computed)?;
+            (state, made) =
+                updater.update(state, &mut next, optim.peak_lr(images), &stop, &mut spikes, &computed)?;
             // Waits for the device.
             if let Some(made) = made {
                 let _ = (made.loss.read(), made.grad_norm.read());

@@ -12,6 +12,7 @@ use crate::error::{NotFiniteUpdate, TrainError};
 use crate::gradients::{clip, first_non_finite, global_norm};
 use crate::groups::{ParameterGroup, learning_rates};
 use crate::objective::Objective;
+use crate::spike::{OnSpike, Spike, SpikeGuard};
 use crate::stop::StopSignal;
 
 /// What an update changes.
@@ -43,6 +44,8 @@ pub(crate) struct UpdateReport {
     pub(crate) loss: Deferred,
     /// Norm of the gradients before clipping.
     pub(crate) grad_norm: Deferred,
+    /// Why it was not made, if it was not.
+    pub(crate) skipped: Option<Spike>,
     /// Whether any process was asked to stop.
     pub(crate) stop: bool,
     /// Whether any process wants a checkpoint.
@@ -63,7 +66,8 @@ impl<O: Objective> Updater<'_, O> {
     ///
     /// When any process is asked to stop in between, the update is dropped and the state is what it was:
     /// there is no report. `save` says, at the end, whether this process wants a checkpoint. Where loss and
-    /// norm are known at once, nothing is updated with what is not finite.
+    /// norm are known at once, nothing is updated with what is not finite, and where `spikes` acts on what is
+    /// unusual, not with that either.
     ///
     /// The state is moved, not borrowed: the optimizer updates in place only what nobody else holds.
     pub(crate) fn update(
@@ -72,6 +76,7 @@ impl<O: Objective> Updater<'_, O> {
         next: &mut dyn FnMut() -> Result<O::Batch, TrainError>,
         lr: f64,
         stop: &StopSignal<'_>,
+        spikes: &mut SpikeGuard,
         save: &dyn Fn() -> bool,
     ) -> Result<(State<O::Model>, Option<UpdateReport>), TrainError> {
         let (mut loss, mut gradients) = (Deferred::Known(0.0), GradientsAccumulator::new());
@@ -85,7 +90,8 @@ impl<O: Objective> Updater<'_, O> {
         }
         // Late enough to hear of a signal within the step.
         let wishes = Wishes { stop: stop.own(), save: save() };
-        let (state, report) = kernels::on_pool(|| self.apply(state, loss, gradients.grads(), lr, wishes))?;
+        let (state, report) =
+            kernels::on_pool(|| self.apply(state, loss, gradients.grads(), lr, spikes, wishes))?;
         Ok((state, Some(report)))
     }
 
@@ -112,6 +118,7 @@ impl<O: Objective> Updater<'_, O> {
         loss: Deferred,
         mut gradients: GradientsParams,
         lr: f64,
+        spikes: &mut SpikeGuard,
         own: Wishes,
     ) -> Result<(State<O::Model>, UpdateReport), TrainError> {
         let State { model, mut optimizer, ema, step } = state;
@@ -119,7 +126,18 @@ impl<O: Objective> Updater<'_, O> {
         // on the device is averaged when it is read.
         let (loss, wishes) = self.exchange(loss, own)?;
         all_reduce_gradients(&model, &mut gradients, self.communicator)?;
-        let grad_norm = global_norm(&model, &gradients);
+        let (mut loss, mut grad_norm, mut skipped) = (loss, global_norm(&model, &gradients), None);
+        if spikes.acts() {
+            (loss, grad_norm) = (self.known(loss)?, Deferred::Known(grad_norm.read()));
+            skipped = judge(spikes, step + 1, &loss, &grad_norm)?;
+        }
+        if skipped.is_some() {
+            let state = State { model, optimizer, ema, step: step + 1 };
+            return Ok((
+                state,
+                UpdateReport { loss, grad_norm, skipped, stop: wishes.stop, save: wishes.save },
+            ));
+        }
         if let (Deferred::Known(loss), Deferred::Known(norm)) = (&loss, &grad_norm)
             && !(loss.is_finite() && norm.is_finite())
         {
@@ -133,7 +151,15 @@ impl<O: Objective> Updater<'_, O> {
         let model = optimizer.step(learning_rates(lr, self.groups), model, gradients);
         let ema = ema.map(|ema| ema.update(&model.valid(), step + 1));
         let state = State { model, optimizer, ema, step: step + 1 };
-        Ok((state, UpdateReport { loss, grad_norm, stop: wishes.stop, save: wishes.save }))
+        Ok((state, UpdateReport { loss, grad_norm, skipped, stop: wishes.stop, save: wishes.save }))
+    }
+
+    /// The mean loss over all processes as a number, which waits for the device.
+    fn known(&self, loss: Deferred) -> Result<Deferred, TrainError> {
+        match loss {
+            Deferred::Known(_) => Ok(loss),
+            pending => Ok(Deferred::Known(self.communicator.mean(&[pending.read()])?[0])),
+        }
     }
 
     /// The mean loss, and what any process wishes.
@@ -145,5 +171,29 @@ impl<O: Objective> Updater<'_, O> {
         let means = self.communicator.mean(&numbers)?;
         let loss = means.get(2).map_or(loss, |mean| Deferred::Known(*mean));
         Ok((loss, Wishes { stop: means[0] > 0.0, save: means[1] > 0.0 }))
+    }
+}
+
+/// The reason to skip an update, if there is one.
+///
+/// # Errors
+/// The run is to stop before it; too many were skipped.
+fn judge(
+    spikes: &mut SpikeGuard,
+    step: u64,
+    loss: &Deferred,
+    grad_norm: &Deferred,
+) -> Result<Option<Spike>, TrainError> {
+    let found = spikes.judge(loss.read(), grad_norm.read());
+    let stops = |spike, what| Err(TrainError::Spike { step, spike, what, checkpoint: None });
+    match found {
+        Some(spike) if spikes.on_spike == OnSpike::Stop && spike.is_finite() => {
+            stops(spike, "stopped before the update, as train.on_spike says")
+        }
+        Some(spike) if spikes.has_skipped_enough() => {
+            stops(spike, "so were the updates before it, all skipped")
+        }
+        // What is not finite is an error of its own.
+        found => Ok(found.filter(|_| spikes.on_spike == OnSpike::Skip)),
     }
 }

@@ -13,6 +13,7 @@ mod tests;
 mod workers;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::error::DataError;
 use crate::shard::Shard;
@@ -117,6 +118,11 @@ impl Loader {
     /// Unreadable images in the batches delivered so far: name and reason.
     pub fn corrupt(&self) -> Vec<(String, String)> {
         self.0.corrupt_images()
+    }
+
+    /// The images that are being read and transformed at present, and since when, longest first.
+    pub fn in_the_making(&self) -> Vec<(String, Instant)> {
+        self.0.in_the_making()
     }
 
     /// Batches from number `batch` of an epoch on: epoch after epoch without end in training, to the

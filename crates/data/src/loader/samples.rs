@@ -1,7 +1,8 @@
 //! Making batches: reading, augmenting and normalising their samples.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rand_chacha::ChaCha8Rng;
 
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     pub(super) passes: Passes,
     /// Unreadable images in delivered batches, by index, with the reason.
     pub(super) corrupt: Mutex<BTreeMap<usize, String>>,
+    /// The images that threads are at, by number, and since when.
+    making: Mutex<BTreeMap<u64, (usize, Instant)>>,
     /// Epochs whose images are being made, the last one first, and the order of each.
     orders: Mutex<Vec<(u64, Arc<Vec<u64>>)>>,
 }
@@ -50,7 +53,15 @@ impl Shared {
         config: LoaderConfig,
         passes: Passes,
     ) -> Self {
-        Self { source, transform, config, passes, corrupt: Mutex::default(), orders: Mutex::default() }
+        Self {
+            source,
+            transform,
+            config,
+            passes,
+            corrupt: Mutex::default(),
+            making: Mutex::default(),
+            orders: Mutex::default(),
+        }
     }
 
     /// Makes an image by number, counted over all batches of all epochs.
@@ -61,7 +72,11 @@ impl Shared {
         let order = self.order(epoch);
         let draw = order.get(self.config.shard.start(batch, size) + place);
         let (mut image, mut unreadable) = (self.empty_batch(1, whole), BTreeMap::new());
-        let added = draw.map_or(Ok(()), |draw| self.add_sample(*draw, &mut image, &mut unreadable));
+        let begin = |index| {
+            self.making().insert(number, (index, Instant::now()));
+        };
+        let added = draw.map_or(Ok(()), |draw| self.add_sample(*draw, &begin, &mut image, &mut unreadable));
+        self.making().remove(&number);
         Made { image: added.map(|()| image), unreadable }
     }
 
@@ -133,10 +148,22 @@ impl Shared {
         }
     }
 
-    /// Appends a sample; if it cannot be read, the next one that can.
+    fn making(&self) -> MutexGuard<'_, BTreeMap<u64, (usize, Instant)>> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The images that threads are at, and since when, longest first.
+    pub(super) fn in_the_making(&self) -> Vec<(String, Instant)> {
+        let mut images: Vec<_> = self.making().values().copied().collect();
+        images.sort_by_key(|(_, since)| *since);
+        images.into_iter().map(|(index, since)| (self.source.name(index), since)).collect()
+    }
+
+    /// Appends a sample; if it cannot be read, the next one that can. `begin` is told of each that is tried.
     fn add_sample(
         &self,
         wanted: u64,
+        begin: &dyn Fn(usize),
         batch: &mut Batch,
         unreadable: &mut BTreeMap<usize, String>,
     ) -> Result<(), DataError> {
@@ -147,6 +174,7 @@ impl Shared {
             if unreadable.len() > self.config.max_corrupt {
                 break;
             }
+            begin(index);
             let draw = index as u64 + repeat * count as u64;
             let mut rng = rng(self.config.seed, Stream::Augment, batch.epoch, draw);
             let image = self.image(index, &mut rng);

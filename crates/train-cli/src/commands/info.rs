@@ -193,7 +193,7 @@ fn of_checkpoint(checkpoint: &Opened, with_tensors: bool) -> Result<Info> {
     let state: Option<RunState> = is_of_a_run.then(|| read_state(&checkpoint.path)).transpose()?;
     Ok(Info {
         checkpoint: Some(checkpoint.path.display().to_string()),
-        step: state.map(|state| state.position.step),
+        step: state.as_ref().map(|state| state.position.step),
         best: state.and_then(|state| state.best),
         layout: Some(checkpoint.layout.to_string()),
         key: Some(checkpoint.origin.path()).filter(|key| !key.is_empty()),

@@ -11,8 +11,8 @@ use burn::train::Interrupter;
 use distributed::STOPPED;
 use serde::Serialize;
 use trainer::{
-    Context, Display, Experiment, Init, Outcome, Outlook, ParameterGroup, ProgressKind, RESULTS_FILE, Resume,
-    Run, Start, Summary, Trained, Unit, progress, readable,
+    Context, Experiment, Init, Outcome, Outlook, ParameterGroup, ProgressKind, RESULTS_FILE, Resume, Run,
+    Start, Summary, Trained, Unit, progress, readable,
 };
 
 use crate::args::RunArgs;
@@ -59,7 +59,8 @@ fn train<E: Experiment>(args: &RunArgs, meant: Meant, world: &World) -> Result<E
     // Not earlier: until now there is nothing to finish, and a signal ends the process at once.
     let stopping = Stopping::new(interrupter.clone());
     let keys = Arc::clone(&stopping);
-    let Display { mut progress, screen } = progress(display, move |screen| keys.ask(screen))?;
+    let mut progress = progress(display, move |screen| keys.ask(screen))?;
+    let screen = progress.screen();
     ctrlc::set_handler(move || stopping.ask(&screen)).context("cannot install the signal handler")?;
     let trained = training.train(progress.as_mut(), &interrupter)?;
     // Gives the terminal back before anything is said on it.
@@ -208,9 +209,21 @@ fn tell_end(trained: &Trained, total_steps: u64, run_dir: &RunDir) {
     out!("log          {}", run_dir.log().display());
     out!("tensorboard  {}", run_dir.tensorboard().display());
     out!("run          {} (config.toml, images.csv.gz)", run_dir.path().display());
+    tell_troubles(&outcome.troubles);
     match (interrupted, checkpoint) {
         (Some(_), Some(_)) => out!("continue with the same command and --resume auto"),
         (Some(_), None) => out!("no update was made, so there is nothing to continue"),
         _ => {}
+    }
+}
+
+/// What went wrong without stopping the run, as far as it can be taken in at a glance.
+fn tell_troubles(troubles: &[String]) {
+    const SHOWN: usize = 5;
+    for trouble in troubles.iter().take(SHOWN) {
+        output::say(format_args!("trouble      {trouble}"));
+    }
+    if troubles.len() > SHOWN {
+        output::say(format_args!("trouble      {} more: see `warning` in the log", troubles.len() - SHOWN));
     }
 }

@@ -243,13 +243,33 @@ fn an_error_of_one_rank_is_told_by_the_others() {
     assert!(other.contains("rank 0 ended: run exists already"), "{other}");
 }
 
+/// One process with batches of 32, two with 16, one again with 8, four times; for pretraining and
+/// fine-tuning, also where the settings stay and the number of processes alone changes.
 #[test]
-fn a_checkpoint_of_two_processes_is_not_continued_by_one() {
+fn a_run_goes_on_with_other_processes_and_the_same_updates() {
     let bench = bench();
-    let args = train("pretrain", "run", &["--set", "train.batch_size=8"]);
-    together(&bench, &args);
-    let message = bench.fail(&[&args[..], &["--resume", "auto"]].concat());
-    assert!(message.contains("was written by 2 processes and this job has 1"), "{message}");
+    for command in ["pretrain", "finetune"] {
+        let args = |run, batch, accumulate, more: &[&'static str]| {
+            let split = ["--set", batch, "--set", accumulate, "--resume", "auto"];
+            let all = [&split[..], more].concat();
+            train(command, run, &all).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let [straight, run, followed] = ["straight", "run", "followed"].map(|run| format!("{command}-{run}"));
+        let at = |steps: &'static str| ["--set", steps];
+        let one = |args: Vec<String>| bench.succeed(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let two = |args: Vec<String>| together(&bench, &args.iter().map(String::as_str).collect::<Vec<_>>());
+        one(args(&straight, "train.batch_size=32", "train.accumulate=1", &[]));
+        one(args(&run, "train.batch_size=32", "train.accumulate=1", &at("train.max_steps=6")));
+        let told = two(args(&run, "train.batch_size=16", "train.accumulate=1", &at("train.max_steps=13")));
+        assert!(told.contains("an update keeps its 32 images"), "{told}");
+        one(args(&run, "train.batch_size=8", "train.accumulate=4", &[]));
+        assert_alike(&log(&bench, &straight), &log(&bench, &run));
+        // Begun by two, and gone on with by one that was told nothing else.
+        two(args(&followed, "train.batch_size=16", "train.accumulate=1", &at("train.max_steps=7")));
+        let told = one(args(&followed, "train.batch_size=16", "train.accumulate=1", &[]));
+        assert!(told.contains("train.batch_size=16 and train.accumulate=2 of one process"), "{told}");
+        assert_alike(&log(&bench, &straight), &log(&bench, &followed));
+    }
 }
 
 #[test]

@@ -255,3 +255,88 @@ fn a_plan_counts_what_is_left_and_the_memory_that_is_taken() {
     let told = bench.succeed(&pretrain_args("run", &["--dry-run", "--resume", "auto", STEPS[0], STEPS[1]]));
     assert!(told.contains("; 40 are made, 0 are left") && told.contains("nothing is left to do"), "{told}");
 }
+
+/// The values of a key in the lines of a log that have it.
+fn logged(bench: &Bench, run: &str, key: &str) -> Vec<f64> {
+    let log = fs::read_to_string(bench.path(run).join("log.jsonl")).unwrap();
+    log.lines().filter_map(|line| json(line)[key].as_f64()).collect()
+}
+
+#[test]
+fn other_batches_of_the_same_update_go_on_with_the_same_losses_and_rates() {
+    let bench = Bench::new();
+    bench.succeed(&pretrain_args("straight", &STEPS));
+    let part = |split: [&'static str; 2], steps| {
+        let more = ["--resume", "auto", "--set", split[0], "--set", split[1], "--set", steps];
+        bench.succeed(&pretrain_args("parts", &more))
+    };
+    part(["train.batch_size=4", "train.accumulate=2"], "train.max_steps=11");
+    let told = part(["train.batch_size=8", "train.accumulate=1"], "train.max_steps=19");
+    let expected = "an update keeps its 8 images: train.batch_size=4 and train.accumulate=2 of one process before, \
+                    train.batch_size=8 and train.accumulate=1 of one process from here on";
+    assert!(told.contains(expected), "{told}");
+    part(["train.batch_size=1", "train.accumulate=8"], "train.max_steps=29");
+    part(["train.batch_size=2", "train.accumulate=4"], "train.max_steps=40");
+    // The rates to the last bit: of 26 images, batches of 4 and of 1 leave other numbers over.
+    assert_eq!(logged(&bench, "straight", "lr"), logged(&bench, "parts", "lr"));
+    let [straight, parts] = ["straight", "parts"].map(|run| logged(&bench, run, "loss"));
+    assert_eq!((straight.len(), parts.len()), (40, 40));
+    for (straight, part) in straight.iter().zip(&parts) {
+        assert!((straight - part).abs() < 2e-4 * straight, "{straight} {part}");
+    }
+    let state = json(&fs::read_to_string(last(&bench, "parts").join("state.json")).unwrap());
+    assert_eq!(state["images"], 320);
+    let refused = bench.fail(&pretrain_args("parts", &["--resume", "auto", "--set", "train.batch_size=5"]));
+    assert!(refused.contains("an update of this run takes 8 images, and would take 10"), "{refused}");
+    assert!(refused.contains("train.batch_size=4 and train.accumulate=2 would keep it"), "{refused}");
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_is_named_and_the_one_before_it_taken() {
+    let bench = Bench::new();
+    bench.succeed(&pretrain_args("straight", &STEPS));
+    bench.succeed(&pretrain_args("run", &["--set", "train.max_steps=12"]));
+    let newest = bench.path("run/checkpoints/step-00000012");
+    let file = newest.join("optimizer.safetensors");
+    let zeroes = vec![0; fs::metadata(&file).unwrap().len() as usize];
+    fs::write(&file, zeroes).unwrap();
+    let explicit = ["--resume", "run/checkpoints/step-00000012"];
+    let refused = bench.fail(&pretrain_args("run", &[&STEPS[..], &explicit].concat()));
+    assert!(refused.contains("step-00000008 is sound, name it instead"), "{refused}");
+    let output = bench.run(&pretrain_args("run", &[&STEPS[..], &["--resume", "auto"]].concat()));
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("optimizer.safetensors is damaged"), "{told}");
+    assert!(told.contains("resume       run/checkpoints/step-00000008"), "{told}");
+    assert_same(&last(&bench, "straight"), &last(&bench, "run"));
+    // Nothing sound is no reason to begin anew.
+    for checkpoint in checkpoints(&bench.path("run")) {
+        fs::write(checkpoint.join("state.json"), "").unwrap();
+    }
+    let refused = bench.fail(&pretrain_args("run", &[&STEPS[..], &["--resume", "auto"]].concat()));
+    assert!(refused.contains("none of the 2 checkpoints of run can be used"), "{refused}");
+}
+
+#[test]
+fn a_second_process_is_refused_and_a_killed_one_is_not_in_the_way() {
+    let bench = Bench::new();
+    let endless = ["--resume", "auto", "--set", "train.epochs=100000"];
+    let args = pretrain_args("run", &endless);
+    let mut first = bench.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(first.stderr.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap().contains("step")), "never began");
+    for more in [&endless[..], &["--overwrite"], &["--resume", "auto", "--dry-run"]] {
+        let args = pretrain_args("run", more);
+        if more.contains(&"--dry-run") {
+            let told = bench.succeed(&args);
+            assert!(told.contains("is in use by"), "{told}");
+            continue;
+        }
+        let refused = bench.fail(&args);
+        let holder = format!("run is in use by process {} on ", first.id());
+        assert!(refused.contains(&holder), "{refused}");
+    }
+    assert!(first.try_wait().unwrap().is_none(), "the first one ended");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    bench.succeed(&pretrain_args("run", &["--overwrite", "--set", "train.max_steps=2"]));
+}

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::TrainError;
 pub use bar::{Bar, Unit};
 use dashboard::Dashboard;
+use plain::Plain;
 pub(crate) use plain::Silent;
-use plain::{Plain, Stderr};
 pub use report::{Progress, Screen, StepReport};
 use run_bar::RunBar;
 
@@ -32,7 +32,7 @@ pub enum ProgressKind {
     Bar,
     /// A full-screen dashboard, on a terminal.
     Tui,
-    /// Nothing: for all processes of a job but one, and for who wants quiet.
+    /// Warnings only: for all processes of a job but one, and for who wants quiet.
     Silent,
 }
 
@@ -49,14 +49,6 @@ impl ProgressKind {
     }
 }
 
-/// A display, and how other threads reach it.
-pub struct Display {
-    /// For the loop.
-    pub progress: Box<dyn Progress>,
-    /// For all others.
-    pub screen: Arc<dyn Screen>,
-}
-
 /// The display of a kind.
 ///
 /// The dashboard takes the keys of the terminal, and with them Ctrl-C, which is no signal then:
@@ -67,21 +59,12 @@ pub struct Display {
 pub fn progress(
     kind: ProgressKind,
     on_interrupt: impl Fn(&Arc<dyn Screen>) + Send + 'static,
-) -> Result<Display, TrainError> {
+) -> Result<Box<dyn Progress>, TrainError> {
     kind.check()?;
-    let (progress, screen): (Box<dyn Progress>, Arc<dyn Screen>) = match kind {
-        ProgressKind::Plain => (Box::new(Plain::default()), Arc::new(Stderr)),
-        ProgressKind::Bar => {
-            let bar = Bar::on_stderr();
-            let screen = Arc::new(bar.screen());
-            (Box::new(RunBar::new(bar)), screen)
-        }
-        ProgressKind::Tui => {
-            let dashboard = Dashboard::open(on_interrupt).map_err(TrainError::Terminal)?;
-            let screen = dashboard.screen();
-            (Box::new(dashboard), screen)
-        }
-        ProgressKind::Silent => (Box::new(Silent), Arc::new(Silent)),
-    };
-    Ok(Display { progress, screen })
+    Ok(match kind {
+        ProgressKind::Plain => Box::new(Plain::default()),
+        ProgressKind::Bar => Box::new(RunBar::new(Bar::on_stderr())),
+        ProgressKind::Tui => Box::new(Dashboard::open(on_interrupt).map_err(TrainError::Terminal)?),
+        ProgressKind::Silent => Box::new(Silent),
+    })
 }

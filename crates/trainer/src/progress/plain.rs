@@ -1,6 +1,7 @@
 //! Lines of text, for pipes and files; and nothing at all.
 
 use std::io::{Write, stderr};
+use std::sync::Arc;
 
 use super::report::{Progress, Screen, StepReport};
 use super::words::{clock, metrics, numbers};
@@ -39,6 +40,10 @@ impl Progress for Plain {
     }
 
     fn finish(&mut self) {}
+
+    fn screen(&self) -> Arc<dyn Screen> {
+        Arc::new(Stderr)
+    }
 }
 
 /// Standard error.
@@ -72,10 +77,18 @@ impl Progress for Silent {
     fn evaluation(&mut self, _step: u64, _metrics: &[(String, f64)]) {}
 
     fn finish(&mut self) {}
+
+    fn screen(&self) -> Arc<dyn Screen> {
+        Arc::new(Self)
+    }
 }
 
 impl Screen for Silent {
     fn say(&self, _sentence: &str) {}
+
+    fn warn(&self, sentence: &str) {
+        Stderr.warn(sentence);
+    }
 
     fn restore(&self) {}
 }

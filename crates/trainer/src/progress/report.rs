@@ -1,5 +1,7 @@
 //! What a display is told of a run.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::plan::Plan;
@@ -41,12 +43,18 @@ pub trait Progress {
     fn evaluation(&mut self, step: u64, metrics: &[(String, f64)]);
     /// The run is over.
     fn finish(&mut self);
+    /// What other threads reach it by.
+    fn screen(&self) -> Arc<dyn Screen>;
 }
 
 /// A display as other threads reach it, while the run is busy.
 pub trait Screen: Send + Sync {
     /// Says a sentence beside what is shown.
     fn say(&self, sentence: &str);
+    /// Says what must not be missed, also where nothing else is shown.
+    fn warn(&self, sentence: &str) {
+        self.say(&format!("warning: {sentence}"));
+    }
     /// Takes away what is shown, for a process that ends at once.
     fn restore(&self);
 }

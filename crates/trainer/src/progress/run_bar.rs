@@ -1,7 +1,9 @@
 //! A run as a bar.
 
+use std::sync::Arc;
+
 use super::bar::{Bar, Unit};
-use super::report::{Progress, StepReport};
+use super::report::{Progress, Screen, StepReport};
 use super::words::{metrics, numbers};
 use crate::plan::Plan;
 
@@ -46,5 +48,9 @@ impl Progress for RunBar {
 
     fn finish(&mut self) {
         self.bar.end();
+    }
+
+    fn screen(&self) -> Arc<dyn Screen> {
+        Arc::new(self.bar.screen())
     }
 }

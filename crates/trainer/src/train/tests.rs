@@ -19,6 +19,8 @@ type Judge = dyn Fn(&StopSignal<'_>) -> Result<Option<Evaluation>, BoxError> + S
 struct ToyObjective {
     events: Arc<Mutex<Vec<String>>>,
     judge: Box<Judge>,
+    /// A batch, and what its loss is multiplied by.
+    poison: Option<(u64, f32)>,
 }
 
 impl Objective for ToyObjective {
@@ -27,7 +29,8 @@ impl Objective for ToyObjective {
 
     fn loss(&self, model: &Toy, batch: u64) -> Result<Tensor<1>, BoxError> {
         self.events.lock().unwrap().push(format!("computed {batch}"));
-        Ok(model.loss(batch as f32 * 0.3))
+        let factor = self.poison.filter(|(poisoned, _)| *poisoned == batch).map_or(1.0, |(_, factor)| factor);
+        Ok(model.loss(batch as f32 * 0.3) * factor)
     }
 
     fn evaluate(
@@ -50,6 +53,7 @@ struct Bench {
     train: TrainConfig,
     optim: OptimConfig,
     patience: Option<u64>,
+    poison: Option<(u64, f32)>,
     communicator: Arc<dyn Communicator>,
 }
 
@@ -67,6 +71,7 @@ impl Bench {
             },
             optim: OptimConfig { lr: Some(1e-2), warmup_epochs: 0.0, ..OptimConfig::default() },
             patience: None,
+            poison: None,
             communicator: Arc::new(distributed::Single),
         }
     }
@@ -96,7 +101,10 @@ impl Bench {
         let run_dir = self.run_dir(name);
         let beginning = match run_dir.latest_checkpoint() {
             None => parts.fresh(model),
-            Some(at) => parts.resumed::<ToyObjective>(model, &at, &plan, false, &self.communicator).unwrap(),
+            Some(at) => {
+                let state = read_state(&at).unwrap();
+                parts.resumed::<ToyObjective>(model, &at, state, &plan, false, &self.communicator).unwrap()
+            }
         };
         let events: Arc<Mutex<Vec<String>>> = Arc::default();
         let interrupter = Interrupter::new();
@@ -107,14 +115,16 @@ impl Bench {
             Ok(batch)
         });
         let trainer = Trainer {
-            objective: ToyObjective { events: Arc::clone(&events), judge },
+            objective: ToyObjective { events: Arc::clone(&events), judge, poison: self.poison },
             groups: groups.clone(),
             optim: self.optim.clone(),
             train: self.train.clone(),
-            log: LogConfig { every_steps: 3, pictures_every_steps: 0 },
+            log: LogConfig { every_steps: 3, pictures_every_steps: 0, stall_seconds: 0 },
             plan,
             evaluation: Some(EvaluationPlan { every_epochs: 1, patience: self.patience }),
             run_dir,
+            lock: None,
+            batches_wait_for: Arc::new(String::new),
             communicator: Arc::clone(&self.communicator),
         };
         let outcome = trainer.run(beginning, batches, &mut Silent, &interrupter);
@@ -331,4 +341,126 @@ fn asked_at_batch_9(world: Threads) -> (u64, Option<String>, u64) {
     };
     let outcome = bench.run("run", Box::new(|_| Ok(None)), &stop_at).0.unwrap();
     (outcome.step, outcome.interrupted, last.get())
+}
+
+/// A file where the folder of checkpoints was: nothing can be written into it.
+fn break_checkpoints(run_dir: &RunDir) {
+    fs::remove_dir_all(run_dir.path().join("checkpoints")).unwrap();
+    fs::write(run_dir.path().join("checkpoints"), "").unwrap();
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_does_not_stop_the_run() {
+    let mut bench = Bench::new();
+    bench.train.checkpoint_every_steps = 2;
+    let run_dir = bench.run_dir("run");
+    // The checkpoint of step 2 and the best network cannot be written, and those of step 8 can.
+    let on_batch = |batch, _: &Interrupter| match batch {
+        0 => break_checkpoints(&run_dir),
+        21 => fs::remove_file(run_dir.path().join("checkpoints")).unwrap(),
+        _ => {}
+    };
+    let outcome = bench.run("run", Box::new(|_| score(0.5)), &on_batch).0.unwrap();
+    assert_eq!((outcome.step, outcome.best.unwrap().step), (8, 2));
+    assert_eq!(outcome.checkpoint, Some(run_dir.checkpoint(8)));
+    assert_eq!(steps(&run_dir.checkpoints()), [8]);
+    assert_eq!(read_state(&run_dir.best()).unwrap().position.step, 2, "the best network is caught up on");
+    let troubles = outcome.troubles.join("\n");
+    assert!(troubles.contains("cannot write the checkpoint of step 2"), "{troubles}");
+    let logged = bench.log("run").iter().filter(|line| line.get("warning").is_some()).count();
+    assert_eq!(logged, outcome.troubles.len());
+    bench.train.checkpoint_every_steps = 0;
+    bench.straight("straight");
+    assert_eq!(bench.model("straight", 8), bench.model("run", 8));
+}
+
+#[test]
+fn a_run_that_cannot_write_its_last_checkpoint_fails() {
+    let bench = Bench::new();
+    let run_dir = bench.run_dir("run");
+    let on_batch = |batch, _: &Interrupter| {
+        if batch == 23 {
+            break_checkpoints(&run_dir);
+        }
+    };
+    let error = bench.run("run", Box::new(|_| Ok(None)), &on_batch).0.unwrap_err().to_string();
+    assert!(error.starts_with("cannot write the checkpoint of step 8"), "{error}");
+}
+
+#[test]
+fn a_run_directory_that_vanishes_comes_back_with_the_next_checkpoint() {
+    let bench = Bench::new();
+    let run_dir = bench.run_dir("run");
+    let on_batch = |batch, _: &Interrupter| {
+        if batch == 10 {
+            fs::remove_dir_all(run_dir.path()).unwrap();
+        }
+    };
+    let outcome = bench.run("run", Box::new(|_| score(0.5)), &on_batch).0.unwrap();
+    assert_eq!(outcome.checkpoint, Some(run_dir.checkpoint(8)));
+    assert!(run_dir.checkpoint(8).join(data::IMAGES_FILE).is_file());
+}
+
+#[test]
+fn an_update_that_is_not_finite_is_skipped_where_that_is_asked_for() {
+    use crate::spike::OnSpike;
+    let mut bench = Bench::new();
+    bench.poison = Some((10, f32::NAN));
+    let error = bench.run("warn", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap_err();
+    assert!(matches!(&error, TrainError::NotFinite { found, .. } if found.step == 4), "{error}");
+    bench.train.on_spike = OnSpike::Stop;
+    let error = bench.run("stop", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap_err();
+    assert!(matches!(&error, TrainError::NotFinite { found, .. } if found.step == 4), "{error}");
+    bench.train.on_spike = OnSpike::Skip;
+    let outcome = bench.run("skip", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap();
+    assert_eq!(
+        (outcome.step, &outcome.troubles[..]),
+        (8, &["step 4 is skipped: the loss is NaN".to_owned()][..])
+    );
+    // The weights of step 4 are those of step 3.
+    bench.train.max_steps = Some(3);
+    bench.straight("three");
+    bench.train.max_steps = Some(4);
+    bench.straight("four");
+    assert_eq!(bench.model("three", 3), bench.model("four", 4));
+    assert_ne!(bench.model("four", 4), bench.model("skip", 8));
+}
+
+#[test]
+fn a_spike_is_made_and_said_or_skipped_or_the_end_of_the_run() {
+    use crate::spike::OnSpike;
+    let mut bench = Bench::new();
+    bench.poison = Some((20, 100.0));
+    bench.train = TrainConfig { accumulate: 1, epochs: 5, ..bench.train };
+    let outcome = bench.run("warn", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap();
+    let [said] = &outcome.troubles[..] else { panic!("{outcome:?}") };
+    assert!(said.starts_with("step 21: the loss is ") && said.contains("times its median of"), "{said}");
+    bench.train.on_spike = OnSpike::Skip;
+    let skipped = bench.run("skip", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap();
+    assert_eq!((skipped.step, &skipped.troubles[0]), (30, &said.replace("step 21:", "step 21 is skipped:")));
+    assert_ne!(bench.model("skip", 30), bench.model("warn", 30));
+    bench.train.on_spike = OnSpike::Stop;
+    let error = bench.run("stop", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap_err();
+    assert!(error.to_string().starts_with(&said[..]), "{error}");
+    assert_eq!(steps(&bench.run_dir("stop").checkpoints()), [0; 0], "nothing is written with it");
+}
+
+#[test]
+fn a_run_that_goes_on_judges_updates_as_the_one_that_was_not_interrupted() {
+    use crate::spike::OnSpike;
+    let mut bench = Bench::new();
+    bench.poison = Some((20, 100.0));
+    bench.train = TrainConfig { accumulate: 1, epochs: 5, on_spike: OnSpike::Skip, ..bench.train };
+    let straight = bench.run("straight", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap();
+    let stop_at = |batch, interrupter: &Interrupter| {
+        if batch == 18 {
+            interrupter.stop(None);
+        }
+    };
+    bench.run("parts", Box::new(|_| Ok(None)), &stop_at).0.unwrap();
+    let parts = bench.run("parts", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap();
+    assert_eq!(straight.troubles, parts.troubles);
+    assert_eq!(bench.model("straight", 30), bench.model("parts", 30));
+    let state = |name| read_state(&bench.run_dir(name).checkpoint(30)).unwrap();
+    assert_eq!(state("straight"), state("parts"));
 }

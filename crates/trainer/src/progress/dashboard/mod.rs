@@ -58,10 +58,6 @@ impl Dashboard {
         });
         Ok(Self { shown, thread: Some(thread) })
     }
-
-    pub(super) fn screen(&self) -> Arc<dyn Screen> {
-        Arc::clone(&self.shown) as _
-    }
 }
 
 impl Drop for Dashboard {
@@ -96,6 +92,10 @@ impl Progress for Dashboard {
 
     fn finish(&mut self) {
         self.shown.restore();
+    }
+
+    fn screen(&self) -> Arc<dyn Screen> {
+        Arc::clone(&self.shown) as _
     }
 }
 
