@@ -24,7 +24,10 @@ work=$(mktemp -d)
 # Called by the trap.
 # shellcheck disable=SC2317,SC2329
 clean_up() {
-    for name in $names; do ip netns delete "$name" 2> /dev/null || true; done
+    for name in $names; do
+        ip netns delete "$name" 2> /dev/null || true
+        rm -rf "/etc/netns/$name"
+    done
     rm -rf "$work"
 }
 trap clean_up EXIT
@@ -39,16 +42,21 @@ ip -n convnext-b address add 10.77.0.2/24 dev cable-b
 ip -n convnext-a link set cable-a up
 ip -n convnext-b link set cable-b up
 
+# A name that leads each machine somewhere else, as Debian's /etc/hosts has it: the first one to itself.
+mkdir -p /etc/netns/convnext-a /etc/netns/convnext-b
+echo "127.0.1.1 first-machine localhost" > /etc/netns/convnext-a/hosts
+echo "10.77.0.1 first-machine localhost" > /etc/netns/convnext-b/hosts
+
 train() { # RUN BATCH STEPS
     echo pretrain --config configs/quickstart.toml --device cpu --run-dir "$work/$1" --set log.every_steps=1 \
         --set train.batch_size="$2" --set train.max_steps="$3"
 }
-host() { # NUMBER RUN STEPS
+host() { # NUMBER RUN STEPS [MASTER]
     local name
     name=$(cut -d' ' -f$(($1 + 1)) <<< "$names")
     # shellcheck disable=SC2046 # words
     ip netns exec "$name" env DISTRIBUTED_TIMEOUT_S=30 "$program" launch --nproc 1 --nnodes 2 \
-        --node-rank "$1" --master-addr 10.77.0.1 --master-port $port -- $(train "$2" 16 "$3")
+        --node-rank "$1" --master-addr "${4:-10.77.0.1}" --master-port $port -- $(train "$2" 16 "$3")
 }
 losses() {
     sed -E 's/.*"step":([0-9]+).*"loss":([0-9.e-]+).*/\1 \2/' "$work/$1/log.jsonl"
@@ -65,6 +73,14 @@ wait $other || { cat "$work/b.txt" >&2; exit 1; }
 paste <(losses one) <(losses two) | awk '
     { d = $2 - $4; if (d < 0) d = -d; if (d / $2 > worst) worst = d / $2; n++ }
     END { printf "%d steps, largest difference of the loss %.1e of it\n", n, worst; exit !(n == 20 && worst < 2e-4) }'
+
+echo "== a master at 127.0.1.1"
+host 1 name 5 first-machine > "$work/b.txt" 2>&1 &
+other=$!
+host 0 name 5 first-machine > "$work/a.txt" 2>&1 || { cat "$work/a.txt" "$work/b.txt" >&2; exit 1; }
+wait $other || { cat "$work/b.txt" >&2; exit 1; }
+diff <(losses name) <(losses two | head -n 5)
+echo "the same losses"
 
 echo "== the cable is pulled at step 5"
 host 1 cut 100000 > "$work/b.txt" 2>&1 &

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::CheckpointError;
-use crate::files::{CONFIG_FILE, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE};
+use crate::files::{CONFIG_FILE, MODEL_FILE, STATE_FILE};
 use crate::folder::verify_checkpoint;
 use crate::recipe::Recipe;
 use crate::run_dir::RunDir;
@@ -76,13 +76,13 @@ impl Checkpoint {
         Ok(folder)
     }
 
-    /// Checks the network of a checkpoint folder, and what is said of it, by what was written. A folder that
-    /// says nothing of itself, such as a copy of its weights, passes.
+    /// Checks the weights of a checkpoint folder by what was written. A folder that says nothing of itself,
+    /// such as a copy of its weights, passes.
     ///
     /// # Errors
     /// A damaged file, with the checkpoint to take instead.
     pub fn require_sound(folder: &Path) -> Result<(), CheckpointError> {
-        Self::verify(folder, |name| ![EMA_FILE, OPTIMIZER_FILE].contains(&name))
+        Self::verify(folder, |name| name == MODEL_FILE)
     }
 
     fn verify(folder: &Path, of_interest: impl Fn(&str) -> bool) -> Result<(), CheckpointError> {

@@ -1,8 +1,9 @@
-//! Which of the processes of a job this one is, from the variables that torchrun sets.
+//! Which of the processes of a job this one is, from the variables that torchrun sets, or SLURM, or MPI.
 
 use std::time::Duration;
 
 use crate::error::DistributedError;
+use crate::scheduler::said;
 
 /// Seconds that a collective may take.
 const TIMEOUT_VARIABLE: &str = "DISTRIBUTED_TIMEOUT_S";
@@ -32,9 +33,11 @@ impl Environment {
     /// Reads this process's environment.
     ///
     /// # Errors
-    /// A variable that is missing or wrong.
+    /// A variable that is missing or wrong; one of several tasks that do not know each other.
     pub fn read() -> Result<Self, DistributedError> {
-        Self::from_variables(&|name| std::env::var(name).ok())
+        let variable = |name: &str| std::env::var(name).ok();
+        let said = said(&variable)?;
+        Self::from_variables(&|name| said.get(name).cloned().or_else(|| variable(name)))
     }
 
     /// A process by itself.

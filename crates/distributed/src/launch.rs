@@ -24,6 +24,8 @@ const FAREWELL: Duration = Duration::from_secs(20);
 pub struct Launch {
     /// Processes on this machine.
     pub nproc: usize,
+    /// With how few of them a restart may come back; as many as before unless given.
+    pub min_nproc: Option<usize>,
     /// Machines; each starts its own part.
     pub nnodes: usize,
     /// The number of this machine, from 0.
@@ -56,6 +58,17 @@ pub enum LaunchError {
     /// Signals cannot be passed on.
     #[error("cannot install the signal handler: {0}")]
     Signals(ctrlc::Error),
+    /// Fewer processes on one of several machines.
+    #[error("--min-nproc is for one machine: with --nnodes the others would not hear of it; leave it out")]
+    FewerOfSeveral,
+    /// More processes at least than there are.
+    #[error("--min-nproc {min} of --nproc {nproc}: give a number from 1 to {nproc}")]
+    MinNproc {
+        /// At least.
+        min: usize,
+        /// At first.
+        nproc: usize,
+    },
     /// The program cannot find itself.
     #[error("cannot find this program: {0}")]
     NoProgram(std::io::Error),
@@ -83,6 +96,14 @@ impl Launch {
         if self.nnodes > 1 && (self.master_addr.is_none() || self.master_port.is_none()) {
             return Err(LaunchError::NoMaster(self.nnodes));
         }
+        if let Some(min) = self.min_nproc {
+            if self.nnodes > 1 {
+                return Err(LaunchError::FewerOfSeveral);
+            }
+            if min == 0 || min > self.nproc {
+                return Err(LaunchError::MinNproc { min, nproc: self.nproc });
+            }
+        }
         if self.node_rank >= self.nnodes {
             return Err(LaunchError::NodeRank { rank: self.node_rank, nodes: self.nnodes });
         }
@@ -96,20 +117,30 @@ impl Launch {
             children.iter().for_each(|process| signal(*process, libc::SIGTERM));
         })
         .map_err(LaunchError::Signals)?;
-        let mut attempt = 0;
+        let (mut attempt, mut nproc) = (0, self.nproc);
         loop {
-            let code = Job::start(self, attempt, &command_line(attempt), &children)?.wait(&children);
+            let job = Job::start(self, nproc, attempt, &command_line(attempt), &children)?;
+            let code = job.wait(&children);
             let is_over = [0, STOPPED, MISTAKEN].contains(&code) || asked_to_stop.load(Relaxed);
             if is_over || attempt == self.max_restarts {
                 return Ok(code);
             }
             attempt += 1;
+            nproc = self.fewer_than(nproc);
             let _ = writeln!(
                 stderr(),
-                "launch: starting all processes again, restart {attempt} of {}",
+                "launch: starting {nproc} process{} again, restart {attempt} of {}",
+                if nproc == 1 { "" } else { "es" },
                 self.max_restarts
             );
         }
+    }
+
+    /// With how many processes a restart comes back: the next smaller number that divides the first, so that
+    /// they can share the images of an update, if so few are enough.
+    fn fewer_than(&self, nproc: usize) -> usize {
+        let Some(min) = self.min_nproc else { return nproc };
+        (min..nproc).rev().find(|fewer| self.nproc.is_multiple_of(*fewer)).unwrap_or(nproc)
     }
 }
 
@@ -123,6 +154,7 @@ struct Job {
 impl Job {
     fn start(
         launch: &Launch,
+        nproc: usize,
         attempt: u64,
         command_line: &[String],
         children: &Mutex<Vec<u32>>,
@@ -133,21 +165,21 @@ impl Job {
             None => free_port()?,
         };
         let (send, ended) = mpsc::channel();
-        for local_rank in 0..launch.nproc {
-            let rank = launch.node_rank * launch.nproc + local_rank;
+        for local_rank in 0..nproc {
+            let rank = launch.node_rank * nproc + local_rank;
             let mut command = Command::new(&program);
             command
                 .args(command_line)
                 .env("RANK", rank.to_string())
                 .env("LOCAL_RANK", local_rank.to_string())
-                .env("WORLD_SIZE", (launch.nnodes * launch.nproc).to_string())
+                .env("WORLD_SIZE", (launch.nnodes * nproc).to_string())
                 .env("MASTER_ADDR", launch.master_addr.as_deref().unwrap_or("127.0.0.1"))
                 .env("MASTER_PORT", port.to_string())
                 .env("TORCHELASTIC_RESTART_COUNT", attempt.to_string())
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped());
-            divide_cores(&mut command, launch.nproc);
+            divide_cores(&mut command, nproc);
             let cannot_start = |error| LaunchError::Start { program: program.clone(), error };
             let mut child = command.spawn().map_err(cannot_start)?;
             children.lock().unwrap_or_else(PoisonError::into_inner).push(child.id());
@@ -165,7 +197,7 @@ impl Job {
                 }
             });
         }
-        Ok(Self { ended, count: launch.nproc })
+        Ok(Self { ended, count: nproc })
     }
 
     /// Waits for all processes; the first failure ends the others. Returns the exit code: of the
@@ -272,6 +304,29 @@ mod tests {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         signal(child.id(), libc::SIGKILL);
         assert_eq!(exit_code(child.wait().unwrap()), 137);
+    }
+
+    #[test]
+    fn restarts_come_back_with_processes_that_divide_the_first_ones() {
+        let launch = |nproc, min_nproc| Launch {
+            nproc,
+            min_nproc,
+            nnodes: 1,
+            node_rank: 0,
+            master_addr: None,
+            master_port: None,
+            max_restarts: 9,
+        };
+        let all = |nproc, min| {
+            let launch = launch(nproc, min);
+            std::iter::successors(Some(nproc), |now| Some(launch.fewer_than(*now)))
+                .take(5)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(all(8, None), [8, 8, 8, 8, 8]);
+        assert_eq!(all(8, Some(2)), [8, 4, 2, 2, 2]);
+        assert_eq!(all(6, Some(1)), [6, 3, 2, 1, 1]);
+        assert_eq!(all(6, Some(4)), [6, 6, 6, 6, 6]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod connect;
 mod environment;
 mod error;
 mod launch;
+mod scheduler;
 mod single;
 
 pub use communicator::{Bucket, Communicator, Pending};

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor};
 use config::SettingError;
 use data::rng::{Stream, rng};
 use data::transform::Normalize;
-use data::{Batch, ImageSource, image_of, prepare};
+use data::{AnyImage, Batch, DataError, DecodeOptions, ImageSource, image_of, prepare};
 use model::drop_path::DropPath;
 use model::{ConvNextV2Config, Execution, official_name};
 use trainer::{BoxError, Objective, Picture};
@@ -48,9 +48,9 @@ pub enum ObjectiveError {
     /// Images that cannot be normalised.
     #[error(transparent)]
     Setting(#[from] SettingError),
-    /// No image for the progress picture can be read.
+    /// No image for the progress picture can be read, and more images cannot than a run leaves out.
     #[error("none of the images that were tried for progress pictures can be read; {0}")]
-    NoPicture(data::DataError),
+    NoPicture(DataError),
 }
 
 impl FcmaeObjective {
@@ -65,34 +65,31 @@ impl FcmaeObjective {
         device: &Device,
     ) -> Result<Self, ObjectiveError> {
         let normalize = experiment.data.normalize(model.num_channels)?;
-        // Spread over the data, so that they show more than the first class.
-        let step = (source.len() / PICTURES).max(1);
-        let decode = experiment.data.decode(model.num_channels);
-        let (mut images, mut unreadable) = (Vec::new(), None);
-        for index in (0..source.len()).step_by(step) {
-            match image_of(source, index, decode) {
-                Ok(image) => images.push(image),
-                Err(error) => unreadable = unreadable.or(Some(error)),
-            }
-        }
-        images.truncate(PICTURES);
-        if let (true, Some(error)) = (images.is_empty(), unreadable) {
-            return Err(ObjectiveError::NoPicture(error));
-        }
-        let PretrainExperiment { data, eval, .. } = experiment;
-        let eval_normalize = eval.normalize(data, model.num_channels)?;
-        let (values, shape) = prepare(images, &eval.transform(data), &eval_normalize)
-            .map_err(|error| ObjectiveError::Setting(SettingError::Together(error)))?;
-        let mask = experiment.fcmae.mask_shape(model, eval.size(data))?;
         Ok(Self {
             seed: experiment.seed,
             execution: experiment.model.execution(),
             shape: experiment.fcmae.mask_shape(model, experiment.data.image_size.pixels())?,
             drop_path_rates: model.drop_path_rates(),
             device: device.clone(),
-            pictures: Pictures { values, shape, mask, normalize: eval_normalize },
+            pictures: Pictures::read(experiment, model, source)?,
             normalize,
         })
+    }
+}
+
+impl Pictures {
+    fn read(
+        experiment: &PretrainExperiment,
+        model: &ConvNextV2Config,
+        source: &dyn ImageSource,
+    ) -> Result<Self, ObjectiveError> {
+        let PretrainExperiment { data, eval, .. } = experiment;
+        let normalize = eval.normalize(data, model.num_channels)?;
+        let mask = experiment.fcmae.mask_shape(model, eval.size(data))?;
+        let images = readable(source, data.decode(model.num_channels), data.max_corrupt)?;
+        let (values, shape) = prepare(images, &eval.transform(data), &normalize)
+            .map_err(|error| ObjectiveError::Setting(SettingError::Together(error)))?;
+        Ok(Self { values, shape, mask, normalize })
     }
 }
 
@@ -119,5 +116,68 @@ impl Objective for FcmaeObjective {
         let images = host::floats(values.clone(), *shape, &self.device.clone().inner());
         let result = reconstruct(model, images, &mask, normalize, usual_bands(shape[1]))?;
         Ok(Some(Picture { tag: "reconstruction", image: result.picture }))
+    }
+}
+
+/// Images spread over the data, so that they show more than the first class, as far as they can be read. If
+/// none of them can, the first that can: a run leaves out as many as `max_corrupt`, and so does its picture.
+fn readable(
+    source: &dyn ImageSource,
+    decode: DecodeOptions,
+    max_corrupt: usize,
+) -> Result<Vec<AnyImage>, ObjectiveError> {
+    let step = (source.len() / PICTURES).max(1);
+    let spread = (0..source.len()).step_by(step).take(PICTURES);
+    let others = (0..source.len()).filter(|index| !index.is_multiple_of(step));
+    let (mut images, mut unreadable) = (Vec::new(), Vec::new());
+    for (place, index) in spread.chain(others).enumerate() {
+        if place >= PICTURES && (!images.is_empty() || unreadable.len() > max_corrupt) {
+            break;
+        }
+        match image_of(source, index, decode) {
+            Ok(image) => images.push(image),
+            Err(error) => unreadable.push(error),
+        }
+    }
+    match unreadable.into_iter().next() {
+        Some(error) if images.is_empty() => Err(ObjectiveError::NoPicture(error)),
+        _ => Ok(images),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data::Labels;
+
+    /// A folder of so many images, of which only those of `whole` are whole.
+    fn folder(count: usize, whole: &[usize]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for index in 0..count {
+            let path = dir.path().join(format!("{index:02}.png"));
+            match whole.contains(&index) {
+                true => image::RgbImage::new(4, 4).save(path).unwrap(),
+                false => std::fs::write(path, "no image").unwrap(),
+            }
+        }
+        dir
+    }
+
+    fn found(dir: &tempfile::TempDir, max_corrupt: usize) -> Result<usize, ObjectiveError> {
+        let data = data::DataConfig { path: Some(dir.path().to_owned()), ..data::DataConfig::default() };
+        let source = data.open(Labels::Ignored).unwrap();
+        readable(source.as_ref(), data.decode(3), max_corrupt).map(|images| images.len())
+    }
+
+    #[test]
+    fn unreadable_images_are_left_out_of_the_picture_as_of_the_run() {
+        // Of 32, every fourth is picked.
+        let some = folder(32, &[0, 4, 28]);
+        assert_eq!(found(&some, 10).unwrap(), 3);
+        let hidden = folder(32, &[7]);
+        assert_eq!(found(&hidden, 30).unwrap(), 1, "none of those that are picked");
+        let error = found(&hidden, 10).unwrap_err().to_string();
+        assert!(error.contains("00.png"), "{error}");
+        assert!(found(&folder(3, &[]), 10).is_err());
     }
 }

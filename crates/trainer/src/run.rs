@@ -26,6 +26,7 @@ use crate::start::{Init, Start, adopt, cannot_start, read_source};
 use crate::summary::{Facts, Origin, Summary};
 use crate::train::{Outcome, Trainer};
 use crate::trial::Rehearsal;
+use crate::tune::{BatchSizes, RateRange, RateTrial};
 
 /// A run whose data are open and whose length is known.
 ///
@@ -214,16 +215,48 @@ impl<E: Experiment> Run<E> {
     /// A configuration that describes no network, a checkpoint that cannot be read.
     pub fn outlook(&self) -> Result<Outlook, TrainError> {
         let cost = self.experiment.cost().map_err(TrainError::Experiment)?;
-        let rehearsal = Rehearsal {
+        let held = if self.initialized.is_some() { elements(&self.groups) } else { 0 };
+        Ok(self.rehearsal().outlook(&cost, self.left(), held))
+    }
+
+    /// Trains a network that is thrown away with rising learning rates, for [`suggested_rate`](crate::suggested_rate).
+    /// It begins with the weights that the run would begin with; `watch` is told of every update. Nothing is
+    /// written.
+    ///
+    /// # Errors
+    /// Whatever can fail in a run.
+    pub fn try_rates(
+        mut self,
+        range: RateRange,
+        watch: &mut dyn FnMut(u64),
+    ) -> Result<Vec<RateTrial>, TrainError> {
+        let network = self.first_network(false)?;
+        self.rehearsal().rates(network, range, watch)
+    }
+
+    /// Times steps with larger and larger batches, and says which is the largest that memory has room for.
+    /// `watch` is told of each size before it is tried. Nothing is written.
+    ///
+    /// # Errors
+    /// A device whose memory is not this process's; whatever can fail in a run.
+    pub fn try_batch_sizes(&self, watch: &mut dyn FnMut(usize)) -> Result<BatchSizes, TrainError> {
+        self.rehearsal().batch_sizes(watch)
+    }
+
+    /// Images of an update, over all processes.
+    pub fn effective_batch(&self) -> usize {
+        self.plan.effective_batch
+    }
+
+    fn rehearsal(&self) -> Rehearsal<'_, E> {
+        Rehearsal {
             experiment: &self.experiment,
             data: &self.data,
             loader: &self.loader,
             groups: &self.groups,
             plan: &self.plan,
             device: &self.context.device,
-        };
-        let held = if self.initialized.is_some() { elements(&self.groups) } else { 0 };
-        Ok(rehearsal.outlook(&cost, self.left(), held))
+        }
     }
 
     /// What the weights are.

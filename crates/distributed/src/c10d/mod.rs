@@ -4,7 +4,7 @@
 mod ffi;
 mod liveness;
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ impl ProcessGroup {
             }
         };
         let interface = std::env::var("GLOO_SOCKET_IFNAME").unwrap_or_default();
-        let address = own_address(environment)?;
+        let address = reachable_address(environment, &store)?;
         let place = [rank, world_size];
         let gloo =
             Group::gloo(&store, place, &address, &interface, timeout).map_err(DistributedError::Connect)?;
@@ -118,20 +118,76 @@ fn address(environment: &Environment) -> String {
     format!("{host}:{port}")
 }
 
-/// The address of this machine that the others can reach: the one it has towards the master.
-fn own_address(environment: &Environment) -> Result<String, DistributedError> {
+/// The address of this machine that the others can reach. That is the one it has towards the master, unless
+/// the name of the master is that of this machine and leads back to it, as `/etc/hosts` often has it: then
+/// the one towards a rank of another machine.
+fn reachable_address(environment: &Environment, store: &Store) -> Result<String, DistributedError> {
     let (host, port) = &environment.master;
-    // Nothing is sent: connecting a datagram socket only looks the route up.
-    let route = UdpSocket::bind("0.0.0.0:0")
-        .and_then(|socket| socket.connect((host.as_str(), *port)).map(|()| socket))
-        .or_else(|_| {
-            UdpSocket::bind("[::]:0")
-                .and_then(|socket| socket.connect((host.as_str(), *port)).map(|()| socket))
-        });
-    route
-        .and_then(|socket| socket.local_addr())
-        .map(|address| address.ip().to_string())
-        .map_err(|error| DistributedError::Connect(format!("no route to {}: {error}", address(environment))))
+    let towards = |host: &str| source_address(host, *port);
+    let own = towards(host).map_err(|error| {
+        DistributedError::Connect(format!("no route to {}: {error}", address(environment)))
+    })?;
+    let lost = |reason| unreachable(environment, reason);
+    let place = Place { machine: machine(), address: own };
+    store.set(&format!("place/{}", environment.rank), &place.to_text()).map_err(lost)?;
+    let mut others = Vec::new();
+    for rank in (0..environment.world_size).filter(|rank| *rank != environment.rank) {
+        let key = format!("place/{rank}");
+        store.wait(&key, environment.timeout).map_err(lost)?;
+        others.extend(store.get(&key).map_err(lost)?.as_deref().and_then(Place::parse));
+    }
+    place.reachable(&others, |address| towards(address).ok()).map(|address| address.to_string()).ok_or_else(|| {
+        DistributedError::Connect(format!(
+            "{host} leads rank {} back to its own machine ({}), and ranks of other machines cannot reach it there; \
+             set MASTER_ADDR to an address, or correct /etc/hosts",
+            environment.rank, place.address
+        ))
+    })
+}
+
+/// Where packets to an address come from. Nothing is sent: connecting a datagram socket only looks the route
+/// up.
+fn source_address(host: &str, port: u16) -> std::io::Result<IpAddr> {
+    let route =
+        |any: &str| UdpSocket::bind(any).and_then(|socket| socket.connect((host, port)).map(|()| socket));
+    Ok(route("0.0.0.0:0").or_else(|_| route("[::]:0"))?.local_addr()?.ip())
+}
+
+/// What tells a machine, or a container with a network of its own, from others.
+fn machine() -> String {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap_or_default();
+    format!("{} {}", read("hostname").trim(), read("random/boot_id").trim())
+}
+
+/// Where a rank is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    machine: String,
+    address: IpAddr,
+}
+
+impl Place {
+    fn to_text(&self) -> String {
+        format!("{} {}", self.address, self.machine)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (address, machine) = text.split_once(' ')?;
+        Some(Self { machine: machine.to_owned(), address: address.parse().ok()? })
+    }
+
+    /// The address under which the others reach this place; none where there is none. `towards` gives the
+    /// one that this machine has towards another.
+    fn reachable(&self, others: &[Self], towards: impl Fn(&str) -> Option<IpAddr>) -> Option<IpAddr> {
+        let elsewhere = || others.iter().filter(|other| other.machine != self.machine);
+        if !self.address.is_loopback() || elsewhere().next().is_none() {
+            return Some(self.address);
+        }
+        elsewhere()
+            .filter(|other| !other.address.is_loopback())
+            .filter_map(|other| towards(&other.address.to_string()))
+            .find(|address| !address.is_loopback())
+    }
 }
 
 impl Inner {
@@ -227,6 +283,25 @@ impl Communicator for ProcessGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_leads_back_is_not_told_to_other_machines() {
+        let place = |machine: &str, address: &str| Place {
+            machine: machine.to_owned(),
+            address: address.parse().unwrap(),
+        };
+        let master = place("a 1", "127.0.0.1");
+        assert_eq!(Place::parse(&master.to_text()), Some(master.clone()));
+        let never = |_: &str| panic!("asked for a route");
+        // Alone on its machine with all others: 127.0.1.1 is as good as any.
+        assert_eq!(master.reachable(&[place("a 1", "127.0.0.1")], never), Some(master.address));
+        let others = [place("a 1", "127.0.0.1"), place("b 2", "10.0.0.2")];
+        let towards = |address: &str| (address == "10.0.0.2").then(|| "10.0.0.1".parse().unwrap());
+        assert_eq!(master.reachable(&others, towards), Some("10.0.0.1".parse().unwrap()));
+        assert_eq!(others[1].reachable(&[master.clone()], never), Some(others[1].address));
+        // Every machine takes the name for itself.
+        assert_eq!(master.reachable(&[place("b 2", "127.0.0.1")], never), None);
+    }
     use std::net::TcpListener;
 
     /// A job of two ranks, each in its thread.

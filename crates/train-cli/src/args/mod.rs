@@ -6,6 +6,7 @@ mod data;
 mod measure;
 mod run;
 mod shared;
+mod tune;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -17,6 +18,7 @@ pub(crate) use configs::*;
 pub(crate) use measure::*;
 pub(crate) use run::*;
 pub(crate) use shared::{CheckpointArgs, EvalSetArgs, KeyArgs};
+pub(crate) use tune::*;
 
 /// Masked-autoencoder pretraining (FCMAE) and fine-tuning of ConvNeXt V2.
 #[derive(Debug, Parser)]
@@ -174,6 +176,14 @@ The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
   train-cli bench pretrain --config tiny --batch-size 4 --set fcmae.mask_ratio=0.9
   train-cli bench data --data ~/photos --threads 2")]
     Bench(BenchArgs),
+    /// Find a learning rate or a batch size by trying.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  train-cli tune lr --config configs/quickstart.toml
+  train-cli tune batch --config configs/quickstart.toml"
+    )]
+    Tune(TuneArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:
   train-cli completions bash > ~/.local/share/bash-completion/completions/train-cli")]
@@ -194,6 +204,9 @@ impl Command {
             Self::Info(args) => args.json,
             Self::Bench(args) => args.json,
             Self::Models(args) => args.json,
+            Self::Tune(TuneArgs::Lr(TuneLrArgs { tried, .. }) | TuneArgs::Batch(TuneBatchArgs { tried })) => {
+                tried.json
+            }
             Self::Data(DataArgs::Info(args)) => args.json,
             Self::Data(DataArgs::Check(args)) => args.json,
             _ => false,

@@ -129,6 +129,10 @@ pub(crate) struct LaunchArgs {
     /// checkpoint, as with `--resume auto`.
     #[arg(long, value_name = "R", default_value_t = 0)]
     pub(crate) max_restarts: u64,
+    /// Each restart comes back with fewer processes, the next number that divides --nproc, down to this: for
+    /// machines that lose a GPU. Updates keep their images.
+    #[arg(long, value_name = "N", requires = "max_restarts")]
+    pub(crate) min_nproc: Option<usize>,
     /// The command and its arguments, after `--`.
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,

@@ -11,6 +11,7 @@ use crate::output::{Verbosity, verbosity};
 pub(crate) fn run(args: &LaunchArgs) -> Result<ExitCode> {
     let launch = Launch {
         nproc: args.nproc,
+        min_nproc: args.min_nproc,
         nnodes: args.nnodes,
         node_rank: args.node_rank,
         master_addr: args.master_addr.clone(),

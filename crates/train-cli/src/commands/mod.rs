@@ -20,6 +20,7 @@ pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod reconstruct;
 pub(crate) mod train;
+pub(crate) mod tune;
 
 use anyhow::Result;
 use clap::CommandFactory;

@@ -39,6 +39,9 @@ fn several_machines_need_an_address() {
         failure(&bench.run(&args), &args)
     };
     assert!(line(&[]).contains("--master-addr and --master-port"));
+    let fewer =
+        line(&["--master-addr", "a", "--master-port", "1", "--max-restarts", "1", "--min-nproc", "1"]);
+    assert!(fewer.contains("--min-nproc is for one machine"), "{fewer}");
     let beyond = line(&["--master-addr", "127.0.0.1", "--master-port", "29500", "--node-rank", "2"]);
     assert!(beyond.contains("machines count from 0"), "{beyond}");
 }
@@ -51,6 +54,13 @@ fn variables_that_are_wrong_are_named() {
         let output = bench.command(&args).envs(variables.iter().copied()).output().unwrap();
         failure(&output, &args)
     };
+    // Four tasks of SLURM of which each would start a run of its own, and what srun says of one of two.
+    let script = message(&[("SLURM_NTASKS", "4"), ("SLURM_PROCID", "0")]);
+    assert!(script.contains("SLURM_NTASKS is 4, and this process was not started by srun"), "{script}");
+    let step = [("SLURM_STEP_ID", "0"), ("SLURM_NTASKS", "2"), ("SLURM_PROCID", "2")];
+    assert!(message(&step).contains("RANK is 2, but WORLD_SIZE is 2"));
+    let mpi = [("OMPI_COMM_WORLD_SIZE", "2"), ("OMPI_COMM_WORLD_RANK", "0")];
+    assert!(message(&mpi).contains("MASTER_ADDR is not set"));
     let two = [("WORLD_SIZE", "2"), ("RANK", "0")];
     assert!(message(&two).contains("MASTER_ADDR is not set"));
     assert!(message(&[("WORLD_SIZE", "2"), ("RANK", "2")]).contains("ranks go from 0 to 1"));

@@ -306,7 +306,7 @@ fn a_damaged_newest_checkpoint_is_named_and_the_one_before_it_taken() {
     let output = bench.run(&pretrain_args("run", &[&STEPS[..], &["--resume", "auto"]].concat()));
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && told.contains("optimizer.safetensors is damaged"), "{told}");
-    assert!(told.contains("resume       run/checkpoints/step-00000008"), "{told}");
+    assert!(told.contains("start        goes on from run/checkpoints/step-00000008"), "{told}");
     assert_same(&last(&bench, "straight"), &last(&bench, "run"));
     // Nothing sound is no reason to begin anew.
     for checkpoint in checkpoints(&bench.path("run")) {
