@@ -124,13 +124,27 @@ impl<E: Experiment> Rehearsal<'_, E> {
             let trial = self.time(images)?;
             let step_s = trial.batch_s + trial.update_s;
             trials.push(trial);
-            let fits = BatchSizes::of(&trials).largest.is_none_or(|largest| 2 * images <= largest);
+            let fits = self.sizes(&trials).largest.is_none_or(|largest| 2 * images <= largest);
             if 2.0 * step_s > PATIENCE || !fits {
                 break;
             }
             images *= 2;
         }
-        Ok(BatchSizes::of(&trials))
+        Ok(self.sizes(&trials))
+    }
+}
+
+impl<E: Experiment> Rehearsal<'_, E> {
+    fn sizes(&self, trials: &[Trial]) -> BatchSizes {
+        let tried = trials.iter().map(|trial| BatchTrial {
+            images: trial.images,
+            img_per_s: trial.images as f64 / (trial.batch_s + trial.update_s),
+            peak_mib: trial.peak_mib,
+        });
+        let tried: Vec<_> = tried.collect();
+        let room = available().zip(resident()).map(|(free, held)| (SPARE * free as f64) as u64 + held);
+        let largest = room.and_then(|room| largest(&tried, room >> 20));
+        BatchSizes { tried, largest: largest.map(|largest| largest.min(self.loader.images())) }
     }
 }
 
@@ -187,7 +201,8 @@ pub fn suggested_rate(trials: &[RateTrial]) -> Option<f64> {
 pub struct BatchSizes {
     /// Smallest first.
     pub tried: Vec<BatchTrial>,
-    /// None where the system does not tell, or a larger batch took no more memory.
+    /// As many as there are at most; none where the system does not tell, or a larger batch took no more
+    /// memory.
     pub largest: Option<usize>,
 }
 
@@ -200,20 +215,6 @@ pub struct BatchTrial {
     pub img_per_s: f64,
     /// The most memory that the process had held by then, in MiB.
     pub peak_mib: Option<u64>,
-}
-
-impl BatchSizes {
-    fn of(trials: &[Trial]) -> Self {
-        let tried = trials.iter().map(|trial| BatchTrial {
-            images: trial.images,
-            img_per_s: trial.images as f64 / (trial.batch_s + trial.update_s),
-            peak_mib: trial.peak_mib,
-        });
-        let tried: Vec<_> = tried.collect();
-        let room = available().zip(resident()).map(|(free, held)| (SPARE * free as f64) as u64 + held);
-        let largest = room.and_then(|room| largest(&tried, room >> 20));
-        Self { tried, largest }
-    }
 }
 
 /// The largest batch in so many MiB, when memory grows as it did between the last two.

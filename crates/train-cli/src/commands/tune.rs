@@ -53,6 +53,9 @@ fn tune<E: Experiment>(args: &TuneArgs, tried: &TriedArgs, mut experiment: E) ->
     Ok(ExitCode::SUCCESS)
 }
 
+/// How many times the first loss is drawn.
+const HIGHEST: f64 = 1.3;
+
 /// What `tune lr --json` prints.
 #[derive(Serialize)]
 struct Rates {
@@ -60,9 +63,9 @@ struct Rates {
     lr: Option<f64>,
     /// The same for 256 images.
     blr: Option<f64>,
-    effective_batch: usize,
+    effective_batch_size: usize,
     /// The rate of the least smoothed loss.
-    lowest: f64,
+    lowest_lr: f64,
     steps: usize,
     picture: PathBuf,
 }
@@ -87,8 +90,8 @@ fn rates<E: Experiment>(args: &TuneLrArgs, run: Run<E>) -> Result<()> {
     let found = Rates {
         lr,
         blr: lr.map(|lr| lr * BASE / effective_batch as f64),
-        effective_batch,
-        lowest,
+        effective_batch_size: effective_batch,
+        lowest_lr: lowest,
         steps: trials.len(),
         picture: args.out.clone(),
     };
@@ -115,10 +118,12 @@ fn rates<E: Experiment>(args: &TuneLrArgs, run: Run<E>) -> Result<()> {
     Ok(())
 }
 
-/// Losses, and the rates that they are at; a line across both where the suggestion is.
+/// Losses, and the rates that they are at; a line across both where the suggestion is. What lies far above the
+/// first loss is drawn at the upper edge: the end of a range test is out of all proportion.
 fn picture(trials: &[RateTrial]) -> image::RgbImage {
+    let ceiling = HIGHEST * trials.first().map_or(1.0, |trial| trial.loss);
     let points = |value: fn(&RateTrial) -> f64| -> Vec<[f64; 2]> {
-        trials.iter().zip(1u32..).map(|(trial, step)| [f64::from(step), value(trial)]).collect()
+        trials.iter().zip(1u32..).map(|(trial, step)| [f64::from(step), value(trial).min(ceiling)]).collect()
     };
     let line = |colour, points| Line { colour, dashed: false, points };
     let at = suggested_rate(trials).and_then(|lr| trials.iter().position(|trial| trial.lr == lr));
@@ -158,7 +163,7 @@ struct Batches {
 
 #[derive(Serialize)]
 struct Tried {
-    images: usize,
+    batch_size: usize,
     img_per_s: f64,
     peak_rss_mib: Option<u64>,
 }
@@ -172,7 +177,7 @@ fn batches<E: Experiment>(tried: &TriedArgs, run: &Run<E>) -> Result<()> {
     drop(bar);
     if tried.json {
         let tried = found.iter().map(|trial| Tried {
-            images: trial.images,
+            batch_size: trial.images,
             img_per_s: trial.img_per_s,
             peak_rss_mib: trial.peak_mib,
         });

@@ -140,3 +140,31 @@ fn completions_name_the_commands() {
     let script = Bench::new().succeed(&["completions", "bash"]);
     assert!(script.contains("pretrain") && script.contains("reconstruct"));
 }
+
+#[test]
+fn settings_are_found_by_trying_and_nothing_is_written_but_the_picture() {
+    let bench = Bench::new();
+    let before = std::fs::read_dir(bench.dir.path()).unwrap().count();
+    let lr = ["tune", "lr", "--config", "tiny.toml", "--from", "1e-6", "--steps", "60", "--out", "rates.png"];
+    let found = json(&bench.succeed(&[&lr[..], &["--json"]].concat()));
+    let rate = found["lr"].as_f64().unwrap();
+    assert!((1e-4..1.0).contains(&rate), "{found}");
+    let blr = found["blr"].as_f64().unwrap();
+    assert!((blr - rate * 256.0 / 8.0).abs() < 1e-12 * blr && found["effective_batch_size"] == 8, "{found}");
+    assert!(image::open(bench.path("rates.png")).unwrap().width() > 0);
+    assert_eq!(json(&bench.succeed(&[&lr[..], &["--json"]].concat())), found, "the same again");
+    assert!(bench.succeed(&lr).contains("suggestion   a peak rate of "));
+    let refused = bench.fail(&[&lr[..], &["--to", "1e-7"]].concat());
+    assert!(refused.contains("--from has to be above 0 and below --to"), "{refused}");
+
+    let found = json(&bench.succeed(&["tune", "batch", "--config", "tiny.toml", "--json"]));
+    let sizes: Vec<_> = found["tried"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tried| tried["batch_size"].as_u64().unwrap())
+        .collect();
+    assert_eq!(sizes, [1, 2, 4, 8, 16]);
+    assert!(found["largest"].as_u64().is_none_or(|largest| largest <= 26), "{found}");
+    assert_eq!(std::fs::read_dir(bench.dir.path()).unwrap().count(), before + 1);
+}

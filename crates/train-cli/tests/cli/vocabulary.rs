@@ -156,6 +156,8 @@ fn everything(bench: &Bench) -> Found {
     }
     let bench_data = ["bench", "data", "--data", "data", "--batch", "4", "--steps", "1", "--json"];
     found.print(bench, &["bench"], &bench_data);
+    found.print(bench, &["tune lr"], &["tune", "lr", "--config", "tiny.toml", "--steps", "20", "--json"]);
+    found.print(bench, &["tune batch"], &["tune", "batch", "--config", "tiny.toml", "--json"]);
     fs::write(bench.path("data/class0/notes.txt"), "").unwrap();
     found.print(bench, &["data info"], &["data", "info", "--data", "data", "--json"]);
     found.print(bench, &["data info"], &["data", "info", "--data", "halves", "--json"]);
