@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use config::SettingError;
+use whole::Unwritten;
 
 use crate::image_list::{IMAGES_FILE, few as few_names};
 use crate::source::Split;
@@ -326,11 +327,17 @@ impl DataError {
     /// A file that cannot be written.
     pub(crate) fn unwritten(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |error| Self::Shard { path, reason: format!("cannot be written: {error}") }
+        move |error| Unwritten { path, error }.into()
     }
 
     pub(crate) fn no_split(path: &Path, wanted: Split, found: impl IntoIterator<Item = Split>) -> Self {
         Self::NoSplit { path: path.to_owned(), wanted, found: found.into_iter().collect() }
+    }
+}
+
+impl From<Unwritten> for DataError {
+    fn from(Unwritten { path, error }: Unwritten) -> Self {
+        Self::Shard { path, reason: format!("cannot be written: {error}") }
     }
 }
 

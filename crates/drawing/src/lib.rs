@@ -16,6 +16,6 @@ mod text;
 pub use canvas::{Canvas, Stroke};
 pub use chart::{Chart, Key, Line, Panel};
 pub use colour::{GRID, INK, LINES, MUTED, PAPER, mix};
-pub use png::save;
+pub use png::{png, save};
 pub use sheet::{Block, Sheet, enlarge, enlargement};
 pub use text::{Across, Style, fit, width, wrap};

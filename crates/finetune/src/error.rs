@@ -8,6 +8,7 @@ use data::DataError;
 use distributed::DistributedError;
 use model::{ComputeError, ConfigError};
 use trainer::NotFinite;
+use whole::Unwritten;
 
 /// Why a network cannot be fine-tuned or used.
 #[derive(Debug, thiserror::Error)]
@@ -98,13 +99,8 @@ pub enum FinetuneError {
     #[error("the network has no head to explain")]
     NoHead,
     /// A file that cannot be written.
-    #[error("cannot write {}: {error}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        error: std::io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] Unwritten),
     /// A setting that is not allowed.
     #[error(transparent)]
     Setting(#[from] SettingError),

@@ -1,12 +1,11 @@
 //! Files of features, written as they are computed.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{BufWriter, Error, Write};
+use std::io::{Error, Write};
 use std::path::{Path, PathBuf};
 
 use data::ImageSource;
 use serde_json::json;
+use whole::{NewFile, Unwritten};
 
 use crate::error::FinetuneError;
 
@@ -38,8 +37,9 @@ impl FeatureFormat {
 /// other files lie beside it, one a line, in [`FeatureFile::names`].
 pub struct FeatureFile<'a> {
     path: PathBuf,
-    partial: PathBuf,
     rows: Rows<'a>,
+    /// The names of the images, unless they are in the table.
+    names: Option<NewFile>,
     /// Numbers that have yet to be written.
     missing: usize,
 }
@@ -47,7 +47,7 @@ pub struct FeatureFile<'a> {
 /// How rows are written.
 enum Rows<'a> {
     /// As bytes, behind a header.
-    Binary(BufWriter<File>),
+    Binary(NewFile),
     Table(Box<Table<'a>>),
 }
 
@@ -63,23 +63,18 @@ impl<'a> FeatureFile<'a> {
         source: &'a dyn ImageSource,
         width: usize,
     ) -> Result<Self, FinetuneError> {
-        let error = |path: &Path| {
-            let path = path.to_owned();
-            |error| FinetuneError::Write { path, error }
+        let names = match format {
+            FeatureFormat::Csv => None,
+            _ => Some(names_file(&Self::names(path), source)?),
         };
-        let partial = partial_of(path);
-        if format != FeatureFormat::Csv {
-            let names = partial_of(&Self::names(path));
-            write_names(&names, source).map_err(error(&names))?;
-        }
-        let file = File::create(&partial).map_err(error(&partial))?;
+        let file = NewFile::create(path)?;
         let rows = match format {
             FeatureFormat::Safetensors => begin_safetensors(file, source, width).map(Rows::Binary),
             FeatureFormat::Npy => begin_npy(file, [source.len(), width]).map(Rows::Binary),
             FeatureFormat::Csv => Table::begin(file, source, width).map(|table| Rows::Table(Box::new(table))),
         };
-        let missing = source.len() * width;
-        Ok(Self { path: path.to_owned(), rows: rows.map_err(error(path))?, partial, missing })
+        let rows = rows.map_err(Unwritten::at(path))?;
+        Ok(Self { path: path.to_owned(), rows, names, missing: source.len() * width })
     }
 
     /// Where the names of the images in a file that is no table are.
@@ -97,45 +92,34 @@ impl<'a> FeatureFile<'a> {
             Rows::Binary(file) => features.iter().try_for_each(|value| file.write_all(&value.to_le_bytes())),
             Rows::Table(table) => table.append(features),
         };
-        written.map_err(|error| self.error(error))
+        Ok(written.map_err(Unwritten::at(&self.path))?)
     }
 
     /// Ends the file and gives it its name.
     ///
     /// # Errors
     /// The file cannot be written, or images are missing.
-    pub fn finish(mut self) -> Result<(), FinetuneError> {
+    pub fn finish(self) -> Result<(), FinetuneError> {
+        let unwritten = |error| Unwritten::at(&self.path)(error);
         if self.missing > 0 {
-            return Err(self.error(Error::other(format!("{} numbers are missing", self.missing))));
+            return Err(unwritten(Error::other(format!("{} numbers are missing", self.missing))).into());
         }
-        let written = match &mut self.rows {
-            Rows::Binary(file) => {
-                let names = Self::names(&self.path);
-                let written = file.flush().and_then(|()| file.get_ref().sync_all());
-                written.and_then(|()| fs::rename(partial_of(&names), names))
+        let mut file = match self.rows {
+            Rows::Binary(file) => file,
+            Rows::Table(table) => {
+                table.writer.into_inner().map_err(|failed| unwritten(failed.into_error()))?
             }
-            Rows::Table(table) => table.writer.flush().and_then(|()| table.writer.get_ref().sync_all()),
         };
-        let written = written.and_then(|()| fs::rename(&self.partial, &self.path));
-        written.map_err(|error| self.error(error))
-    }
-
-    fn error(&self, error: Error) -> FinetuneError {
-        FinetuneError::Write { path: self.path.clone(), error }
-    }
-}
-
-impl Drop for FeatureFile<'_> {
-    fn drop(&mut self) {
-        // They are gone already where the files have their names.
-        let _ = fs::remove_file(&self.partial);
-        let _ = fs::remove_file(partial_of(&Self::names(&self.path)));
+        // Names that go with an earlier file stay until this one is sure of its place.
+        file.sync().map_err(unwritten)?;
+        self.names.map_or(Ok(()), NewFile::finish)?;
+        Ok(file.finish()?)
     }
 }
 
 /// A table under way.
 struct Table<'a> {
-    writer: csv::Writer<File>,
+    writer: csv::Writer<NewFile>,
     source: &'a dyn ImageSource,
     width: usize,
     /// The image of the next row.
@@ -143,7 +127,7 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn begin(file: File, source: &'a dyn ImageSource, width: usize) -> Result<Self, Error> {
+    fn begin(file: NewFile, source: &'a dyn ImageSource, width: usize) -> Result<Self, Error> {
         let mut writer = csv::Writer::from_writer(file);
         let columns = (0..width).map(|index| format!("f{index}"));
         writer.write_record(["path", "label"].map(str::to_owned).into_iter().chain(columns))?;
@@ -162,28 +146,22 @@ impl<'a> Table<'a> {
     }
 }
 
-/// What a file is called until it is whole.
-fn partial_of(path: &Path) -> PathBuf {
-    let mut partial = OsString::from(path);
-    partial.push(".partial");
-    PathBuf::from(partial)
-}
-
-fn write_names(path: &Path, source: &dyn ImageSource) -> Result<(), Error> {
-    let mut file = BufWriter::new(File::create(path)?);
+fn names_file(path: &Path, source: &dyn ImageSource) -> Result<NewFile, Unwritten> {
+    let mut file = NewFile::create(path)?;
     for name in (0..source.len()).map(|index| source.name(index)) {
         if name.contains(['\n', '\r']) {
-            return Err(Error::other(format!("{name:?} is more than a line; rename the image")));
+            let reason = format!("{name:?} is more than a line; rename the image");
+            return Err(Unwritten::at(path)(Error::other(reason)));
         }
-        writeln!(file, "{name}")?;
+        writeln!(file, "{name}").map_err(Unwritten::at(path))?;
     }
-    file.flush()
+    file.sync().map_err(Unwritten::at(path))?;
+    Ok(file)
 }
 
 /// Header and labels. These come first because readers want numbers of eight bytes at multiples of
 /// eight.
-fn begin_safetensors(file: File, source: &dyn ImageSource, width: usize) -> Result<BufWriter<File>, Error> {
-    let mut file = BufWriter::new(file);
+fn begin_safetensors(mut file: NewFile, source: &dyn ImageSource, width: usize) -> Result<NewFile, Error> {
     let images = source.len();
     let is_labelled = images > 0 && (0..images).all(|index| source.label(index).is_some());
     let (start, values) = (if is_labelled { 8 * images } else { 0 }, 4 * images * width);
@@ -205,11 +183,10 @@ fn begin_safetensors(file: File, source: &dyn ImageSource, width: usize) -> Resu
 }
 
 /// Version 1.0: magic, length of the header, a header padded to 64 bytes.
-fn begin_npy(file: File, [images, width]: [usize; 2]) -> Result<BufWriter<File>, Error> {
+fn begin_npy(mut file: NewFile, [images, width]: [usize; 2]) -> Result<NewFile, Error> {
     const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({images}, {width}), }}");
     let length = (MAGIC.len() + 2 + header.len() + 1).next_multiple_of(64) - MAGIC.len() - 2;
-    let mut file = BufWriter::new(file);
     file.write_all(MAGIC)?;
     file.write_all(&(length as u16).to_le_bytes())?;
     writeln!(file, "{header:<width$}", width = length - 1)?;

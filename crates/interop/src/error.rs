@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use checkpoint::{BoxError, CheckpointError, StateDictError};
+use whole::Unwritten;
 
 use crate::check::Mismatch;
 use crate::onnx::OnnxError;
@@ -18,6 +19,17 @@ pub enum InteropError {
         path: PathBuf,
         /// The reason that the operating system gives.
         error: io::Error,
+    },
+    /// A file or folder cannot be written.
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
+    /// A folder that could not be filled.
+    #[error("cannot write {}, and nothing of it is there: {error}", folder.display())]
+    Export {
+        /// The folder.
+        folder: PathBuf,
+        /// What went wrong with a file of it.
+        error: Box<InteropError>,
     },
     /// A damaged safetensors file.
     #[error(transparent)]

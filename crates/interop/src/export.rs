@@ -1,11 +1,13 @@
 //! From a network to a directory that another program opens.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use checkpoint::{Entry, MODEL_FILE, StateDict};
 use model::{ConvNextV2Config, is_encoder};
 use serde_json::Value;
+use whole::NewFolder;
 
 use crate::error::InteropError;
 use crate::format::Format;
@@ -21,7 +23,7 @@ use crate::{image_processor, pickle_writer, sparse, timm, timm_config, transform
 /// starts as the identity, as it does when the official code fine-tunes it.
 ///
 /// # Errors
-/// A network that the format cannot hold, a directory that is in use, a full disk.
+/// A network that the format cannot hold, a directory that is in use, a full disk; nothing is there then.
 pub fn export(
     network: &Network,
     format: Format,
@@ -38,11 +40,22 @@ pub fn export(
     if let Some(curves) = &card.curves {
         files.push((CURVES_FILE, Content::Copy(curves.clone())));
     }
-    let write = Writer::new(folder)?;
-    let written = files.into_iter().map(|(name, content)| write.file(name, content));
-    let mut written = written.collect::<Result<Vec<_>, _>>()?;
+    let new = NewFolder::create(folder).map_err(|refused| match refused.error.kind() {
+        ErrorKind::DirectoryNotEmpty => InteropError::NoCheckpoint {
+            path: folder.to_owned(),
+            reason: "is not empty; name a new directory".to_owned(),
+        },
+        _ => refused.into(),
+    })?;
+    let mut written: Vec<_> = files.iter().map(|(name, _)| folder.join(name)).collect();
+    for (name, content) in files {
+        write(&new.part().join(name), content)
+            .map_err(|error| InteropError::Export { folder: folder.to_owned(), error: Box::new(error) })?;
+    }
     // What a large ONNX file keeps its weights in.
-    written.extend(Some(folder.join("model.onnx.data")).filter(|file| file.is_file()));
+    let outside = Some("model.onnx.data").filter(|name| new.part().join(name).is_file());
+    written.extend(outside.map(|name| folder.join(name)));
+    new.finish()?;
     Ok(written)
 }
 
@@ -120,36 +133,14 @@ fn with_norm(network: &Network) -> StateDict {
     weights
 }
 
-/// A directory that is being filled.
-struct Writer<'a>(&'a Path);
-
-impl<'a> Writer<'a> {
-    fn new(folder: &'a Path) -> Result<Self, InteropError> {
-        fs::create_dir_all(folder).map_err(InteropError::io(folder))?;
-        let mut entries = fs::read_dir(folder).map_err(InteropError::io(folder))?;
-        match entries.next() {
-            None => Ok(Self(folder)),
-            Some(_) => Err(InteropError::NoCheckpoint {
-                path: folder.to_owned(),
-                reason: "is not empty; name a new directory".to_owned(),
-            }),
-        }
-    }
-
-    fn file(&self, name: &str, content: Content) -> Result<PathBuf, InteropError> {
-        let path = self.0.join(name);
-        match content {
-            Content::Tensors(weights) => weights.save(&path)?,
-            Content::Pickle(weights) => pickle_writer::save(&weights, &path)?,
-            Content::Onnx(config, weights, metadata) => onnx::write(&config, &weights, &metadata, &path)?,
-            Content::Json(value) => self.text(&path, &format!("{value:#}\n"))?,
-            Content::Text(text) => self.text(&path, &text)?,
-            Content::Copy(from) => fs::copy(&from, &path).map(drop).map_err(InteropError::io(&from))?,
-        }
-        Ok(path)
-    }
-
-    fn text(&self, path: &Path, text: &str) -> Result<(), InteropError> {
-        fs::write(path, text).map_err(InteropError::io(path))
+/// Writes a file.
+fn write(path: &Path, content: Content) -> Result<(), InteropError> {
+    match content {
+        Content::Tensors(weights) => Ok(weights.save(path)?),
+        Content::Pickle(weights) => pickle_writer::save(&weights, path),
+        Content::Onnx(config, weights, metadata) => Ok(onnx::write(&config, &weights, &metadata, path)?),
+        Content::Json(value) => fs::write(path, format!("{value:#}\n")).map_err(InteropError::io(path)),
+        Content::Text(text) => fs::write(path, text).map_err(InteropError::io(path)),
+        Content::Copy(from) => fs::copy(&from, path).map(drop).map_err(InteropError::io(&from)),
     }
 }

@@ -1,8 +1,8 @@
 //! What is packed into a folder, and how far that has come.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -158,16 +158,9 @@ impl Record {
 
     fn write(&self) -> Result<(), DataError> {
         let path = self.folder.join(RECORD_FILE);
-        let part = path.with_extension("json.part");
-        let written = serde_json::to_vec(&self.kept).map_err(std::io::Error::other).and_then(|text| {
-            let mut file = File::create(&part)?;
-            file.write_all(&text).and_then(|()| file.sync_all())?;
-            fs::rename(&part, &path)
-        });
-        if written.is_err() {
-            let _ = fs::remove_file(&part);
-        }
-        written.map_err(DataError::unwritten(path))
+        let text = serde_json::to_vec(&self.kept).map_err(std::io::Error::other);
+        let text = text.map_err(DataError::unwritten(&path))?;
+        Ok(whole::write(&path, &text)?)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use model::ConfigError;
+use whole::Unwritten;
 
 /// Why a network cannot be written as ONNX.
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +47,6 @@ pub enum OnnxError {
     #[error("{} is not a file name that the network could be written to", .0.display())]
     Name(PathBuf),
     /// A file cannot be written.
-    #[error("cannot write {}: {error}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The reason that the operating system gives.
-        error: std::io::Error,
-    },
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
 }

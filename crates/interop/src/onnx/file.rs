@@ -1,11 +1,11 @@
 //! The model on the disk, in one file or two.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
+use whole::{NewFile, Unwritten};
 
 use crate::onnx::error::OnnxError;
 use crate::onnx::proto::{EXTERNAL, Model, StringEntry, Tensor};
@@ -19,14 +19,21 @@ const ALIGNMENT: u64 = 4096;
 pub(super) fn save(mut model: Model, path: &Path, inline_limit: usize) -> Result<(), OnnxError> {
     let named = path.file_name().is_some() && !path.is_dir();
     let name = named.then(|| with_suffix(path, ".data")).ok_or_else(|| OnnxError::Name(path.to_owned()))?;
+    let mut outside = None;
     if model.encoded_len() >= inline_limit {
-        replace(&name, |file| move_outside(&mut model, &name, file))?;
+        let mut file = NewFile::create(&name)?;
+        let moved = move_outside(&mut model, &name, &mut file).and_then(|()| file.sync());
+        moved.map_err(Unwritten::at(&name))?;
+        outside = Some(file);
     }
-    replace(path, |file| file.write_all(&model.encode_to_vec()))
+    let mut file = NewFile::create(path)?;
+    file.write_all(&model.encode_to_vec()).and_then(|()| file.sync()).map_err(Unwritten::at(path))?;
+    outside.map_or(Ok(()), NewFile::finish)?;
+    Ok(file.finish()?)
 }
 
 /// Moves all large tensors of the model into a file.
-fn move_outside(model: &mut Model, path: &Path, file: &mut BufWriter<File>) -> io::Result<()> {
+fn move_outside(model: &mut Model, path: &Path, file: &mut NewFile) -> io::Result<()> {
     let location = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let initializers = model.graph.iter_mut().flat_map(|graph| &mut graph.initializer);
     for tensor in initializers {
@@ -48,22 +55,6 @@ fn point_outside(tensor: &mut Tensor, location: &str, offset: u64, length: usize
         entry("offset", offset.to_string()),
         entry("length", length.to_string()),
     ];
-}
-
-/// Writes a file beside its place and renames it there, so that a kill leaves the old one or the
-/// new one.
-fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), OnnxError> {
-    let temporary = with_suffix(path, ".tmp");
-    let written = File::create(&temporary).and_then(|file| {
-        let mut file = BufWriter::new(file);
-        write(&mut file)?;
-        file.into_inner()?.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    written.map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        OnnxError::Io { path: path.to_owned(), error }
-    })
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -1,6 +1,5 @@
 //! `train-cli eval`: how often a classifier is right.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -223,11 +222,11 @@ fn table(what: &str, classes: &[String], shares: &[Option<f64>]) {
 /// The matrix as a picture, and as JSON beside it, whose path this returns.
 fn confusion(path: &Path, classes: &[String], tally: &Tally) -> Result<PathBuf> {
     let picture = Confusion { classes, counts: &tally.confusion }.draw();
-    drawing::save(&picture, path).with_context(|| format!("cannot write {}", path.display()))?;
+    let picture = drawing::png(&picture).with_context(|| format!("cannot write {}", path.display()))?;
     let counts = tally.confusion.chunks_exact(classes.len()).collect();
     let confusion = Counts { classes, class_accuracy: tally.class_accuracy(), counts };
     let json = output::beside(path, "counts")?;
-    fs::write(&json, serde_json::to_string_pretty(&confusion)? + "\n")
-        .with_context(|| format!("cannot write {}", json.display()))?;
+    let numbers = serde_json::to_string_pretty(&confusion)? + "\n";
+    whole::write_all([(&*json, numbers.as_bytes()), (path, &*picture)])?;
     Ok(json)
 }

@@ -1,10 +1,12 @@
 //! `train-cli import`: a checkpoint of another program as one of ours.
 
 use std::fs;
+use std::io::ErrorKind;
 
 use anyhow::{Context, Result, bail};
 use checkpoint::{CONFIG_FILE, MODEL_FILE};
 use interop::{Kind, Opened};
+use whole::NewFolder;
 
 use crate::args::ImportArgs;
 use crate::checkpoint::{fill_in, open, preprocessing};
@@ -16,14 +18,18 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     if !args.allow.allow_missing.is_empty() {
         fill_in(&mut checkpoint.network)?;
     }
-    fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
-    if fs::read_dir(&args.out)?.next().is_some() {
-        bail!("{} is not empty; name a new directory", args.out.display());
-    }
-    let config = args.out.join(CONFIG_FILE);
-    fs::write(&config, checkpoint.recipe.to_toml())
-        .with_context(|| format!("cannot write {}", config.display()))?;
-    checkpoint.network.weights.save(&args.out.join(MODEL_FILE))?;
+    let folder = match NewFolder::create(&args.out) {
+        Err(refused) if refused.error.kind() == ErrorKind::DirectoryNotEmpty => {
+            bail!("{} is not empty; name a new directory", args.out.display())
+        }
+        folder => folder?,
+    };
+    let write = || -> Result<()> {
+        fs::write(folder.part().join(CONFIG_FILE), checkpoint.recipe.to_toml())?;
+        Ok(checkpoint.network.weights.save(&folder.part().join(MODEL_FILE))?)
+    };
+    write().with_context(|| format!("cannot write {}", args.out.display()))?;
+    folder.finish()?;
     show(&checkpoint);
     out!("checkpoint   {} ({CONFIG_FILE}, {MODEL_FILE})", args.out.display());
     Ok(())

@@ -1,7 +1,7 @@
 //! `train-cli init`: from a folder of images to configurations that suit it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -50,19 +50,21 @@ pub(crate) fn run(args: &InitArgs) -> Result<()> {
     if unreadable > 0 {
         out!("unreadable   {unreadable} of the {} that were tried", found.images.min(SAMPLE));
     }
-    write(&first, &pretraining(&shown(&first), &found))?;
-    match labelled {
+    let mut files = vec![(&*first, pretraining(&shown(&first), &found))];
+    match &labelled {
         Ok((words, labelled)) => {
             out!("labels       {words}");
             let run = format!("runs/{name}_pretrain");
-            write(&second, &fine_tuning(&shown(&second), &run, &found, &labelled))?;
-            out!("next         train-cli pretrain --config {}", shown(&first));
-            out!("then         train-cli finetune --config {}", shown(&second));
+            files.push((&*second, fine_tuning(&shown(&second), &run, &found, labelled)));
         }
         Err(reason) => {
             out!("labels       none, so there is no configuration for fine-tuning: {reason:#}");
-            out!("next         train-cli pretrain --config {}", shown(&first));
         }
+    }
+    write(&files)?;
+    out!("next         train-cli pretrain --config {}", shown(&first));
+    if labelled.is_ok() {
+        out!("then         train-cli finetune --config {}", shown(&second));
     }
     Ok(())
 }
@@ -152,12 +154,11 @@ fn shown(file: &Path) -> String {
     if is_plain { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
-fn write(file: &PathBuf, text: &str) -> Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder
-        .map_or(Ok(()), fs::create_dir_all)
-        .and_then(|()| fs::write(file, text))
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    out!("written      {}", file.display());
+fn write(files: &[(&Path, String)]) -> Result<()> {
+    for folder in files.iter().filter_map(|(file, _)| file.parent()) {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    whole::write_all(files.iter().map(|(file, text)| (*file, text.as_bytes())))?;
+    files.iter().for_each(|(file, _)| out!("written      {}", file.display()));
     Ok(())
 }

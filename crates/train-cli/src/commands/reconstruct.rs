@@ -1,7 +1,5 @@
 //! `train-cli reconstruct`: pictures of completed images, and how good they are.
 
-use std::fs;
-
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use checkpoint::Checkpoint;
@@ -71,10 +69,10 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
             .map(|(path, score)| Row { image: path.display().to_string(), score: *score })
             .collect(),
     };
-    fs::write(&json, serde_json::to_string_pretty(&report)? + "\n")
-        .with_context(|| format!("cannot write {}", json.display()))?;
-    drawing::save(&result.picture, &args.out)
-        .with_context(|| format!("cannot write {}", args.out.display()))?;
+    let numbers = serde_json::to_string_pretty(&report)? + "\n";
+    let picture =
+        drawing::png(&result.picture).with_context(|| format!("cannot write {}", args.out.display()))?;
+    whole::write_all([(&*json, numbers.as_bytes()), (&*args.out, &*picture)])?;
 
     out!("{} of {} patches visible", shape.visible, shape.patches());
     for row in &report.reconstructions {

@@ -227,7 +227,7 @@ fn features_are_written_and_judged() {
     let names = fs::read_to_string(bench.path("f.names.txt")).unwrap();
     assert_eq!((names.lines().count(), names.lines().next()), (21, Some("halves/train/class0/00.png")));
     assert!(SafeTensors::read_metadata(&file).unwrap().1.metadata().is_none());
-    assert!(!bench.path("f.safetensors.partial").exists());
+    assert!(!bench.path(".f.safetensors.part").exists());
     let tensors = SafeTensors::deserialize(&file).unwrap();
     let (features, labels) = (tensors.tensor("features").unwrap(), tensors.tensor("labels").unwrap());
     assert_eq!((features.shape(), labels.shape()), (&[21, 16][..], &[21][..]));
@@ -641,7 +641,7 @@ fn weights_that_are_not_finite_give_an_error_and_no_number() {
     for file in ["exported", "imported", "next"] {
         assert!(!bench.path(file).exists(), "{file}");
     }
-    for file in ["why.png", "f.npy", "f.npy.partial", "grid.png", "grid.json"] {
+    for file in ["why.png", "f.npy", ".f.npy.part", "grid.png", "grid.json"] {
         assert!(!bench.path(file).exists(), "{file}");
     }
     // The same in the evaluation of a run, after an update that was too large; it leaves no checkpoint.

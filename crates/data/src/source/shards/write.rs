@@ -1,12 +1,13 @@
 //! Writing tar shards.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use tar::{Builder, Header};
+use whole::{NewFile, Unwritten};
 
 use crate::error::{DataError, EXTENSIONS};
 use crate::source::shards::CLASSES_FILE;
@@ -57,7 +58,6 @@ pub struct WrittenShard {
 
 /// A shard that is being written.
 struct Open {
-    part: PathBuf,
     archive: Builder<Hashed>,
     keys: HashSet<String>,
     bytes: u64,
@@ -141,18 +141,17 @@ impl ShardWriter {
         if self.open.as_ref().is_some_and(|open| open.is_full(size, self.limits)) {
             self.complete()?;
         }
-        let (path, number) = (self.path(), self.number());
+        let path = self.path();
         let open = match &mut self.open {
             Some(open) => open,
-            none => none
-                .insert(Open::create(&self.folder, &self.name, number).map_err(DataError::unwritten(&path))?),
+            none => none.insert(Open::create(&path)?),
         };
         if !open.keys.insert(key.to_owned()) {
             return Err(DataError::Shard { path, reason: format!("would hold two samples `{key}`") });
         }
         let written = open.append(&name, image, class.map(|class| (format!("{key}.cls"), class)));
         if written.is_err() {
-            self.discard();
+            self.open = None;
         }
         written.map_err(DataError::unwritten(path))
     }
@@ -166,45 +165,24 @@ impl ShardWriter {
         Ok(std::mem::take(&mut self.written))
     }
 
-    fn number(&self) -> usize {
-        self.before + self.written.len()
-    }
-
     fn path(&self) -> PathBuf {
-        self.folder.join(format!("{}-{:06}.tar", self.name, self.number()))
-    }
-
-    /// Removes the shard that is being written.
-    fn discard(&mut self) {
-        let Some(Open { part, archive, .. }) = self.open.take() else { return };
-        drop(archive);
-        let _ = fs::remove_file(part);
+        self.folder.join(format!("{}-{:06}.tar", self.name, self.before + self.written.len()))
     }
 
     fn complete(&mut self) -> Result<(), DataError> {
         let path = self.path();
         let Some(open) = self.open.take() else { return Ok(()) };
-        let written = open.archive.into_inner().and_then(|file| file.publish(&open.part, &path));
-        if written.is_err() {
-            let _ = fs::remove_file(&open.part);
-        }
-        let (bytes, sha256) = written.map_err(DataError::unwritten(&path))?;
+        let file = open.archive.into_inner().map_err(DataError::unwritten(&path))?;
+        let (bytes, sha256) = file.publish()?;
         self.written.push(WrittenShard { path, images: open.keys.len(), bytes, sha256 });
         Ok(())
     }
 }
 
-impl Drop for ShardWriter {
-    fn drop(&mut self) {
-        self.discard();
-    }
-}
-
 impl Open {
-    fn create(folder: &Path, name: &str, number: usize) -> io::Result<Self> {
-        let part = folder.join(format!(".{name}-{number:06}.tar.part"));
-        let archive = Builder::new(Hashed::new(File::create(&part)?));
-        Ok(Self { part, archive, keys: HashSet::new(), bytes: 0 })
+    fn create(path: &Path) -> Result<Self, Unwritten> {
+        let archive = Builder::new(Hashed::new(NewFile::create(path)?));
+        Ok(Self { archive, keys: HashSet::new(), bytes: 0 })
     }
 
     fn is_full(&self, more: u64, limits: ShardLimits) -> bool {
@@ -233,20 +211,19 @@ fn header(bytes: usize) -> Header {
 
 /// A file, and a digest of what is written to it.
 struct Hashed {
-    file: BufWriter<File>,
+    file: NewFile,
     bytes: u64,
     digest: Sha256,
 }
 
 impl Hashed {
-    fn new(file: File) -> Self {
-        Self { file: BufWriter::new(file), bytes: 0, digest: Sha256::new() }
+    fn new(file: NewFile) -> Self {
+        Self { file, bytes: 0, digest: Sha256::new() }
     }
 
     /// Gives the file its name once its bytes are on the disk; their number and their digest.
-    fn publish(self, part: &Path, path: &Path) -> io::Result<(u64, String)> {
-        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(part, path)?;
+    fn publish(self) -> Result<(u64, String), Unwritten> {
+        self.file.finish()?;
         Ok((self.bytes, in_hexadecimal(&self.digest.finalize())))
     }
 }
@@ -286,8 +263,5 @@ fn write_classes(path: &Path, classes: &[String]) -> Result<(), DataError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(DataError::io(path)(error)),
         Err(_) => {}
     }
-    let part = path.with_extension("txt.part");
-    let written = File::create(&part)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-    written.and_then(|()| fs::rename(&part, path)).map_err(DataError::unwritten(path))
+    Ok(whole::write(path, text.as_bytes())?)
 }

@@ -1,0 +1,209 @@
+//! A folder.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::{Unwritten, part_name, part_of, sync_names};
+
+/// A folder under way: what is put into [`part`](Self::part) is in the folder after
+/// [`finish`](Self::finish). Dropped before, it was never there.
+#[derive(Debug)]
+pub struct NewFolder {
+    path: PathBuf,
+    part: PathBuf,
+    /// Whether the folder was there, and empty. It may be a mounted disk, or where a shell stands, so it
+    /// is filled and not replaced.
+    is_there: bool,
+    is_kept: bool,
+}
+
+impl NewFolder {
+    /// Begins a folder that does not exist, or is empty, with nothing in it.
+    ///
+    /// # Errors
+    /// A path where there is something already ([`io::ErrorKind::DirectoryNotEmpty`], or
+    /// [`io::ErrorKind::NotADirectory`] for a file); a folder that cannot be written.
+    pub fn create(path: &Path) -> Result<Self, Unwritten> {
+        let folder = Self::go_on(path)?;
+        let clear = || {
+            fs::remove_dir_all(&folder.part)?;
+            fs::create_dir(&folder.part)
+        };
+        clear().map_err(Unwritten::at(path))?;
+        Ok(folder)
+    }
+
+    /// The same, with what an earlier attempt that was [kept](Self::keep), or killed, had put into it.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn go_on(path: &Path) -> Result<Self, Unwritten> {
+        let is_there = path.symlink_metadata().is_ok();
+        let part = if is_there { path.join(part_name(path)) } else { part_of(path) };
+        let prepare = || {
+            if is_there {
+                for entry in fs::read_dir(path)? {
+                    if entry?.path() != part {
+                        return Err(io::ErrorKind::DirectoryNotEmpty.into());
+                    }
+                }
+            }
+            fs::create_dir_all(&part)
+        };
+        prepare().map_err(Unwritten::at(path))?;
+        Ok(Self { path: path.to_owned(), part, is_there, is_kept: false })
+    }
+
+    /// Where its files go until it is finished.
+    pub fn part(&self) -> &Path {
+        &self.part
+    }
+
+    /// Gives the work up, and leaves what there is of it for [`go_on`](Self::go_on).
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
+
+    /// Waits until all files are on the disk, and gives the folder its name.
+    ///
+    /// # Errors
+    /// Something cannot be written. The folder is then not there, or empty as it was.
+    pub fn finish(mut self) -> Result<(), Unwritten> {
+        let publish = || {
+            sync_tree(&self.part)?;
+            if !self.is_there {
+                return fs::rename(&self.part, &self.path);
+            }
+            for entry in fs::read_dir(&self.part)? {
+                let entry = entry?;
+                fs::rename(entry.path(), self.path.join(entry.file_name()))?;
+            }
+            fs::remove_dir(&self.part)
+        };
+        publish().map_err(Unwritten::at(&self.path))?;
+        self.is_kept = true;
+        sync_names(&self.path);
+        Ok(())
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let _ = fs::remove_dir_all(&self.part);
+        }
+    }
+}
+
+/// Waits until a folder and all below it are on the disk.
+fn sync_tree(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            File::open(&path)?.sync_all()?;
+        }
+    }
+    // Best effort: not every system can open a folder.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// A folder with a file and one below.
+    fn fill(folder: &NewFolder) {
+        fs::write(folder.part().join("a.txt"), "a").unwrap();
+        fs::create_dir(folder.part().join("below")).unwrap();
+        fs::write(folder.part().join("below/b.txt"), "b").unwrap();
+    }
+
+    #[test]
+    fn a_new_folder_has_its_name_when_it_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let folder = NewFolder::create(&path).unwrap();
+        fill(&folder);
+        assert_eq!(names(dir.path()), [".new.part"]);
+        folder.finish().unwrap();
+        assert_eq!(names(dir.path()), ["new"]);
+        assert_eq!(names(&path), ["a.txt", "below"]);
+        assert_eq!(fs::read(path.join("below/b.txt")).unwrap(), b"b");
+    }
+
+    #[test]
+    fn an_empty_folder_is_filled_and_stays_the_same_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = NewFolder::create(dir.path()).unwrap();
+        fill(&folder);
+        drop(folder);
+        assert!(names(dir.path()).is_empty());
+        let folder = NewFolder::create(dir.path()).unwrap();
+        fill(&folder);
+        folder.finish().unwrap();
+        assert_eq!(names(dir.path()), ["a.txt", "below"]);
+    }
+
+    #[test]
+    fn one_that_is_given_up_was_never_there_and_leftovers_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let folder = NewFolder::create(&path).unwrap();
+        fill(&folder);
+        drop(folder);
+        assert!(names(dir.path()).is_empty());
+        for there in [false, true] {
+            if there {
+                fs::create_dir(&path).unwrap();
+            }
+            let folder = NewFolder::create(&path).unwrap();
+            fs::write(folder.part().join("left"), "").unwrap();
+            // As a kill leaves it.
+            folder.keep();
+            let folder = NewFolder::create(&path).unwrap();
+            assert!(names(folder.part()).is_empty());
+            folder.finish().unwrap();
+            assert!(names(&path).is_empty());
+            assert_eq!(names(dir.path()), ["new"]);
+            fs::remove_dir(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn work_that_was_kept_is_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let folder = NewFolder::go_on(&path).unwrap();
+        fs::write(folder.part().join("first"), "1").unwrap();
+        folder.keep();
+        let folder = NewFolder::go_on(&path).unwrap();
+        fs::write(folder.part().join("second"), "2").unwrap();
+        folder.finish().unwrap();
+        assert_eq!(names(&path), ["first", "second"]);
+        assert_eq!(names(dir.path()), ["new"]);
+    }
+
+    #[test]
+    fn what_is_in_use_is_refused_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "mine").unwrap();
+        let error = NewFolder::create(dir.path()).unwrap_err();
+        assert_eq!(error.error.kind(), io::ErrorKind::DirectoryNotEmpty);
+        let error = NewFolder::create(&dir.path().join("file")).unwrap_err();
+        assert_eq!(error.error.kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(names(dir.path()), ["file"]);
+        assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"mine");
+    }
+}
