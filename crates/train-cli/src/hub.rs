@@ -23,7 +23,7 @@ fn download(source: &str) -> Result<PathBuf> {
 
 #[cfg(feature = "hub")]
 fn download(source: &str) -> Result<PathBuf> {
-    let hub = interop::hub::Hub::new(interop::hub::Settings::from_env())?;
+    let hub = interop::hub::Hub::new(interop::hub::Settings::from_env()?)?;
     Ok(hub.resolve(&source.parse()?, &Transfer::new())?)
 }
 

@@ -39,7 +39,9 @@ impl Hub {
         }
         if !is_commit(&source.revision) {
             let reference = folder.join("refs").join(&source.revision);
-            write(&reference, &snapshot.sha).map_err(|error| HubError::Io { path: reference, error })?;
+            let folder = reference.parent().unwrap_or(Path::new("."));
+            fs::create_dir_all(folder).map_err(|error| HubError::Io { path: folder.to_owned(), error })?;
+            whole::write(&reference, snapshot.sha.as_bytes())?;
         }
         Ok(target)
     }
@@ -99,11 +101,6 @@ fn link_or_copy(_blob: &Path, relative: &Path, link: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn link_or_copy(blob: &Path, _relative: &Path, link: &Path) -> io::Result<()> {
     fs::copy(blob, link).map(drop)
-}
-
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-    fs::write(path, text)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Requests and what becomes of their answers.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::hub::Progress;
 use crate::hub::error::HubError;
@@ -17,13 +18,15 @@ use crate::hub::settings::Settings;
 use crate::hub::token::Token;
 
 /// Times that a request is sent before the failure counts.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 /// Addresses that a request may be passed on to.
 const REDIRECTIONS: u32 = 10;
 /// Of an answer that is kept in memory: lists of files, messages.
 const LARGEST_ANSWER: u64 = 32 << 20;
 /// Bytes that are read of what a server says about an error.
 const LONGEST_MESSAGE: usize = 300;
+/// How much longer the answer to a request may take that is much work for the server.
+const LATER: u32 = 10;
 
 /// Speaks HTTP with one server.
 #[derive(Debug)]
@@ -33,6 +36,7 @@ pub(super) struct Client {
     token_file: PathBuf,
     agent: Agent,
     patience: Duration,
+    stall: Duration,
 }
 
 /// A request that is being made.
@@ -44,28 +48,54 @@ pub(super) struct Call<'a> {
     pub(super) content: Content<'a>,
     /// Whether sending it twice does no harm.
     pub(super) repeatable: bool,
+    /// Whether it is much work for the server.
+    pub(super) answers_late: bool,
 }
 
 pub(super) enum Content<'a> {
     Nothing,
     Bytes(Vec<u8>, &'static str),
-    File(&'a Path, u64, &'a dyn Progress),
+    /// A stretch of a file of so many bytes in total.
+    File {
+        path: &'a Path,
+        name: &'a str,
+        range: Range<u64>,
+        total: u64,
+        progress: &'a dyn Progress,
+    },
 }
 
 impl Call<'_> {
     pub(super) fn get(url: String) -> Self {
-        Self { method: Method::GET, url, headers: Vec::new(), content: Content::Nothing, repeatable: true }
+        Self {
+            method: Method::GET,
+            url,
+            headers: Vec::new(),
+            content: Content::Nothing,
+            repeatable: true,
+            answers_late: false,
+        }
     }
 
     pub(super) fn post(url: String, json: &Value) -> Self {
         let content = Content::Bytes(json.to_string().into_bytes(), "application/json");
-        Self { method: Method::POST, url, headers: Vec::new(), content, repeatable: true }
+        Self { method: Method::POST, content, ..Self::get(url) }
+    }
+}
+
+impl Content<'_> {
+    /// Tells whoever watches that what has been sent will be sent again.
+    fn start_over(&self) {
+        if let Self::File { name, range, total, progress, .. } = self {
+            progress.start(name, *total);
+            progress.advance(range.start);
+        }
     }
 }
 
 impl Client {
     pub(super) fn new(settings: Settings) -> Result<Self, HubError> {
-        let Settings { endpoint, token, token_file, certificates, patience, .. } = settings;
+        let Settings { endpoint, token, token_file, certificates, patience, stall, .. } = settings;
         let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
         if host.is_none_or(str::is_empty) {
             return Err(HubError::Endpoint(endpoint));
@@ -81,9 +111,11 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(Duration::from_secs(30)))
+            .timeout_per_read(Some(stall))
+            .timeout_per_write(Some(stall))
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .build();
-        Ok(Self { endpoint, token, token_file, agent: config.into(), patience })
+        Ok(Self { endpoint, token, token_file, agent: config.into(), patience, stall })
     }
 
     pub(super) fn endpoint(&self) -> &str {
@@ -117,11 +149,18 @@ impl Client {
                 Err(_) => false,
             };
             if call.repeatable && worth_another && attempt < ATTEMPTS {
-                std::thread::sleep(self.patience * (1 << (attempt - 1)));
+                self.pause(attempt);
+                call.content.start_over();
                 continue;
             }
-            return self.checked(action, result?.map_err(|error| self.unreachable(action, &error))?);
+            let response = result?.map_err(|error| self.no_answer(action, &error, call.answers_late))?;
+            return self.checked(action, response);
         }
+    }
+
+    /// Waits before the repetition of what has failed so many times.
+    pub(super) fn pause(&self, failures: u32) {
+        std::thread::sleep(self.patience * (1 << (failures - 1)));
     }
 
     /// The answer as JSON.
@@ -131,7 +170,7 @@ impl Client {
     pub(super) fn json(&self, action: &str, call: &Call) -> Result<Value, HubError> {
         let mut response = self.send(action, call)?;
         let bytes = response.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
-        let bytes = bytes.map_err(|error| self.unreachable(action, &error))?;
+        let bytes = bytes.map_err(|error| self.no_answer(action, &error, call.answers_late))?;
         serde_json::from_slice(&bytes).map_err(|error| self.strange(action, &error.to_string()))
     }
 
@@ -175,10 +214,14 @@ impl Client {
                 request = request.header("content-type", *kind);
                 (Box::new(&bytes[..]), Some(bytes.len() as u64))
             }
-            Content::File(path, length, progress) => {
-                let file =
-                    File::open(path).map_err(|error| HubError::Io { path: (*path).to_owned(), error })?;
-                (Box::new(Counted { file: file.take(*length), progress: *progress }), Some(*length))
+            Content::File { path, range, progress, .. } => {
+                let length = range.end - range.start;
+                let opened = File::open(path).and_then(|mut file| {
+                    file.seek(SeekFrom::Start(range.start))?;
+                    Ok(file.take(length))
+                });
+                let file = opened.map_err(|error| HubError::Io { path: (*path).to_owned(), error })?;
+                (Box::new(Counted { file, progress: *progress }), Some(length))
             }
         };
         let malformed = |error: ureq::http::Error| self.strange(action, &error.to_string());
@@ -187,7 +230,13 @@ impl Client {
         };
         let request = request.header("content-length", length);
         let request = request.body(SendBody::from_reader(&mut *reader)).map_err(malformed)?;
-        Ok(self.agent.run(request))
+        let wait = self.wait(call.answers_late);
+        Ok(self.agent.run(self.agent.configure_request(request).timeout_per_read(Some(wait)).build()))
+    }
+
+    /// How long an answer may take.
+    fn wait(&self, answers_late: bool) -> Duration {
+        if answers_late { self.stall * LATER } else { self.stall }
     }
 
     fn checked(&self, action: &str, mut response: Response<Body>) -> Result<Response<Body>, HubError> {
@@ -204,9 +253,22 @@ impl Client {
         Err(HubError::Refused { action: self.redact(action), status: status.as_u16(), message })
     }
 
+    /// A connection that cannot be made, or broke, or on which nothing moves.
     pub(super) fn unreachable(&self, action: &str, error: &ureq::Error) -> HubError {
+        self.no_answer(action, error, false)
+    }
+
+    fn no_answer(&self, action: &str, error: &ureq::Error, answers_late: bool) -> HubError {
         let (action, endpoint) = (self.redact(action), self.redact(&self.endpoint));
-        HubError::Unreachable { action, endpoint, reason: self.redact(&error.to_string()) }
+        match error {
+            ureq::Error::Timeout(Timeout::PerRead) => {
+                HubError::Stalled { action, endpoint, waited: self.wait(answers_late) }
+            }
+            ureq::Error::Timeout(Timeout::PerWrite) => {
+                HubError::Stalled { action, endpoint, waited: self.stall }
+            }
+            _ => HubError::Unreachable { action, endpoint, reason: self.redact(&error.to_string()) },
+        }
     }
 
     /// An answer that breaks the protocol.
@@ -237,11 +299,16 @@ fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// Whether a connection stood and broke.
+/// Whether a connection stood, and broke or stalled.
 fn is_broken(error: &ureq::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let ureq::Error::Io(error) = error else { return false };
-    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    match error {
+        ureq::Error::Io(error) => {
+            matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+        }
+        ureq::Error::Timeout(timeout) => matches!(timeout, Timeout::PerRead | Timeout::PerWrite),
+        _ => false,
+    }
 }
 
 /// What a server says is wrong: the field `error` of its JSON, or a text.

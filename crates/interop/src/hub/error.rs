@@ -1,6 +1,9 @@
 //! Why talking to the Hub failed.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use whole::Unwritten;
 
 /// Why talking to the Hub failed.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +17,9 @@ pub enum HubError {
     /// The address of the server is none.
     #[error("HF_ENDPOINT is `{0}`; it has to be an address like https://huggingface.co")]
     Endpoint(String),
+    /// A time that is none.
+    #[error("HF_HUB_DOWNLOAD_TIMEOUT is `{0}`; it has to be a whole number of seconds, 1 to 86400")]
+    Stall(String),
     /// Uploading needs a token.
     #[error(
         "no token for {endpoint}: set HF_TOKEN, or put one into {}; \
@@ -35,6 +41,20 @@ pub enum HubError {
         endpoint: String,
         /// The reason of the failure.
         reason: String,
+    },
+    /// A connection stands, and nothing moves on it.
+    #[error(
+        "cannot {action}: the connection to {endpoint} stood still for {} s; try again, or wait longer with \
+         HF_HUB_DOWNLOAD_TIMEOUT",
+        waited.as_secs_f64()
+    )]
+    Stalled {
+        /// The operation that failed, as a verb.
+        action: String,
+        /// The server.
+        endpoint: String,
+        /// For how long nothing moved.
+        waited: Duration,
     },
     /// The server refused.
     #[error("cannot {action}: the server answers {status}{}; {}", in_parentheses(message), hint(*status))]
@@ -85,6 +105,29 @@ pub enum HubError {
     /// A file that was never downloaded is asked for without a network.
     #[error("{0} is not in the cache, and HF_HUB_OFFLINE forbids to download it")]
     Offline(String),
+    /// A disk that does not take what is downloaded.
+    #[error("cannot write {}: {error}; `{file}` needs {missing} more bytes there", path.display())]
+    Disk {
+        /// What the download is called until it is complete.
+        path: PathBuf,
+        /// The file in the repository.
+        file: String,
+        /// Bytes that have yet to come.
+        missing: u64,
+        /// The reason that the operating system gives.
+        error: std::io::Error,
+    },
+    /// A download that is incomplete and can be gone on with.
+    #[error("{error}; what has arrived is in {}, and the same pull goes on from there", part.display())]
+    Interrupted {
+        /// Why it ended.
+        error: Box<HubError>,
+        /// Where its files are.
+        part: PathBuf,
+    },
+    /// A file or folder cannot be written.
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
     /// A file cannot be read or written.
     #[error("{}: {error}", path.display())]
     Io {

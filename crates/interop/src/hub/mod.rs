@@ -5,13 +5,15 @@
 //! Written on [ureq](https://docs.rs/ureq) instead of the crate `hf-hub`, whose version 1.0 uploads
 //! large files over Xet only (a server without it gets them inside the commit, in base64), keeps
 //! error pages as downloaded files, and takes eight times as long to build. Large files go by Git LFS'
-//! basic transfer, which every such server has.
+//! basic transfer, which every such server has, or in parts where the server wants them so.
 //!
 //! A token is sent to the endpoint alone, and shows up in no message, error or `Debug` output.
 
 mod cache;
 mod client;
+mod download;
 mod error;
+mod multipart;
 mod pull;
 mod push;
 mod repo;

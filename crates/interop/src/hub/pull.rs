@@ -1,15 +1,17 @@
 //! A repository becomes files.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use whole::NewFolder;
 
 use crate::hub::client::Call;
+use crate::hub::download::part_of;
 use crate::hub::error::HubError;
-use crate::hub::push::hex;
+use crate::hub::push::sha256;
 use crate::hub::repo::{RepoId, Source, relative_path, segment};
 use crate::hub::{Hub, Progress};
 
@@ -34,31 +36,50 @@ pub(super) struct Snapshot {
 }
 
 impl Hub {
-    /// Downloads all files of a repository into a new or empty folder. They arrive in a folder beside
-    /// it, which takes its name once it is complete.
+    /// Downloads all files of a repository into a new or empty folder. They arrive in a hidden folder,
+    /// and have their place once all are there. After an error large files stay in it, also incomplete ones,
+    /// and the next pull goes on with them.
     ///
     /// # Errors
     /// A folder in use, a refusal of the server or no answer, damaged files, a full disk.
     pub fn pull(&self, source: &Source, folder: &Path, progress: &dyn Progress) -> Result<(), HubError> {
-        if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) || folder.is_file() {
-            return Err(HubError::Occupied(folder.to_owned()));
+        let new = NewFolder::go_on(folder).map_err(|refused| match refused.error.kind() {
+            ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => HubError::Occupied(folder.to_owned()),
+            _ => refused.into(),
+        })?;
+        match self.fill(source, new.part(), progress) {
+            Ok(()) => Ok(new.finish()?),
+            Err(error) if is_empty(new.part()) => Err(error),
+            Err(error) => {
+                let part = new.part().to_owned();
+                new.keep();
+                Err(HubError::Interrupted { error: Box::new(error), part })
+            }
         }
+    }
+
+    /// Puts all files of a repository into a folder, in which an earlier attempt may have left some.
+    fn fill(&self, source: &Source, folder: &Path, progress: &dyn Progress) -> Result<(), HubError> {
         let snapshot = self.snapshot(source)?;
-        let part = part_of(folder);
-        // What an interrupted download left.
-        let _ = fs::remove_dir_all(&part);
-        let done = (snapshot.files.iter())
-            .try_for_each(|file| self.download(&snapshot, file, &part.join(&file.path), progress));
-        let renamed = done.and_then(|()| {
-            fs::create_dir_all(&part)
-                .and_then(|()| if folder.exists() { fs::remove_dir(folder) } else { Ok(()) })
-                .and_then(|()| fs::rename(&part, folder))
-                .map_err(|error| HubError::Io { path: folder.to_owned(), error })
+        let tidy =
+            || tidy(folder, &snapshot).map_err(|error| HubError::Io { path: folder.to_owned(), error });
+        tidy()?;
+        let done = snapshot.files.iter().try_for_each(|file| {
+            let target = folder.join(&file.path);
+            if target.is_file() {
+                if sha256(&target)? == file.etag {
+                    progress.start(&file.name, file.bytes);
+                    progress.advance(file.bytes);
+                    return Ok(());
+                }
+                fs::remove_file(&target).map_err(|error| HubError::Io { path: target.clone(), error })?;
+            }
+            self.download(&snapshot, file, &target, progress)
         });
-        if renamed.is_err() {
-            let _ = fs::remove_dir_all(&part);
+        if done.is_err() {
+            tidy()?;
         }
-        renamed
+        done
     }
 
     /// What a revision consists of.
@@ -94,38 +115,6 @@ impl Hub {
         let own = address.strip_prefix(self.client.endpoint()).is_some_and(|rest| rest.starts_with('/'));
         (own && kind.contains("rel=\"next\"")).then(|| address.to_owned())
     }
-
-    /// Downloads one file, checks it, and renames it into place.
-    pub(super) fn download(
-        &self,
-        snapshot: &Snapshot,
-        file: &Remote,
-        target: &Path,
-        progress: &dyn Progress,
-    ) -> Result<(), HubError> {
-        let io = |error| HubError::Io { path: target.to_owned(), error };
-        fs::create_dir_all(target.parent().unwrap_or(Path::new("."))).map_err(io)?;
-        let name: Vec<_> = file.name.split('/').map(segment).collect();
-        let address = format!("{}/{}", self.client.endpoint(), snapshot.repo);
-        let url = format!("{address}/resolve/{}/{}", snapshot.sha, name.join("/"));
-        let action = format!("download {}", file.name);
-        progress.start(&file.name, file.bytes);
-        let response = self.client.send(&action, &Call::get(url))?;
-        // Of this process alone, should another download the same.
-        let part = target.with_file_name(format!(".{}.{}.part", file.etag, std::process::id()));
-        let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
-        let result = receive(&mut reader, file, &part, progress)
-            .map_err(|error| match error {
-                Failure::Disk(error) => io(error),
-                Failure::Network(error) => self.client.unreachable(&action, &ureq::Error::Io(error)),
-                Failure::Content(reason) => HubError::Damaged { file: file.name.clone(), reason },
-            })
-            .and_then(|()| fs::rename(&part, target).map_err(io));
-        if result.is_err() {
-            let _ = fs::remove_file(&part);
-        }
-        result
-    }
 }
 
 /// Whether a text is the full id of a commit.
@@ -148,50 +137,37 @@ fn remote(entry: &Value) -> Result<Option<Remote>, HubError> {
     Ok(Some(Remote { path, name, bytes, etag, large: large.is_some() }))
 }
 
-enum Failure {
-    Disk(std::io::Error),
-    Network(std::io::Error),
-    Content(String),
+/// Removes from a folder what is no large file of a snapshot, or a part of one: of all else nothing tells
+/// whether it is what it should be.
+fn tidy(folder: &Path, snapshot: &Snapshot) -> io::Result<()> {
+    let large = snapshot.files.iter().filter(|file| file.large);
+    let wanted: HashSet<_> = large
+        .flat_map(|file| {
+            let target = folder.join(&file.path);
+            [part_of(file, &target), target]
+        })
+        .collect();
+    tidy_below(folder, &wanted)
 }
 
-/// Writes what arrives, and compares its size and, of large files, its hash.
-fn receive(
-    reader: &mut dyn Read,
-    expected: &Remote,
-    path: &Path,
-    progress: &dyn Progress,
-) -> Result<(), Failure> {
-    let mut file = BufWriter::new(File::create(path).map_err(Failure::Disk)?);
-    let (mut hash, mut total, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
-    loop {
-        let count = reader.read(&mut buffer).map_err(Failure::Network)?;
-        if count == 0 {
-            break;
+fn tidy_below(folder: &Path, wanted: &HashSet<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            tidy_below(&path, wanted)?;
+            if is_empty(&path) {
+                fs::remove_dir(&path)?;
+            }
+        } else if !wanted.contains(&path) {
+            fs::remove_file(&path)?;
         }
-        file.write_all(&buffer[..count]).map_err(Failure::Disk)?;
-        if expected.large {
-            hash.update(&buffer[..count]);
-        }
-        total += count as u64;
-        progress.advance(count as u64);
-    }
-    let file = file.into_inner().map_err(|error| Failure::Disk(error.into_error()))?;
-    file.sync_all().map_err(Failure::Disk)?;
-    if total != expected.bytes {
-        return Err(Failure::Content(format!("{total} bytes instead of {}", expected.bytes)));
-    }
-    if expected.large && hex(&hash.finalize()) != expected.etag {
-        return Err(Failure::Content("its SHA-256 is another".into()));
     }
     Ok(())
 }
 
-/// The folder beside `folder` in which it comes together.
-fn part_of(folder: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(folder.file_name().unwrap_or("pull".as_ref()));
-    name.push(".part");
-    folder.with_file_name(name)
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 #[cfg(test)]

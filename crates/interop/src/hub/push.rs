@@ -12,6 +12,7 @@ use ureq::http::Method;
 
 use crate::hub::client::{Call, Content};
 use crate::hub::error::HubError;
+use crate::hub::multipart::Parts;
 use crate::hub::repo::{RepoId, require_revision, segment};
 use crate::hub::{Hub, Progress};
 use crate::model_card::{CARD_FILE, on_the_hub};
@@ -47,15 +48,15 @@ pub struct Commit {
 }
 
 /// A file of the folder.
-struct Local {
-    path: PathBuf,
+pub(super) struct Local {
+    pub(super) path: PathBuf,
     /// Path in the repository, with `/` between folders.
-    name: String,
-    bytes: u64,
+    pub(super) name: String,
+    pub(super) bytes: u64,
     /// What is uploaded instead of what lies there.
     text: Option<String>,
     /// SHA-256, of files that go by LFS.
-    oid: Option<String>,
+    pub(super) oid: Option<String>,
 }
 
 impl Local {
@@ -172,7 +173,7 @@ impl Hub {
         let objects: Vec<_> =
             files.iter().map(|file| json!({ "oid": file.oid, "size": file.bytes })).collect();
         let wanted = json!({
-            "operation": "upload", "transfers": ["basic"], "objects": objects,
+            "operation": "upload", "transfers": ["basic", "multipart"], "objects": objects,
             "hash_algo": "sha256", "ref": { "name": push.revision },
         });
         let url = format!("{}/{}.git/info/lfs/objects/batch", self.client.endpoint(), push.repo);
@@ -204,13 +205,17 @@ impl Hub {
         };
         let url =
             upload["href"].as_str().ok_or_else(|| self.client.strange(&action, "no address to upload to"))?;
-        if upload["header"].get("chunk_size").is_some() {
-            return Err(self.client.strange(&action, "it wants the file in parts, which was not offered"));
+        let parts = Parts::of(&upload["header"], file.bytes);
+        match parts.map_err(|reason| self.client.strange(&action, &reason))? {
+            Some(parts) => self.upload_parts(file, &parts, url, progress)?,
+            None => {
+                let (path, name, total) = (&file.path, &file.name, file.bytes);
+                let content = Content::File { path, name, range: 0..total, total, progress };
+                let headers = headers_of(upload);
+                let put = Call { method: Method::PUT, headers, content, ..Call::get(url.to_owned()) };
+                self.client.send(&action, &put)?;
+            }
         }
-        let content = Content::File(&file.path, file.bytes, progress);
-        let (url, headers) = (url.to_owned(), headers_of(upload));
-        let put = Call { method: Method::PUT, url, headers, content, repeatable: true };
-        self.client.send(&action, &put)?;
         match object["actions"]["verify"]["href"].as_str() {
             None => Ok(()),
             Some(url) => {
@@ -240,7 +245,8 @@ impl Hub {
         let url = format!("{}/commit/{}", self.api(push.repo), segment(push.revision));
         let content = Content::Bytes(body.into_bytes(), "application/x-ndjson");
         let action = format!("commit to {}", push.repo);
-        let call = Call { method: Method::POST, url, headers: Vec::new(), content, repeatable: false };
+        let call =
+            Call { method: Method::POST, content, repeatable: false, answers_late: true, ..Call::get(url) };
         let answer = self.client.json(&action, &call)?;
         let text = |key: &str| self.client.redact(answer[key].as_str().unwrap_or_default());
         Ok(Commit { url: text("commitUrl"), sha: text("commitOid") })
@@ -252,10 +258,10 @@ fn line(key: &str, value: Value) -> String {
     format!("{}\n", json!({ "key": key, "value": value }))
 }
 
-fn lfs_call<'a>(url: String, json: &Value) -> Call<'a> {
+pub(super) fn lfs_call<'a>(url: String, json: &Value) -> Call<'a> {
     let content = Content::Bytes(json.to_string().into_bytes(), LFS_JSON);
     let headers = vec![("accept".to_owned(), LFS_JSON.to_owned())];
-    Call { method: Method::POST, url, headers, content, repeatable: true }
+    Call { method: Method::POST, headers, content, ..Call::get(url) }
 }
 
 /// Headers that an LFS action asks for.
@@ -313,14 +319,21 @@ fn describe(file: &Local) -> Result<Value, HubError> {
     Ok(json!({ "path": file.name, "size": file.bytes, "sample": STANDARD.encode(sample) }))
 }
 
-fn sha256(path: &Path) -> Result<String, HubError> {
-    let mut file = File::open(path).map_err(|error| unreadable(path, error))?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+pub(super) fn sha256(path: &Path) -> Result<String, HubError> {
+    let hash = File::open(path).and_then(|mut file| hashed(&mut file));
+    Ok(hex(&hash.map_err(|error| unreadable(path, error))?.1.finalize()))
+}
+
+/// The rest of a file: its bytes and their hash so far.
+pub(super) fn hashed(file: &mut File) -> std::io::Result<(u64, Sha256)> {
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
     loop {
-        match file.read(&mut buffer).map_err(|error| unreadable(path, error))? {
-            0 => return Ok(hex(&hash.finalize())),
-            count => hash.update(&buffer[..count]),
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok((bytes, hash));
         }
+        hash.update(&buffer[..count]);
+        bytes += count as u64;
     }
 }
 

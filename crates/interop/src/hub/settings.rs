@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::hub::error::HubError;
 use crate::hub::token::Token;
 
 /// Where the Hub is, who we are, and where its files are kept.
@@ -24,16 +25,29 @@ pub struct Settings {
     /// Pause before the first repetition of a request that a server in trouble refused; the next
     /// takes twice as long.
     pub patience: Duration,
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`: how long a connection may bring or take nothing before it counts as
+    /// broken.
+    pub stall: Duration,
 }
+
+/// Seconds that a connection may stand still. Hugging Face's client says 10, which is little for a request
+/// that wakes up a server.
+const STALL: u64 = 30;
 
 impl Settings {
     /// Reads the environment variables of this process.
-    pub fn from_env() -> Self {
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn from_env() -> Result<Self, HubError> {
         Self::read(&|name| std::env::var_os(name))
     }
 
     /// Reads variables from any source.
-    pub fn read(variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
+    ///
+    /// # Errors
+    /// A time that is no number of seconds.
+    pub fn read(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let path = |name: &str| set(name).map(PathBuf::from);
         let text = |name: &str| set(name).map(|value| value.to_string_lossy().into_owned());
@@ -45,7 +59,11 @@ impl Settings {
         let home = path("HF_HOME").unwrap_or_else(|| caches.join("huggingface"));
         let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
         let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        Self {
+        let stall = match text("HF_HUB_DOWNLOAD_TIMEOUT") {
+            Some(text) => seconds(&text).ok_or(HubError::Stall(text))?,
+            None => STALL,
+        };
+        Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token: text("HF_TOKEN").and_then(|text| Token::new(&text)).or_else(|| stored(&token_file)),
             token_file,
@@ -53,8 +71,13 @@ impl Settings {
             offline: is_on("HF_HUB_OFFLINE"),
             certificates: path("SSL_CERT_FILE").or_else(|| path("REQUESTS_CA_BUNDLE")),
             patience: Duration::from_secs(1),
-        }
+            stall: Duration::from_secs(stall),
+        })
     }
+}
+
+fn seconds(text: &str) -> Option<u64> {
+    text.trim().parse().ok().filter(|seconds| (1..=86_400).contains(seconds))
 }
 
 fn stored(file: &Path) -> Option<Token> {
@@ -66,9 +89,24 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Settings {
+        try_read(variables).unwrap()
+    }
+
+    fn try_read(variables: &[(&str, &str)]) -> Result<Settings, HubError> {
         Settings::read(&|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
         })
+    }
+
+    #[test]
+    fn a_connection_may_stand_still_for_as_many_seconds_as_are_said() {
+        assert_eq!(read(&[]).stall, Duration::from_secs(30));
+        assert_eq!(read(&[("HF_HUB_DOWNLOAD_TIMEOUT", "")]).stall, Duration::from_secs(30));
+        assert_eq!(read(&[("HF_HUB_DOWNLOAD_TIMEOUT", "120")]).stall, Duration::from_secs(120));
+        for text in ["0", "-1", "soon", "1.5", "99999999999999999999"] {
+            let error = try_read(&[("HF_HUB_DOWNLOAD_TIMEOUT", text)]).unwrap_err().to_string();
+            assert!(error.contains(&format!("HF_HUB_DOWNLOAD_TIMEOUT is `{text}`")), "{error}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::hub::Transfer;
 use crate::output::out;
 
 pub(crate) fn run(args: &PullArgs) -> Result<()> {
-    Hub::new(Settings::from_env())?.pull(&args.source, &args.out, &Transfer::new())?;
+    Hub::new(Settings::from_env()?)?.pull(&args.source, &args.out, &Transfer::new())?;
     out!("wrote {}", args.out.display());
     Ok(())
 }

@@ -15,7 +15,7 @@ pub(crate) fn run(args: &PushArgs) -> Result<()> {
         revision: &args.revision,
         message: &args.message,
     };
-    let commit = Hub::new(Settings::from_env())?.push(&push, &Transfer::new())?;
+    let commit = Hub::new(Settings::from_env()?)?.push(&push, &Transfer::new())?;
     out!("{}", commit.url);
     Ok(())
 }

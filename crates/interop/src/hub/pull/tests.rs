@@ -1,4 +1,7 @@
+use sha2::{Digest, Sha256};
+
 use super::*;
+use crate::hub::push::hex;
 use crate::hub::testing::{FakeHub, SHA, TOKEN};
 
 /// A server with a repository.

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 
 use super::*;
-use crate::hub::testing::{FakeHub, SHA, TOKEN};
+use crate::hub::testing::{FakeHub, SHA, TOKEN, Trouble};
 use crate::hub::{Settings, Token};
 
 /// A checkpoint with a subfolder, a hidden file and one that the server would ignore.
@@ -82,20 +82,26 @@ fn what_is_there_is_neither_created_nor_sent_again() {
     assert_eq!(state.commits.len(), 2);
 }
 
+/// The files that were begun, and the bytes of the one that is under way.
+#[derive(Default)]
+struct Counter(RefCell<(Vec<String>, u64)>);
+
+impl Progress for Counter {
+    fn start(&self, file: &str, _bytes: u64) {
+        let mut seen = self.0.borrow_mut();
+        seen.0.push(file.to_owned());
+        seen.1 = 0;
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.borrow_mut().1 += bytes;
+    }
+}
+
 #[test]
 fn progress_counts_the_bytes_of_large_files() {
-    struct Counter(RefCell<(Vec<String>, u64)>);
-    impl Progress for Counter {
-        fn start(&self, file: &str, _bytes: u64) {
-            self.0.borrow_mut().0.push(file.to_owned());
-        }
-
-        fn advance(&self, bytes: u64) {
-            self.0.borrow_mut().1 += bytes;
-        }
-    }
     let (dir, server) = (model(), FakeHub::start());
-    let (repo, counter) = ("user/name".parse().unwrap(), Counter(RefCell::default()));
+    let (repo, counter) = ("user/name".parse().unwrap(), Counter::default());
     let push = Push { folder: dir.path(), repo: &repo, private: false, revision: "main", message: "x" };
     server.hub(dir.path()).push(&push, &counter).unwrap();
     assert_eq!(counter.0.into_inner(), (vec!["model.safetensors".to_owned()], 3000));
@@ -185,11 +191,69 @@ fn a_server_that_is_not_there_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let settings =
-        Settings { endpoint: endpoint.clone(), token: Token::new(TOKEN), ..Settings::read(&|_| None) };
+    let settings = Settings {
+        endpoint: endpoint.clone(),
+        token: Token::new(TOKEN),
+        ..Settings::read(&|_| None).unwrap()
+    };
     let error = push(&Hub::new(settings.clone()).unwrap(), dir.path()).unwrap_err();
     assert!(matches!(error, HubError::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains(&endpoint) && error.to_string().contains("HF_ENDPOINT"), "{error}");
     let error = Hub::new(Settings { endpoint: "hub.example".into(), ..settings }).unwrap_err();
     assert!(matches!(error, HubError::Endpoint(_)), "{error}");
+}
+
+#[test]
+fn a_file_that_the_server_wants_in_parts_is_sent_in_parts() {
+    // Of a length that the last part is shorter for, of full parts, and of more than ten.
+    for (chunk_size, parts) in [(1024, 3), (1000, 3), (200, 15), (3000, 1), (5000, 1)] {
+        let (dir, server) = (model(), FakeHub::start());
+        server.state().chunk_size = Some(chunk_size);
+        push(&server.hub(dir.path()), dir.path()).unwrap();
+        let state = server.state();
+        assert_eq!(state.files["model.safetensors"], [7; 3000]);
+        let sent = state.log.iter().filter(|request| request.path.starts_with("/bucket/"));
+        let lengths: Vec<usize> = sent.clone().map(|request| request.body.len()).collect();
+        assert_eq!((lengths.len(), lengths.iter().sum::<usize>()), (parts, 3000));
+        assert!(lengths[..parts - 1].iter().all(|length| *length == chunk_size));
+        assert!(sent.clone().all(|request| request.header("authorization").is_empty()));
+        assert!(sent.clone().all(|request| request.header("chunk_size").is_empty()));
+        let completed: Vec<_> = state.log.iter().filter(|r| r.path.contains("/complete/")).collect();
+        assert_eq!(completed.len(), 1);
+        assert_eq!(completed[0].header("content-type"), "application/vnd.git-lfs+json");
+    }
+}
+
+#[test]
+fn a_part_that_fails_is_sent_again_alone() {
+    let (dir, server) = (model(), FakeHub::start());
+    server.state().chunk_size = Some(1000);
+    server.state().troubles = [("/2", Trouble::Mute), ("/2", Trouble::Mute), ("/3", Trouble::Deaf)].into();
+    server.state().failure = Some(("/1", 503, 2));
+    let counter = Counter::default();
+    let repo = "user/name".parse().unwrap();
+    let push = Push { folder: dir.path(), repo: &repo, private: false, revision: "main", message: "x" };
+    server.impatient_hub(dir.path()).push(&push, &counter).unwrap();
+    let state = server.state();
+    assert_eq!(state.files["model.safetensors"], [7; 3000]);
+    let sent = |number: &str| state.log.iter().filter(|r| r.path.ends_with(number)).count();
+    // Of the third the server has heard but once.
+    assert_eq!((sent("/1"), sent("/2"), sent("/3")), (3, 3, 1));
+    // What is sent again is not counted twice.
+    assert_eq!(counter.0.into_inner().1, 3000);
+}
+
+#[test]
+fn an_upload_that_the_server_does_not_take_ends() {
+    let dir = model();
+    // More than the buffers of a connection, so that writing stands still, and less, so that reading does.
+    for bytes in [3000, 16 << 20] {
+        fs::write(dir.path().join("model.safetensors"), vec![7; bytes]).unwrap();
+        let server = FakeHub::start();
+        server.state().troubles = (0..3).map(|_| ("/bucket/", Trouble::Deaf)).collect();
+        let error = push(&server.impatient_hub(dir.path()), dir.path()).unwrap_err();
+        assert!(matches!(error, HubError::Stalled { .. }), "{error}");
+        assert!(error.to_string().contains("upload model.safetensors"), "{error}");
+        assert!(server.state().commits.is_empty());
+    }
 }
