@@ -107,6 +107,52 @@ fn damaged_pickles_are_refused() {
     assert!(message.contains("no dictionary of tensors; its keys are `model_ema`"), "{message}");
 }
 
+/// A checkpoint of tensors `t0`, `t1`, … that are views of one storage of so many floats: element of it
+/// that each begins at, shape, strides.
+fn views(floats: u32, tensors: &[(u32, &[u32], &[u32])]) -> Vec<u8> {
+    let int = |value: u32| [b"J", &value.to_le_bytes()[..]].concat();
+    let tuple =
+        |values: &[u32]| [b"(", &values.iter().flat_map(|v| int(*v)).collect::<Vec<_>>()[..], b"t"].concat();
+    let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let mut pickle = b"\x80\x02}X\x05\x00\x00\x00modelccollections\nOrderedDict\n)R(".to_vec();
+    for (number, (offset, shape, strides)) in tensors.iter().enumerate() {
+        let name = if number == 0 { "stem.0.weight".to_owned() } else { format!("t{number}") };
+        pickle.extend([text(&name), b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec()].concat());
+        pickle.extend([text("storage"), b"ctorch\nFloatStorage\n".to_vec(), text("0"), text("cpu")].concat());
+        pickle.extend([int(floats), b"tQ".to_vec(), int(*offset), tuple(shape), tuple(strides)].concat());
+        pickle.extend(b"\x89ccollections\nOrderedDict\n)RtR");
+    }
+    pickle.extend(b"us.");
+    archive(&pickle, &vec![0; 4 * floats as usize])
+}
+
+#[test]
+fn tensors_that_repeat_a_storage_over_and_over_are_refused() {
+    const FLOATS: u32 = 1 << 18;
+    let whole: (u32, &[u32], &[u32]) = (0, &[FLOATS], &[1]);
+    // A thousand names of one storage would take a thousand times its memory.
+    let message = refused(&views(FLOATS, &vec![whole; 1000]), "shared.pth");
+    assert!(
+        message.contains("repeat the 1048576 bytes that they are views of until they are 1048576000"),
+        "{message}"
+    );
+    assert!(message.contains("storage `0`"), "{message}");
+    // So would rows that overlap, and one element that is repeated.
+    let overlapping: (u32, &[u32], &[u32]) = (0, &[FLOATS / 2, 2], &[1, 1]);
+    let repeated: (u32, &[u32], &[u32]) = (7, &[FLOATS], &[0]);
+    for tensor in [overlapping, repeated] {
+        let message = refused(&views(FLOATS, &[tensor; 5]), "shared.pth");
+        assert!(message.contains("more than 4 times as many"), "{message}");
+    }
+    // A flat buffer in a thousand parts and weights that are tied are as real checkpoints have them; these are
+    // refused for what they are, not for what they share.
+    let parts: Vec<_> = (0..1000).map(|part| (part * 100, &[100][..], &[1][..])).collect();
+    for tensors in [parts, vec![whole; 2], vec![whole; 4]] {
+        let message = refused(&views(FLOATS, &tensors), "tied.pth");
+        assert!(message.contains("the stem convolution has shape"), "{message}");
+    }
+}
+
 /// A copy of the classifier in a layout, changed.
 fn changed(name: &str, change: impl FnOnce(&mut Vec<(String, Entry)>)) -> (TempDir, PathBuf) {
     let mut tensors: Vec<_> = StateDict::load(&golden(name)).unwrap().into_iter().collect();

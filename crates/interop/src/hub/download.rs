@@ -111,10 +111,20 @@ impl Part {
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.hash.update(bytes);
-        self.have += bytes.len() as u64;
+    /// Appends bytes; those that a full disk still takes count.
+    fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.file.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.hash.update(&bytes[..count]);
+                    self.have += count as u64;
+                    bytes = &bytes[count..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 }
@@ -242,7 +252,7 @@ impl Transfer<'_> {
                 return Err(self.damaged(part, format!("more than {} bytes", self.file.bytes)));
             }
             part.append(&buffer[..count]).map_err(|error| {
-                let path = part.path.clone();
+                let (path, missing) = (part.path.clone(), self.file.bytes - part.have);
                 HubError::Disk { path, file: self.file.name.clone(), missing, error }
             })?;
             self.progress.advance(count as u64);

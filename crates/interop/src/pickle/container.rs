@@ -157,6 +157,21 @@ fn early_count(mut file: &File, at: u64) -> io::Result<u64> {
 }
 
 impl Storages {
+    /// Bytes of a storage.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub(super) fn size(&mut self, name: &str) -> Result<u64, String> {
+        match self {
+            Self::Archive(archive) => archive.size(&format!("data/{name}")),
+            Self::Stream(file, places) => {
+                let (at, width) = place(places, name)?;
+                let count = early_count(file, at).map_err(|error| format!("storage `{name}`: {error}"))?;
+                Ok(count.saturating_mul(width))
+            }
+        }
+    }
+
     /// All bytes of a storage.
     ///
     /// # Errors
@@ -168,7 +183,7 @@ impl Storages {
                 archive.file(&format!("data/{name}"), most)
             }
             Self::Stream(file, places) => {
-                let &(at, width) = places.get(name).ok_or_else(|| format!("there is no storage `{name}`"))?;
+                let (at, width) = place(places, name)?;
                 let read = early_count(file, at).and_then(|count| {
                     let mut bytes = Vec::new();
                     file.take(count.saturating_mul(width)).read_to_end(&mut bytes)?;
@@ -180,7 +195,20 @@ impl Storages {
     }
 }
 
+fn place(places: &HashMap<String, (u64, u64)>, name: &str) -> Result<(u64, u64), String> {
+    places.get(name).copied().ok_or_else(|| format!("there is no storage `{name}`"))
+}
+
 impl Archive {
+    /// Bytes of a file in the archive, as it says.
+    fn size(&mut self, name: &str) -> Result<u64, String> {
+        let full = format!("{}{name}", self.root);
+        let problem = |reason: String| format!("`{full}` in the archive: {reason}");
+        let index = self.zip.index_for_name(&full).ok_or_else(|| problem("it is missing".to_owned()))?;
+        let raw = self.zip.by_index_raw(index).map_err(|error| problem(error.to_string()))?;
+        Ok(raw.size())
+    }
+
     /// The bytes of a file in the archive, no more than `most`.
     fn file(&mut self, name: &str, most: u64) -> Result<Vec<u8>, String> {
         let full = format!("{}{name}", self.root);

@@ -10,7 +10,7 @@ mod machine;
 mod tensors;
 mod value;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,9 +23,9 @@ use crate::error::InteropError;
 
 pub(crate) use self::tensors::Group;
 
-/// What the tensors of a network may take together, compared with the file: some are in it once and
-/// in the network twice.
-const LARGEST_SHARE: usize = 4;
+/// How often a number of the file may be in the tensors of a network, on average. Tied weights are in it
+/// once and in the network twice; views that repeat it more often would only fill the memory.
+const MOST_VIEWS: usize = 4;
 
 /// Whether these are the first bytes of a PyTorch file: an archive or a bare pickle.
 pub(crate) fn is_pickle(start: &[u8]) -> bool {
@@ -91,17 +91,16 @@ impl PickleFile {
             }
         }
         // A view may repeat its elements without end; a weight of a file is not larger than it.
-        let mut total = 0usize;
+        let mut viewed: BTreeMap<&str, usize> = BTreeMap::new();
         for (name, tensor) in &wanted {
             let bytes = tensor.bytes().filter(|bytes| *bytes <= self.file_len);
             let shape = &tensor.shape;
             let bytes = bytes
                 .ok_or_else(|| damaged(format!("`{name}` of shape {shape:?} is larger than the file")))?;
-            total = total.saturating_add(bytes);
+            let of_storage = viewed.entry(&tensor.storage).or_default();
+            *of_storage = of_storage.saturating_add(bytes);
         }
-        if total > self.file_len.saturating_mul(LARGEST_SHARE) {
-            return Err(damaged("its tensors are together much larger than the file".to_owned()));
-        }
+        require_few_views(&viewed, self.file_len, &mut self.storages).map_err(damaged)?;
         // Each storage is read once, and no two are in memory together.
         wanted.sort_by(|a, b| a.1.storage.cmp(&b.1.storage));
         let mut read: Option<(&str, Vec<u8>)> = None;
@@ -116,6 +115,30 @@ impl PickleFile {
             read = Some((&tensor.storage, bytes));
         }
         Ok(weights)
+    }
+}
+
+/// Refuses tensors that take much more memory than the storages that they are views of, given the bytes
+/// that they take of each.
+fn require_few_views(
+    viewed: &BTreeMap<&str, usize>,
+    file_len: usize,
+    storages: &mut Storages,
+) -> Result<(), String> {
+    let (mut stored, mut total) = (0usize, 0usize);
+    for (storage, bytes) in viewed {
+        stored = stored.saturating_add(storages.size(storage)? as usize);
+        total = total.saturating_add(*bytes);
+    }
+    // Those of a compressed archive may be said to be larger than it.
+    let stored = stored.min(file_len);
+    let most = viewed.iter().max_by_key(|(_, bytes)| **bytes);
+    match most.filter(|_| total > stored.saturating_mul(MOST_VIEWS)) {
+        None => Ok(()),
+        Some((storage, bytes)) => Err(format!(
+            "its tensors repeat the {stored} bytes that they are views of until they are {total}, more than \
+             {MOST_VIEWS} times as many; {bytes} are views of storage `{storage}`"
+        )),
     }
 }
 

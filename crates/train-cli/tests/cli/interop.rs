@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::common::{Bench, json};
 
-fn golden(name: &str) -> String {
+pub(crate) fn golden(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop/tests/goldens");
     folder.join(name).to_str().unwrap().to_owned()
 }

@@ -13,6 +13,7 @@ mod data;
 mod distributed;
 mod finetune;
 mod first_hour;
+mod full_disk;
 #[cfg(feature = "hub")]
 mod hub;
 mod interop;
