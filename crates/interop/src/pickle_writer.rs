@@ -2,7 +2,7 @@
 //! (protocol 2) and the bytes of every tensor.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use checkpoint::{Entry, StateDict};
@@ -14,11 +14,40 @@ use crate::error::InteropError;
 /// Writes tensors under the key `model`; `torch.load` reads them with `weights_only=True`.
 pub(crate) fn save(weights: &StateDict, path: &Path) -> Result<(), InteropError> {
     let file = File::create(path).map_err(InteropError::io(path))?;
-    archive(weights, BufWriter::new(file)).map_err(InteropError::io(path))
+    archive(weights, Target { file, failure: None }).map_err(InteropError::io(path))
 }
 
-fn archive(weights: &StateDict, file: BufWriter<File>) -> io::Result<()> {
-    let mut zip = ZipWriter::new(file);
+/// The file of an archive. It takes everything and remembers the first failure, since an archive that is
+/// given up for one tries to end itself, and prints that it cannot.
+struct Target {
+    file: File,
+    failure: Option<io::Error>,
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failure.is_none() {
+            match self.file.write(bytes) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => self.failure = Some(error),
+                written => return written,
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for Target {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+fn archive(weights: &StateDict, target: Target) -> io::Result<()> {
+    let mut zip = ZipWriter::new(BufWriter::new(target));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     zip.start_file("checkpoint/data.pkl", stored)?;
     zip.write_all(&pickle(weights)?)?;
@@ -32,8 +61,8 @@ fn archive(weights: &StateDict, file: BufWriter<File>) -> io::Result<()> {
             zip.write_all(&value.to_le_bytes())?;
         }
     }
-    let file = zip.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()
+    let target = zip.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    target.failure.map_or_else(|| target.file.sync_all(), Err)
 }
 
 /// `{"model": OrderedDict([(name, tensor), …])}`.

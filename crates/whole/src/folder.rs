@@ -12,10 +12,18 @@ use crate::{Unwritten, part_name, part_of, sync_names};
 pub struct NewFolder {
     path: PathBuf,
     part: PathBuf,
-    /// Whether the folder was there, and empty. It may be a mounted disk, or where a shell stands, so it
-    /// is filled and not replaced.
-    is_there: bool,
+    place: Place,
     is_kept: bool,
+}
+
+/// What is where a folder goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Free,
+    /// An empty folder. It may be a mounted disk, or where a shell stands, so it is filled and not replaced.
+    Empty,
+    /// Whatever it is, it is to be replaced.
+    Taken,
 }
 
 impl NewFolder {
@@ -25,13 +33,33 @@ impl NewFolder {
     /// A path where there is something already ([`io::ErrorKind::DirectoryNotEmpty`], or
     /// [`io::ErrorKind::NotADirectory`] for a file); a folder that cannot be written.
     pub fn create(path: &Path) -> Result<Self, Unwritten> {
-        let folder = Self::go_on(path)?;
-        let clear = || {
-            fs::remove_dir_all(&folder.part)?;
-            fs::create_dir(&folder.part)
+        Self::go_on(path)?.cleared()
+    }
+
+    /// Begins a folder in place of another one, which has its name until [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn replacing(path: &Path) -> Result<Self, Unwritten> {
+        let (part, aside) = (part_of(path), aside_of(path));
+        let prepare = || {
+            // A kill between two renamings left the name to neither.
+            if aside.exists() && !path.exists() {
+                fs::rename(&aside, path)?;
+            }
+            fs::create_dir_all(&part)
         };
-        clear().map_err(Unwritten::at(path))?;
-        Ok(folder)
+        prepare().map_err(Unwritten::at(path))?;
+        Self { path: path.to_owned(), part, place: Place::Taken, is_kept: false }.cleared()
+    }
+
+    fn cleared(self) -> Result<Self, Unwritten> {
+        let clear = || {
+            fs::remove_dir_all(&self.part)?;
+            fs::create_dir(&self.part)
+        };
+        clear().map_err(Unwritten::at(&self.path))?;
+        Ok(self)
     }
 
     /// The same, with what an earlier attempt that was [kept](Self::keep), or killed, had put into it.
@@ -39,10 +67,12 @@ impl NewFolder {
     /// # Errors
     /// As [`create`](Self::create).
     pub fn go_on(path: &Path) -> Result<Self, Unwritten> {
-        let is_there = path.symlink_metadata().is_ok();
-        let part = if is_there { path.join(part_name(path)) } else { part_of(path) };
+        let (part, place) = match path.symlink_metadata() {
+            Ok(_) => (path.join(part_name(path)), Place::Empty),
+            Err(_) => (part_of(path), Place::Free),
+        };
         let prepare = || {
-            if is_there {
+            if place == Place::Empty {
                 for entry in fs::read_dir(path)? {
                     if entry?.path() != part {
                         return Err(io::ErrorKind::DirectoryNotEmpty.into());
@@ -52,7 +82,7 @@ impl NewFolder {
             fs::create_dir_all(&part)
         };
         prepare().map_err(Unwritten::at(path))?;
-        Ok(Self { path: path.to_owned(), part, is_there, is_kept: false })
+        Ok(Self { path: path.to_owned(), part, place, is_kept: false })
     }
 
     /// Where its files go until it is finished.
@@ -68,24 +98,53 @@ impl NewFolder {
     /// Waits until all files are on the disk, and gives the folder its name.
     ///
     /// # Errors
-    /// Something cannot be written. The folder is then not there, or empty as it was.
+    /// Something cannot be written. The folder is then not there, or as it was.
     pub fn finish(mut self) -> Result<(), Unwritten> {
-        let publish = || {
-            sync_tree(&self.part)?;
-            if !self.is_there {
-                return fs::rename(&self.part, &self.path);
-            }
-            for entry in fs::read_dir(&self.part)? {
-                let entry = entry?;
-                fs::rename(entry.path(), self.path.join(entry.file_name()))?;
-            }
-            fs::remove_dir(&self.part)
-        };
-        publish().map_err(Unwritten::at(&self.path))?;
+        let synced = sync_tree(&self.part);
+        let published = synced.and_then(|()| match self.place {
+            Place::Free => fs::rename(&self.part, &self.path),
+            Place::Empty => fill(&self.path, &self.part),
+            Place::Taken => replace(&self.path, &self.part),
+        });
+        published.map_err(Unwritten::at(&self.path))?;
         self.is_kept = true;
         sync_names(&self.path);
         Ok(())
     }
+}
+
+fn fill(path: &Path, part: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(part)? {
+        let entry = entry?;
+        fs::rename(entry.path(), path.join(entry.file_name()))?;
+    }
+    fs::remove_dir(part)
+}
+
+/// Sets a folder aside first: removed in place, it would look complete while only half of its files are left.
+fn replace(path: &Path, part: &Path) -> io::Result<()> {
+    let aside = aside_of(path);
+    if aside.exists() {
+        fs::remove_dir_all(&aside)?;
+    }
+    let is_there = path.exists();
+    if is_there {
+        fs::rename(path, &aside)?;
+    }
+    if let Err(error) = fs::rename(part, path) {
+        if is_there {
+            // Best effort: the reason of the failure matters more.
+            let _ = fs::rename(&aside, path);
+        }
+        return Err(error);
+    }
+    sync_names(path);
+    if is_there { fs::remove_dir_all(&aside) } else { Ok(()) }
+}
+
+/// Where a folder is while another one takes its name.
+fn aside_of(path: &Path) -> PathBuf {
+    part_of(path).with_extension("old")
 }
 
 impl Drop for NewFolder {
@@ -193,6 +252,37 @@ mod tests {
         folder.finish().unwrap();
         assert_eq!(names(&path), ["first", "second"]);
         assert_eq!(names(dir.path()), ["new"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_replaced_has_its_name_until_the_new_one_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("step");
+        for text in ["1", "2"] {
+            let folder = NewFolder::replacing(&path).unwrap();
+            fs::write(folder.part().join(text), text).unwrap();
+            let earlier = names(dir.path());
+            assert_eq!(earlier.contains(&"step".to_owned()), text == "2", "{earlier:?}");
+            folder.finish().unwrap();
+            assert_eq!((names(dir.path()), names(&path)), (vec!["step".to_owned()], vec![text.to_owned()]));
+        }
+        let folder = NewFolder::replacing(&path).unwrap();
+        fs::write(folder.part().join("half"), "").unwrap();
+        drop(folder);
+        assert_eq!((names(dir.path()), names(&path)), (vec!["step".to_owned()], vec!["2".to_owned()]));
+        // As a kill between the two renamings leaves it.
+        fs::rename(&path, aside_of(&path)).unwrap();
+        let folder = NewFolder::replacing(&path).unwrap();
+        assert_eq!(names(&path), ["2"]);
+        folder.finish().unwrap();
+        assert_eq!(names(dir.path()), ["step"]);
+        // The new one is lost on the way.
+        fs::write(path.join("kept"), "").unwrap();
+        let folder = NewFolder::replacing(&path).unwrap();
+        let error = replace(&path, &dir.path().join("nothing")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        drop(folder);
+        assert_eq!((names(dir.path()), names(&path)), (vec!["step".to_owned()], vec!["kept".to_owned()]));
     }
 
     #[test]

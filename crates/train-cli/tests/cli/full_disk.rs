@@ -68,7 +68,8 @@ impl Disk<'_> {
         let text = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
         let message = text("first.err");
         assert_eq!(text("first.code"), "1\n", "{args:?}: {message}");
-        assert!(message.contains("error: ") && message.contains("No space left on device"), "{message}");
+        let reasons = message.lines().filter(|line| line.contains("No space left on device"));
+        assert!(message.contains("error: ") && reasons.count() == 1, "{message}");
         assert!(message.contains("disk/") && !message.contains("panicked"), "{message}");
         assert_eq!(text("second.code"), "0\n", "{args:?}: {}", text("second.err"));
         let [first, second] = ["first", "second"].map(|folder| files(&bench.path(folder)));
