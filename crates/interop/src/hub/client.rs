@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::{Method, Request, Response};
+use ureq::http::{HeaderMap, Method, Request, Response};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, SendBody, Timeout};
 
@@ -168,10 +168,28 @@ impl Client {
     /// # Errors
     /// As [`send`](Self::send), and answers that are no JSON.
     pub(super) fn json(&self, action: &str, call: &Call) -> Result<Value, HubError> {
-        let mut response = self.send(action, call)?;
-        let bytes = response.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
-        let bytes = bytes.map_err(|error| self.no_answer(action, &error, call.answers_late))?;
-        serde_json::from_slice(&bytes).map_err(|error| self.strange(action, &error.to_string()))
+        Ok(self.json_and_headers(action, call)?.0)
+    }
+
+    /// The same, and what stands before it.
+    pub(super) fn json_and_headers(&self, action: &str, call: &Call) -> Result<(Value, HeaderMap), HubError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let mut response = self.send(action, call)?;
+            let bytes = response.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
+            match bytes {
+                Ok(bytes) => {
+                    let json = serde_json::from_slice(&bytes);
+                    let json = json.map_err(|error| self.strange(action, &error.to_string()))?;
+                    return Ok((json, response.headers().clone()));
+                }
+                Err(error) if call.repeatable && is_broken(&error) && attempt < ATTEMPTS => {
+                    self.pause(attempt);
+                }
+                Err(error) => return Err(self.no_answer(action, &error, call.answers_late)),
+            }
+        }
     }
 
     /// One attempt, through all redirections: renamed repositories have them, and large files.

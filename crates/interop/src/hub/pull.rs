@@ -93,13 +93,10 @@ impl Hub {
         let mut files = Vec::new();
         let mut next = Some(format!("{api}/tree/{sha}?recursive=true"));
         while let Some(url) = next {
-            let mut response = self.client.send(&action, &Call::get(url))?;
-            let link = response.headers().get("link").and_then(|link| link.to_str().ok());
+            let (page, headers) = self.client.json_and_headers(&action, &Call::get(url))?;
+            let link = headers.get("link").and_then(|link| link.to_str().ok());
             next = link.and_then(|link| self.next_page(link));
-            let bytes = response.body_mut().read_to_vec();
-            let bytes = bytes.map_err(|error| self.client.unreachable(&action, &error))?;
-            let page: Vec<Value> = serde_json::from_slice(&bytes)
-                .map_err(|error| self.client.strange(&action, &error.to_string()))?;
+            let page = page.as_array().ok_or_else(|| self.client.strange(&action, "no list of files"))?;
             for entry in page.iter().filter(|entry| entry["type"] == "file") {
                 let file = remote(entry)?;
                 files.push(file.ok_or_else(|| self.client.strange(&action, "a file without size or hash"))?);

@@ -369,7 +369,10 @@ fn routed(state: &mut State, request: Arrived, bucket: &str) -> Reply {
         ("GET", "api") => Reply::json(200, &json!({ "name": "user" })),
         ("GET", "") if !state.exists => Reply::json(404, &json!({ "error": "Repository not found" })),
         ("GET", "" | "revision") => Reply::json(200, &json!({ "sha": SHA, "private": state.private })),
-        ("GET", "tree") => listed(state, path, request.header("host")),
+        ("GET", "tree") => {
+            let reply = listed(state, path, request.header("host"));
+            troubled(state, &request, reply)
+        }
         ("GET", _) => served(state, &request, bucket),
         ("POST", "api") => {
             (state.exists, state.private) = (true, request.json()["private"] == true);

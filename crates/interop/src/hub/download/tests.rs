@@ -98,6 +98,19 @@ fn a_server_that_never_answers_is_given_up() {
 }
 
 #[test]
+fn a_list_of_files_that_breaks_off_or_stalls_is_asked_for_again() {
+    let (dir, server) = (tempfile::tempdir().unwrap(), server());
+    server.state().troubles = [("/tree/", Trouble::Cut(10)), ("/tree/", Trouble::Stall(10))].into();
+    pull(&server, dir.path()).unwrap();
+    assert_eq!(count(&dir.path().join("model")), 2);
+    server.state().troubles = (0..3).map(|_| ("/tree/", Trouble::Cut(10))).collect();
+    fs::remove_dir_all(dir.path().join("model")).unwrap();
+    let error = pull(&server, dir.path()).unwrap_err();
+    assert!(matches!(error, HubError::Unreachable { .. }), "{error}");
+    assert_eq!(count(dir.path()), 0);
+}
+
+#[test]
 fn a_server_that_sends_the_whole_file_again_starts_over() {
     assert_eq!(asked_for([Trouble::Cut(1000), Trouble::All]), ["", "bytes=1000-"]);
 }
