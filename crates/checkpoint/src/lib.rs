@@ -37,6 +37,6 @@ pub use load_report::LoadReport;
 pub use lock::RunLock;
 pub use parameter_names::ParameterNames;
 pub use recipe::Recipe;
-pub use run_dir::RunDir;
+pub use run_dir::{REPORT_FILE, RunDir};
 pub use state_dict::StateDict;
 pub use state_dict_error::StateDictError;

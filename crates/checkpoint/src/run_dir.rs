@@ -8,6 +8,7 @@
 //!   tensorboard/    the same, and pictures
 //!   samples/        pictures
 //!   results.json    how the run ended
+//!   machine.json    what it is computed on
 //!   checkpoints/step-00000100/{model.safetensors, optimizer.safetensors, state.json, config.toml, images.csv.gz}
 //! ```
 
@@ -24,8 +25,11 @@ pub(crate) const TEMPORARY: &str = ".tmp-";
 const STEP: &str = "step-";
 /// What is put before the name of a checkpoint that cannot be used.
 const DAMAGED: &str = "damaged-";
-/// Files that runs write beside their folders.
-const WRITTEN: [&str; 5] = ["config.toml", "images.csv.gz", "log.jsonl", "results.json", "curves.png"];
+/// Files that runs, or reports on them, write beside their folders.
+const WRITTEN: [&str; 7] =
+    ["config.toml", "images.csv.gz", "log.jsonl", "results.json", "machine.json", "curves.png", REPORT_FILE];
+/// The page that `train-cli report` writes.
+pub const REPORT_FILE: &str = "report.html";
 
 /// A run directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -72,6 +72,21 @@ impl ImageList {
         self.images.values().filter(|image| image.split == split).count()
     }
 
+    /// Bytes of the images on a side, where they are stored.
+    pub fn bytes(&self, split: Split) -> u64 {
+        self.images.values().filter(|image| image.split == split).map(|image| image.bytes).sum()
+    }
+
+    /// Images of each target on a side. A class is its name; several labels and numbers stand as
+    /// `name=value`, and without any a target is empty.
+    pub fn targets(&self, split: Split) -> BTreeMap<&str, usize> {
+        let mut targets = BTreeMap::new();
+        for image in self.images.values().filter(|image| image.split == split) {
+            *targets.entry(&image.target[..]).or_default() += 1;
+        }
+        targets
+    }
+
     /// Images that are in both lists, by name and size, as long as those of the first few that can be read
     /// below both folders are the same byte for byte; 0 otherwise.
     pub(crate) fn shared_with(&self, root: Option<&Path>, other: &Self, other_root: &Path) -> usize {
@@ -286,6 +301,7 @@ mod tests {
         let list = list(&[("a/ü, \"1\".png", Split::Train, 7, "a"), ("b.png", Split::Val, 8, "x=0.5;y=1")]);
         let bytes = list.to_bytes().unwrap();
         assert_eq!(ImageList::from_bytes(&bytes, "x".as_ref()).unwrap(), list);
+        assert_eq!((list.bytes(Split::Val), list.targets(Split::Val)), (8, [("x=0.5;y=1", 1)].into()));
         let empty = ImageList::default();
         assert_ne!(list.fingerprint(), empty.fingerprint());
         assert_eq!(ImageList::from_bytes(&empty.to_bytes().unwrap(), "x".as_ref()).unwrap(), empty);

@@ -5,6 +5,7 @@
 
 mod backend;
 mod device_name;
+mod machine;
 mod precision;
 mod tensor;
 mod upload;
@@ -14,6 +15,7 @@ pub mod libtorch;
 
 pub use backend::HostBackend;
 pub use device_name::{DeviceError, DeviceName};
+pub use machine::Machine;
 pub use precision::Precision;
 pub use tensor::{HostTensor, is_libtorch, is_on_host, processors};
 pub use upload::{floats, indices, intensities};

@@ -7,6 +7,7 @@ mod checkpoint;
 mod commands;
 mod configuration;
 mod hub;
+mod judging;
 mod output;
 mod stopping;
 mod suited;
@@ -56,6 +57,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Probe(args) => commands::probe::run(&args),
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
         Command::Plot(args) => commands::plot::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Export(args) => commands::export::run(&args),
         #[cfg(feature = "hub")]

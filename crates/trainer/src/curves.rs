@@ -105,6 +105,11 @@ impl History {
         Ok(history)
     }
 
+    /// The lines, whose keys are those of today.
+    pub fn into_lines(self) -> Vec<Value> {
+        self.lines
+    }
+
     /// Whether there is nothing to draw.
     fn is_empty(&self) -> bool {
         let has = |key: &str| !self.points(key, "epoch", 1.0).is_empty();

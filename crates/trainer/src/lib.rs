@@ -25,6 +25,7 @@ mod groups;
 mod images;
 mod interval;
 mod log;
+mod machine;
 mod memory;
 mod non_finite;
 mod number;
@@ -66,6 +67,7 @@ pub use experiment::{
 pub use gradients::{clip, first_non_finite, global_norm};
 pub use groups::{ParameterGroup, ParameterRule, build_optimizer, decays, learning_rates, parameter_groups};
 pub use log::RunLog;
+pub use machine::{MACHINE_FILE, RunMachine};
 pub use memory::peak_rss_mib;
 pub use non_finite::NotFinite;
 pub use number::{readable, readable_speed};

@@ -15,6 +15,7 @@ use crate::error::TrainError;
 use crate::experiment::{Context, Data, Experiment, Fit, Network, Settings, Weights};
 use crate::groups::{ParameterGroup, parameter_groups};
 use crate::images;
+use crate::machine;
 use crate::objective::Objective;
 use crate::outlook::{Left, Outlook};
 use crate::plan::Plan;
@@ -315,6 +316,7 @@ impl<E: Experiment> Run<E> {
             resumed.as_deref(),
             communicator,
         )?;
+        machine::record(&run_dir, &self.context)?;
         let (optim, ema) = (self.experiment.settings().optim, self.experiment.ema());
         let parts = StateParts { groups: &self.groups, optim, ema };
         let beginning = match (&resumed, self.state) {

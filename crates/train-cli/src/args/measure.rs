@@ -6,7 +6,7 @@ use clap::Args;
 use model::Execution;
 use serde::Serialize;
 
-use super::shared::{DeviceArgs, KeyArgs, execution, png, positive};
+use super::shared::{BatchArgs, DeviceArgs, KeyArgs, execution, html, png, positive};
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
@@ -64,6 +64,27 @@ pub(crate) struct PlotArgs {
     /// The picture.
     #[arg(long, value_name = "FILE.png", value_parser = png)]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Run directories, of runs that train or have ended in any way; curves of several are drawn over each
+    /// other.
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The page [default: report.html in the first run].
+    #[arg(long, value_name = "FILE.html", value_parser = html)]
+    pub(crate) out: Option<PathBuf>,
+    /// Do not judge classifiers by their validation images: no confusion, no wrong images.
+    #[arg(long)]
+    pub(crate) no_eval: bool,
+    #[command(flatten)]
+    pub(crate) batch: BatchArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What `bench` measures.

@@ -17,7 +17,7 @@ pub(crate) use checkpoints::*;
 pub(crate) use configs::*;
 pub(crate) use measure::*;
 pub(crate) use run::*;
-pub(crate) use shared::{CheckpointArgs, EvalSetArgs, KeyArgs};
+pub(crate) use shared::{BatchArgs, CheckpointArgs, DeviceArgs, EvalSetArgs, KeyArgs};
 pub(crate) use tune::*;
 
 /// Masked-autoencoder pretraining (FCMAE) and fine-tuning of ConvNeXt V2.
@@ -105,6 +105,13 @@ Ends with code 75 when it was asked to stop (Ctrl-C, SIGTERM) and has, with a ch
   train-cli plot runs/finetune_quickstart --out curves.png
   train-cli plot runs/first runs/second runs/third --out curves.png")]
     Plot(PlotArgs),
+    /// Write a page of HTML that holds all there is to know of runs, to be looked at anywhere and sent on.
+    #[command(after_help = "Examples:
+  train-cli report runs/quickstart
+  train-cli report runs/first runs/second --out comparison.html
+  train-cli report runs/mine --no-eval --json
+The page is one file below 5 MB that asks nothing of any other machine.")]
+    Report(ReportArgs),
     /// Turn a checkpoint of the official code, timm or transformers into one of ours. (All commands
     /// also read those directly.)
     #[command(after_help = "Examples:
@@ -201,6 +208,7 @@ impl Command {
             Self::Eval(args) => args.json,
             Self::Predict(args) => args.json,
             Self::Probe(args) => args.json,
+            Self::Report(args) => args.json,
             Self::Info(args) => args.json,
             Self::Bench(args) => args.json,
             Self::Models(args) => args.json,

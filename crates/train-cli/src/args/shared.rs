@@ -87,6 +87,14 @@ pub(super) fn png(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// The file of a page.
+pub(super) fn html(text: &str) -> Result<PathBuf, String> {
+    match PathBuf::from(text) {
+        path if path.extension().is_some_and(|extension| extension == "html") => Ok(path),
+        _ => Err("the page is HTML, its name ends in .html".to_owned()),
+    }
+}
+
 pub(super) fn execution(text: &str) -> Result<Execution, String> {
     match text {
         "compact" => Ok(Execution::Compact),

@@ -1,23 +1,18 @@
 //! `train-cli eval`: how often a classifier is right.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::Device;
-use data::{
-    Changes, ClassMap, ClassMatch, DataError, IMAGES_FILE, ImageList, ImageSource, Judged, Matched, Naming,
-    Split, evaluation_loader, match_classes, sorted_otherwise_by_timm,
-};
-use finetune::{Classifier, Confusion, LabelTally, Metrics, ProblemType, Tally, for_every_batch};
+use data::{Changes, ClassMatch, Judged, Naming, sorted_otherwise_by_timm};
+use finetune::{Classifier, Confusion, LabelTally, Metrics, ProblemType, Tally};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use trainer::{Unit, readable, readable_speed};
+use trainer::{readable, readable_speed};
 
 use crate::args::{EvalArgs, TtaName};
-use crate::checkpoint::checkpoint;
-use crate::output::{self, Verbosity, note, out, verbosity};
+use crate::judging::Judging;
+use crate::output::{self, Verbosity, out, verbosity};
 use crate::world::World;
 
 /// What `--confusion` writes beside its picture.
@@ -37,79 +32,33 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     // Before anything is judged.
     args.confusion.as_deref().map(|picture| output::beside(picture, "counts")).transpose()?;
     let device = world.device(args.device.name)?;
-    let classifier = Classifier::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
-    let Classifier { problem, data, .. } = &classifier;
-    let list = ImageList::read(&classifier.path.join(IMAGES_FILE))?;
-    let judged = Judged::open(data, args.data.as_deref(), args.split.map(Split::from), list.as_ref())?;
-    if world.is_leader() {
-        judged.remarks().iter().for_each(|remark| note!("note: {remark}"));
-    }
-    let source = Arc::clone(&judged.images);
-    if ProblemType::of(source.task()) != *problem {
-        bail!("{} was trained for targets of another kind than these", args.checkpoint.path.display());
-    }
-    if args.confusion.is_some() && *problem != ProblemType::SingleLabelClassification {
+    let judging = Judging::open(args, &device, world)?;
+    if args.confusion.is_some() && judging.classifier.problem != ProblemType::SingleLabelClassification {
         bail!("--confusion is for networks that tell one class an image");
     }
-    let Matched { source, classes, how } = match_outputs(args, &classifier, source)
-        .with_context(|| format!("for {}", args.checkpoint.path.display()))?;
     let start = Instant::now();
-    let metrics = judge(args, &classifier, &source, &device, world)
-        .with_context(|| format!("for {}", args.checkpoint.path.display()))?;
+    let metrics = judging.judge(args, &device, world, |_, _| {})?;
+    let Judging { classifier, judged, source, classes, how } = &judging;
     if !world.is_leader() {
         return Ok(());
     }
     let img_per_s = source.len() as f64 / start.elapsed().as_secs_f64();
     if let (Some(path), Metrics::Classes(tally)) = (&args.confusion, &metrics) {
-        let json = confusion(path, &classes, tally)?;
+        let json = confusion(path, classes, tally)?;
         out!("confusion    {}, {}", path.display(), json.display());
     }
     let folder = classifier.path.display().to_string();
     if args.json {
-        return output::json(&json(&folder, &judged, (how, args.tta), &metrics, img_per_s));
+        return output::json(&json(&folder, judged, (*how, args.tta), &metrics, img_per_s));
     }
     out!("checkpoint   {folder}");
-    tell_match(&classifier, how, &classes);
-    out!("images       {} ({}), {}", source.len(), part(&judged), readable_speed(img_per_s));
+    tell_match(classifier, *how, classes);
+    out!("images       {} ({}), {}", source.len(), part(judged), readable_speed(img_per_s));
     if args.tta == TtaName::Flip {
         out!("outputs      mean over the image and its mirror image");
     }
-    show(&classes, &metrics);
+    show(classes, &metrics);
     Ok(())
-}
-
-/// How well the network does on all images.
-fn judge(
-    args: &EvalArgs,
-    classifier: &Classifier,
-    source: &Arc<dyn ImageSource>,
-    device: &Device,
-    world: &World,
-) -> Result<Metrics> {
-    let Classifier { problem, data, eval, model, network, .. } = classifier;
-    let (channels, outputs) = (model.num_channels, source.classes().len());
-    let loader = evaluation_loader(source, data, eval, channels, args.batch.images, world.shard())?;
-    let mut metrics = Metrics::new(*problem, outputs);
-    let bar = world.bar();
-    bar.start("judging", Unit::Items, 0..source.len() as u64);
-    for_every_batch(network, &loader, args.tta.views(), device, &**world, |found, targets| {
-        bar.advance((found.len() / outputs) as u64);
-        metrics.add(found, targets)
-    })?;
-    Ok(metrics)
-}
-
-/// The images, numbered as the network's outputs.
-fn match_outputs(
-    args: &EvalArgs,
-    classifier: &Classifier,
-    source: Arc<dyn ImageSource>,
-) -> Result<Matched, DataError> {
-    let Classifier { classes, naming, .. } = classifier;
-    match &args.class_map {
-        Some(file) => ClassMap::load(file)?.apply(source, classes, *naming),
-        None => match_classes(source, classes, *naming),
-    }
 }
 
 /// How classes and outputs were matched, unless they simply have the same names.
@@ -142,7 +91,7 @@ fn tell_match(classifier: &Classifier, how: ClassMatch, classes: &[String]) {
 }
 
 /// The part that is judged.
-fn part(judged: &Judged) -> String {
+pub(crate) fn part(judged: &Judged) -> String {
     judged.split.map_or("all".to_owned(), |split| split.to_string())
 }
 

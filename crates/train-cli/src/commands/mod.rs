@@ -19,6 +19,7 @@ pub(crate) mod pull;
 #[cfg(feature = "hub")]
 pub(crate) mod push;
 pub(crate) mod reconstruct;
+pub(crate) mod report;
 pub(crate) mod train;
 pub(crate) mod tune;
 

@@ -20,6 +20,7 @@ mod interop;
 mod launch;
 mod pictures;
 mod pty;
+mod report;
 mod results;
 mod resume;
 mod screen;

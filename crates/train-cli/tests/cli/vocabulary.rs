@@ -128,6 +128,8 @@ fn everything(bench: &Bench) -> Found {
     let eval = ["eval", "--checkpoint", "classes", "--confusion", "c.png", "--json"];
     found.print(bench, &["eval"], &eval);
     found.read(bench, "confusion", "c.json");
+    found.read(bench, "machine", "classes/machine.json");
+    found.print(bench, &["report"], &["report", "classes", "pretrained", "--json"]);
     let image = "data/class0/00.png";
     let predict = ["predict", "--checkpoint", "classes", "--json", "--logits", image, "data/class1/01.png"];
     found.print(bench, &["predict", "predict"], &predict);
