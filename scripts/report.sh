@@ -28,3 +28,9 @@ fi
 
 "$program" report "$@" --out "$work/report.html"
 python3 scripts/report_browser.py "$browser" "$work/report.html" ${SCREENSHOT:+"$SCREENSHOT"}
+
+# A name that would ask for something if it were ever read as HTML.
+hostile=$work/'<img src=x onerror=alert(1)>&amp;<script>'
+cp -r "$1" "$hostile"
+"$program" -q report "$hostile" --out "$work/hostile.html" --no-eval
+python3 scripts/report_browser.py "$browser" "$work/hostile.html"

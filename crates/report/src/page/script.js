@@ -269,7 +269,8 @@ function curves() {
 
 const VERDICTS = { learning: "good", plateau: "fair", collapsing: "bad", diverging: "bad" };
 
-function ending({ outcome, reason, step, total_steps: total, last_line: last }) {
+function ending({ status: { outcome, reason, step, total_steps: recorded, last_line: last }, plan }) {
+  const total = recorded === null && plan ? plan.total_steps : recorded;
   const place = step === null ? "" : ` at update ${whole(step)}${total === null ? "" : ` of ${whole(total)}`}`;
   const said = {
     finished: `finished${place}`,
@@ -287,18 +288,19 @@ const last = (run, key) => {
 
 function card(run, index) {
   const { status, plan, health, judgement } = run;
-  const first = run.curves.find(curve => curve.of === "loss");
+  const first = run.curves.find(curve => curve.of === "loss"), length = status.epochs || (plan && plan.epochs);
   const figures = [
-    status.best !== null && [status.score_name, status.score_name === "R²" ? readable(status.best.score) : percent(status.best.score)],
+    // Where it is not defined on the images, the loss with its sign turned stands for it.
+    status.best !== null && (status.score_name === "R²" || status.best.score < 0 ? ["best score", readable(status.best.score)] : [status.score_name, percent(status.best.score)]),
     judgement && status.best === null && ["accuracy", percent(judgement.top1)],
     first && ["loss", first.points.length > 1 ? `${readable(first.points[0][2])} → ${readable(last(run, "loss"))}` : readable(last(run, "loss"))],
-    status.epoch !== null && ["epochs", status.epochs === null ? epochs(status.epoch) : `${epochs(status.epoch)} of ${whole(status.epochs)}`],
+    status.epoch !== null && ["epochs", length ? `${epochs(status.epoch)} of ${whole(length)}` : epochs(status.epoch)],
     plan && plan.parameters !== null && ["parameters", millions(plan.parameters)],
     status.seconds !== null && ["took", duration(status.seconds)],
   ].filter(Boolean);
   return el("article", { class: "card" },
     RUNS.length > 1 && el("h2", {}, el("span", { class: "swatch", colour: colour(index) }), run.name),
-    el("div", {}, `${run.kind ? run.kind + ", " : ""}${ending(status)}`),
+    el("div", {}, `${run.kind ? run.kind + ", " : ""}${ending(run)}`),
     health && health.verdict && el("p", { class: "verdict" }, el("span", { class: `pill ${VERDICTS[health.verdict] || ""}` }, health.verdict), health.reason ? ` ${health.reason}` : ""),
     el("dl", { class: "figures" }, figures.map(([word, value]) => el("div", {}, el("dt", {}, word), el("dd", {}, value)))));
 }

@@ -17,7 +17,7 @@ pub(crate) use checkpoints::*;
 pub(crate) use configs::*;
 pub(crate) use measure::*;
 pub(crate) use run::*;
-pub(crate) use shared::{BatchArgs, CheckpointArgs, DeviceArgs, EvalSetArgs, KeyArgs};
+pub(crate) use shared::{CheckpointArgs, EvalSetArgs, KeyArgs};
 pub(crate) use tune::*;
 
 /// Masked-autoencoder pretraining (FCMAE) and fine-tuning of ConvNeXt V2.

@@ -18,12 +18,19 @@ fn data(bench: &Bench, page: &str) -> Value {
 #[test]
 fn a_pretraining_is_reported_with_its_pictures_plan_and_machine() {
     let bench = Bench::new();
-    bench.succeed(&pretrain_args("run", &["--set", "train.max_steps=6", "--set", "log.pictures_every_steps=2"]));
+    bench.succeed(&pretrain_args(
+        "run",
+        &["--set", "train.max_steps=6", "--set", "log.pictures_every_steps=2"],
+    ));
     let told = bench.succeed(&["report", "run"]);
     assert!(told.starts_with("report       run/report.html, 0."), "{told}");
     let run = &data(&bench, "run/report.html")["runs"][0];
-    assert_eq!((&run["name"], &run["kind"], &run["missing"]), (&json!("run"), &json!("pretraining"), &json!([])));
-    let steps: Vec<_> = run["samples"].as_array().unwrap().iter().map(|sample| sample["step"].clone()).collect();
+    assert_eq!(
+        (&run["name"], &run["kind"], &run["missing"]),
+        (&json!("run"), &json!("pretraining"), &json!([]))
+    );
+    let steps: Vec<_> =
+        run["samples"].as_array().unwrap().iter().map(|sample| sample["step"].clone()).collect();
     assert_eq!(steps, [2, 4, 6].map(Value::from));
     // As the plan said it: three updates of eight images an epoch.
     let plan = &run["plan"];
@@ -75,7 +82,8 @@ fn a_classifier_is_judged_as_eval_judges_it() {
         let name = format!("data/{}", mistake["name"].as_str().unwrap());
         let predict = ["predict", "--checkpoint", "run", "--json", &name];
         let seen = crate::common::json(&bench.succeed(&predict));
-        let (class, score) = (&seen["predictions"][0]["label"], seen["predictions"][0]["score"].as_f64().unwrap());
+        let (class, score) =
+            (&seen["predictions"][0]["label"], seen["predictions"][0]["score"].as_f64().unwrap());
         assert_eq!(&judged["classes"][mistake["predicted"].as_u64().unwrap() as usize], class);
         assert!((mistake["confidence"].as_f64().unwrap() - score).abs() < 1e-5);
         assert!(mistake["image"].as_str().unwrap().starts_with("data:image/jpeg;base64,"));
@@ -89,7 +97,11 @@ fn what_is_not_judged_is_said_and_several_runs_are_one_page() {
     bench.succeed(&pretrain_args("b/run", &["--set", "train.max_steps=2"]));
     let output = bench.run(&["report", "a/run", "b/run", "--no-eval"]);
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && said.contains("missing      a/run: confusion and wrong images: not judged"), "{said}");
+    assert!(
+        output.status.success()
+            && said.contains("missing      a/run: confusion and wrong images: not judged"),
+        "{said}"
+    );
     let page = data(&bench, "a/run/report.html");
     let names: Vec<_> = page["runs"].as_array().unwrap().iter().map(|run| run["name"].clone()).collect();
     assert_eq!(names, ["a/run", "b/run"]);
