@@ -4,7 +4,8 @@
 #
 #   scripts/report.sh                 makes two runs of the quickstart and reports on them
 #   scripts/report.sh RUN [RUN…]      reports on runs that there are
-#   SCREENSHOT=FILE.png scripts/report.sh …   also stores a picture of the page
+#   SCREENSHOT=FILE.png scripts/report.sh …   also stores pictures of the page: its
+#                                     head, and as FILE_classes.png a classifier
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

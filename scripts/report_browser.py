@@ -190,6 +190,25 @@ def curves(browser):
     return drawn
 
 
+def store(browser, path):
+    """A picture of the head of the page, and beside it one of the first classifier that it judges."""
+    capture(browser, path, 0, 1620)
+    bounds = browser.script("""(table => {
+        if (!table) return null;
+        const part = table.closest(".run"), top = part.querySelector("h3").getBoundingClientRect().top;
+        const tiles = [...part.querySelectorAll(".tiles figure")].slice(0, 16);
+        return [top, tiles.length ? tiles[tiles.length - 1].getBoundingClientRect().bottom : top + 600].map(edge => edge + scrollY);
+    })(document.querySelector(".confusion"))""")
+    if bounds:
+        capture(browser, path.with_stem(path.stem + "_classes"), bounds[0] - 24, bounds[1] + 6)
+
+
+def capture(browser, path, top, bottom):
+    clip = {"x": 0, "y": top, "width": 1200, "height": bottom - top, "scale": 1}
+    shot = browser.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+    path.write_bytes(base64.b64decode(shot["data"]))
+
+
 def main(program, page, screenshot=None):
     file = pathlib.Path(page).resolve()
     check("the page is below 5 MB", file.stat().st_size < 5_000_000)
@@ -206,9 +225,7 @@ def main(program, page, screenshot=None):
             load(browser, file.as_uri())
             browser.look(1200, "light")
             if screenshot:
-                shot = browser.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True,
-                                   clip={"x": 0, "y": 0, "width": 1200, "height": 1640, "scale": 1})
-                pathlib.Path(screenshot).write_bytes(base64.b64decode(shot["data"]))
+                store(browser, pathlib.Path(screenshot))
             wrong = list(browser.wrong(file.as_uri()))
             check(f"no error and no request: {wrong}", wrong == [])
         finally:

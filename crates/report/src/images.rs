@@ -1,5 +1,6 @@
 //! The images of a run, in numbers.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use data::{ImageList, Split};
@@ -39,7 +40,7 @@ impl Images {
         };
         let more_classes = classes.len().saturating_sub(LISTED);
         if more_classes > 0 {
-            classes.sort_by(|a, b| b.1.cmp(&a.1));
+            classes.sort_by_key(|(_, train, _)| Reverse(*train));
             classes.truncate(LISTED);
         }
         Self {

@@ -228,7 +228,7 @@ impl Reader {
 fn absent(name: &str) -> &'static str {
     match name {
         RESULTS_FILE => "there is none; a run writes it at its end, unless it fails or is killed",
-        _ => "there is none; runs of version 0.1.0 and before did not write it",
+        _ => "there is none; runs that an earlier program began have not got it",
     }
 }
 
@@ -284,7 +284,7 @@ mod tests {
             ("config.toml", "configuration and plan: there is no config.toml"),
             ("log.jsonl", "curves: there is no log.jsonl"),
             ("results.json", "results.json: there is none; a run writes it at its end"),
-            ("machine.json", "machine.json: there is none; runs of version 0.1.0 and before"),
+            ("machine.json", "machine.json: there is none; runs that an earlier program began"),
             ("images.csv.gz", "images: there is no images.csv.gz"),
             ("checkpoints", "checkpoints: the run has none yet"),
             ("samples", "reconstructions: the run has drawn no pictures yet"),

@@ -45,7 +45,7 @@ const percent = value => `${(100 * value).toFixed(1)}\u00a0%`;
 const plural = (count, word) => `${whole(count)} ${word}${count === 1 ? "" : "s"}`;
 
 function millions(count) {
-  return count >= 1e9 ? `${(count / 1e9).toFixed(2)} billion` : count >= 1e5 ? `${(count / 1e6).toFixed(2)} million` : whole(count);
+  return count >= 1e9 ? `${(count / 1e9).toFixed(2)}\u00a0G` : count >= 1e5 ? `${(count / 1e6).toFixed(2)}\u00a0M` : whole(count);
 }
 
 function duration(seconds) {
@@ -131,8 +131,8 @@ class Chart {
     this.x = value => LEFT + (value - left) / (right - left) * (width - LEFT - RIGHT);
     this.y = value => height - BOTTOM - (this.scaled(value) - low) / (high - low) * (height - TOP - BOTTOM);
     const place = tick => height - BOTTOM - (tick - low) / (high - low) * (height - TOP - BOTTOM);
-    const rows = this.log ? decades(low, high) : steps(low, high, 4);
-    const columns = steps(left, right, Math.max(2, Math.floor(width / 90))).filter(tick => at === 1 || Number.isInteger(tick));
+    const rows = this.log ? decades(low, high) : steps(low, high, 5);
+    const columns = steps(left, right, Math.max(2, Math.floor(width / 55))).filter(tick => at === 1 || Number.isInteger(tick));
     this.rule = svg("line", { class: "rule", y1: TOP, y2: height - BOTTOM, visibility: "hidden" });
     this.dots = svg("g", {});
     this.area.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -299,7 +299,7 @@ function card(run, index) {
     status.seconds !== null && ["took", duration(status.seconds)],
   ].filter(Boolean);
   return el("article", { class: "card" },
-    RUNS.length > 1 && el("h2", {}, el("span", { class: "swatch", colour: colour(index) }), run.name),
+    RUNS.length > 1 && el("h2", {}, el("span", { class: "swatch", colour: colour(index) }), el("a", { href: `#run-${index + 1}` }, run.name)),
     el("div", {}, `${run.kind ? run.kind + ", " : ""}${ending(run)}`),
     health && health.verdict && el("p", { class: "verdict" }, el("span", { class: `pill ${VERDICTS[health.verdict] || ""}` }, health.verdict), health.reason ? ` ${health.reason}` : ""),
     el("dl", { class: "figures" }, figures.map(([word, value]) => el("div", {}, el("dt", {}, word), el("dd", {}, value)))));
@@ -447,7 +447,7 @@ function images(run) {
     ["where", images.path], ["trained on", `${plural(images.train, "image")}, ${bytes(images.train_bytes)}`],
     ["held out", images.val > 0 ? `${plural(images.val, "image")}, ${bytes(images.val_bytes)}` : "none"],
     ["size", images.size && `${images.size[0]} × ${images.size[1]} pixels (height × width)`],
-    ["normalised by", images.mean && `mean ${images.mean.join(", ")}; deviation ${images.std.join(", ")}`],
+    ["normalised by", images.mean && `mean ${images.mean.map(short).join(", ")}; deviation ${images.std.map(short).join(", ")}`],
     ["left out", run.status.skipped_images ? `${plural(run.status.skipped_images, "unreadable image")}` : null],
   ]), table && (rows.length > 12 ? el("details", {}, el("summary", {}, `${plural(rows.length + images.more_classes, "class").replace(/classs$/, "classes")}`), table) : table),
   images.more_classes > 0 && el("p", { class: "muted" }, `The ${rows.length} largest classes are shown; there are ${whole(images.more_classes)} more.`)];
@@ -472,7 +472,7 @@ function machine(run) {
 }
 
 function section(run, index) {
-  return el("section", { class: "run", colour: colour(index) },
+  return el("section", { class: "run", id: `run-${index + 1}`, colour: colour(index) },
     el("h2", {}, RUNS.length > 1 ? run.name : "In detail"),
     [reconstructions, judgementOf, health, plan, images, configuration, machine].map(part => part(run)).flat(3));
 }
