@@ -196,7 +196,7 @@ def store(browser, path):
     bounds = browser.script("""(table => {
         if (!table) return null;
         const part = table.closest(".run"), top = part.querySelector("h3").getBoundingClientRect().top;
-        const tiles = [...part.querySelectorAll(".tiles figure")].slice(0, 16);
+        const tiles = [...part.querySelectorAll(".tiles figure")].slice(0, 8);
         return [top, tiles.length ? tiles[tiles.length - 1].getBoundingClientRect().bottom : top + 600].map(edge => edge + scrollY);
     })(document.querySelector(".confusion"))""")
     if bounds:

@@ -87,7 +87,7 @@ impl Run {
         let curves = curves(&lines);
         let images = list.map(|list| Images::of(&list, stored.as_ref()));
         let processes =
-            state.map(|state| state.processes).or(machine.as_ref().map(|machine| machine.processes));
+            state.as_ref().map(|state| state.processes).or(machine.as_ref().map(|machine| machine.processes));
         let plan =
             stored.as_ref().map(|stored| stored.plan(images.as_ref().map(|images| images.train), processes));
         let problem = stored.as_ref().and_then(Stored::problem);

@@ -63,7 +63,7 @@ const epochs = value => `${+value.toFixed(value < 10 ? 2 : 1)}`;
 
 // ---- Charts ----
 
-const LEFT = 48, RIGHT = 10, TOP = 8, BOTTOM = 22;
+const LEFT = 56, RIGHT = 10, TOP = 8, BOTTOM = 22;
 const view = { over: "epoch", hidden: new Set(), charts: [] };
 
 function steps(low, high, count) {
@@ -381,6 +381,7 @@ function matrix(judgement) {
     paint.push(() => {
       const share = images / Math.max(1, totals[truth]);
       node.style.backgroundColor = images ? cellColour(truth, predicted, share) : "";
+      node.style.color = share > 0.5 ? "var(--strong)" : "";
     });
     return node;
   };

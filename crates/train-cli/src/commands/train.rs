@@ -208,7 +208,7 @@ fn tell_end(trained: &Trained, total_steps: u64, run_dir: &RunDir) {
     out!("results      {}", run_dir.path().join(RESULTS_FILE).display());
     out!("log          {}", run_dir.log().display());
     out!("tensorboard  {}", run_dir.tensorboard().display());
-    out!("run          {} (config.toml, images.csv.gz)", run_dir.path().display());
+    out!("run          {} (config.toml, images.csv.gz, machine.json)", run_dir.path().display());
     tell_troubles(&outcome.troubles);
     match (interrupted, checkpoint) {
         (Some(_), Some(_)) => out!("continue with the same command and --resume auto"),
