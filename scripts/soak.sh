@@ -71,14 +71,14 @@ soak() { # COMMAND KILLS
             kill -KILL $process 2> /dev/null || { wait $process; break; }
             wait $process 2> /dev/null || true
             killed=$((killed + 1))
-            compgen -G "$run/checkpoints/.tmp-*" > /dev/null && writing=$((writing + 1))
+            compgen -G "$run/checkpoints/.*.part" > /dev/null && writing=$((writing + 1))
         done
         (train "$command" "$run") || { cat "$run.txt" >&2; exit 1; }
         if ! diff <(results "$command-straight") <(results "$run"); then
             echo "error: $command, killed $killed times by now, came to something else" >&2
             exit 1
         fi
-        if compgen -G "$run/checkpoints/.tmp-*" > /dev/null; then
+        if compgen -G "$run/checkpoints/.*.part" > /dev/null; then
             echo "error: $run keeps a half checkpoint" >&2
             exit 1
         fi

@@ -111,6 +111,12 @@ impl CheckpointError {
     }
 }
 
+impl From<whole::Unwritten> for CheckpointError {
+    fn from(whole::Unwritten { path, error }: whole::Unwritten) -> Self {
+        Self::Io { action: "write", path, error }
+    }
+}
+
 fn in_words(reasons: &[CheckpointError]) -> String {
     reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -1,14 +1,15 @@
 //! Checkpoint folders, written so that a process killed at any moment leaves the last one intact.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
+use whole::NewFolder;
 
 use crate::digest::{self, Files};
 use crate::error::{BoxError, CheckpointError};
 use crate::files::STATE_FILE;
-use crate::run_dir::{RunDir, TEMPORARY};
+use crate::run_dir::RunDir;
 
 /// Where in its data a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -155,14 +156,12 @@ pub fn write_best(
 /// # Errors
 /// It cannot be read or written.
 pub fn copy_best(from: &Path, run: &RunDir) -> Result<(), CheckpointError> {
-    let temporary = run.checkpoints_folder().join(format!("{TEMPORARY}best"));
-    fs::create_dir_all(&temporary).map_err(CheckpointError::io("create", &temporary))?;
+    let copy = NewFolder::replacing(&run.best())?;
     for entry in fs::read_dir(from).map_err(CheckpointError::io("read", from))?.flatten() {
-        let copy = temporary.join(entry.file_name());
-        fs::copy(entry.path(), &copy).map_err(CheckpointError::io("copy", entry.path()))?;
-        sync(&copy)?;
+        fs::copy(entry.path(), copy.part().join(entry.file_name()))
+            .map_err(CheckpointError::io("copy", entry.path()))?;
     }
-    replace(&run.best(), &temporary, &run.checkpoints_folder())
+    Ok(copy.finish()?)
 }
 
 fn write_folder(
@@ -172,64 +171,25 @@ fn write_folder(
     path: PathBuf,
 ) -> Result<PathBuf, CheckpointError> {
     let step = state.position.step;
-    let temporary = run.checkpoints_folder().join(format!("{TEMPORARY}{step}"));
-    write_and_rename(run, state, fill, &temporary, &path).map_err(|reason| {
-        // Best effort: the reason of the failure matters more than that of a failed clean-up.
-        let _ = fs::remove_dir_all(&temporary);
+    fill_and_record(&path, state, fill).map_err(|reason| {
         let reason = Box::new(reason);
         CheckpointError::Write { step, reason, checkpoint: run.latest_checkpoint() }
     })?;
     Ok(path)
 }
 
-fn write_and_rename(
-    run: &RunDir,
+fn fill_and_record(
+    path: &Path,
     state: &RunState,
     fill: impl FnOnce(&Path) -> Result<(), BoxError>,
-    temporary: &Path,
-    path: &Path,
 ) -> Result<(), CheckpointError> {
-    if temporary.exists() {
-        fs::remove_dir_all(temporary).map_err(CheckpointError::io("remove", temporary))?;
-    }
-    fs::create_dir_all(temporary).map_err(CheckpointError::io("create", temporary))?;
-    fill(temporary).map_err(CheckpointError::Content)?;
-    let files = digest::of_folder(temporary)?;
-    files.keys().try_for_each(|name| sync(&temporary.join(name)))?;
-    let record = temporary.join(STATE_FILE);
-    let json = serde_json::to_string(&Record { state: state.clone(), files })
-        .map_err(|error| CheckpointError::io("write", &record)(error.into()))?;
-    fs::write(&record, json + "\n").map_err(CheckpointError::io("write", &record))?;
-    sync(&record)?;
-    sync(temporary)?;
-    replace(path, temporary, &run.checkpoints_folder())
-}
-
-/// Renames `temporary` to `path`. A checkpoint of the same step, which a run resumed from an earlier
-/// one finds, is set aside first: removed in place, it would look complete while only half of its
-/// files are left.
-fn replace(path: &Path, temporary: &Path, folder: &Path) -> Result<(), CheckpointError> {
-    let aside = folder.join(format!("{TEMPORARY}replaced"));
-    let replaces = path.exists();
-    if replaces {
-        fs::rename(path, &aside).map_err(CheckpointError::io("set aside", path))?;
-    }
-    if let Err(error) = fs::rename(temporary, path) {
-        if replaces {
-            // Best effort: the reason of the failure matters more.
-            let _ = fs::rename(&aside, path);
-        }
-        return Err(CheckpointError::io("rename", temporary)(error));
-    }
-    sync(folder)?;
-    if replaces {
-        fs::remove_dir_all(&aside).map_err(CheckpointError::io("remove", &aside))?;
-    }
-    Ok(())
-}
-
-pub(crate) fn sync(path: &Path) -> Result<(), CheckpointError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(CheckpointError::io("write", path))
+    let folder = NewFolder::replacing(path)?;
+    fill(folder.part()).map_err(CheckpointError::Content)?;
+    let record = Record { state: state.clone(), files: digest::of_folder(folder.part())? };
+    let path = folder.part().join(STATE_FILE);
+    let json = serde_json::to_string(&record).map_err(io::Error::from);
+    json.and_then(|json| fs::write(&path, json + "\n")).map_err(CheckpointError::io("write", path))?;
+    Ok(folder.finish()?)
 }
 
 /// Where the run of a checkpoint stands.
@@ -296,17 +256,6 @@ mod tests {
             assert_eq!(fs::read_to_string(path.join("x")).unwrap(), content);
             assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
         }
-    }
-
-    #[test]
-    fn a_replacement_that_fails_gives_the_old_checkpoint_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = RunDir::create(&dir.path().join("run")).unwrap();
-        let good = write_checkpoint(&run, &state(), |_| Ok(())).unwrap();
-        let error = replace(&good, &dir.path().join("nothing"), &run.checkpoints_folder()).unwrap_err();
-        assert!(error.to_string().contains("cannot rename"), "{error}");
-        assert_eq!(read_state(&good).unwrap(), state());
-        assert_eq!(fs::read_dir(run.checkpoints_folder()).unwrap().count(), 1);
     }
 
     #[test]

@@ -18,10 +18,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::CheckpointError;
 use crate::files::STATE_FILE;
-use crate::folder::{sync, verify_checkpoint};
+use crate::folder::verify_checkpoint;
 
-/// What the names of checkpoints that are being written begin with.
-pub(crate) const TEMPORARY: &str = ".tmp-";
 const STEP: &str = "step-";
 /// What is put before the name of a checkpoint that cannot be used.
 const DAMAGED: &str = "damaged-";
@@ -102,18 +100,13 @@ impl RunDir {
         Self(path.to_owned())
     }
 
-    /// Removes what a killed process left half-written. Only for the process that writes.
+    /// Removes what a killed process left half-written, and gives back what it had set aside. Only for the
+    /// process that writes.
     ///
     /// # Errors
     /// It cannot be removed.
     pub fn remove_leftovers(&self) -> Result<(), CheckpointError> {
-        let folder = self.checkpoints_folder();
-        for entry in fs::read_dir(&folder).map_err(CheckpointError::io("read", &folder))?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                fs::remove_dir_all(entry.path()).map_err(CheckpointError::io("remove", entry.path()))?;
-            }
-        }
-        Ok(())
+        Ok(whole::recover(&self.checkpoints_folder())?)
     }
 
     /// The directory itself.
@@ -126,13 +119,7 @@ impl RunDir {
     /// # Errors
     /// It cannot be written; an earlier one then stays.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
-        let (path, temporary) = (self.0.join(name), self.0.join(format!(".{name}.tmp")));
-        // Renamed into place when it is on the disk, so that a kill or a power failure leaves the old one or
-        // the new one.
-        fs::write(&temporary, bytes).map_err(CheckpointError::io("write", &path))?;
-        sync(&temporary)?;
-        fs::rename(&temporary, &path).map_err(CheckpointError::io("write", &path))?;
-        sync(&self.0)
+        Ok(whole::write(&self.0.join(name), bytes)?)
     }
 
     /// The picture of the log.
@@ -225,7 +212,7 @@ impl RunDir {
         let excess = if count == 0 { 0 } else { checkpoints.len().saturating_sub(count) };
         for path in &checkpoints[..excess] {
             // Renamed first, so that a process killed in between leaves no half checkpoint behind.
-            let doomed = self.checkpoints_folder().join(format!("{TEMPORARY}old"));
+            let doomed = whole::part_of(path);
             fs::rename(path, &doomed).map_err(CheckpointError::io("remove", path))?;
             fs::remove_dir_all(&doomed).map_err(CheckpointError::io("remove", &doomed))?;
         }
@@ -275,14 +262,19 @@ mod tests {
         assert_eq!(run.latest_checkpoint(), None);
         let paths: Vec<_> = [5, 100, 20].into_iter().map(|step| complete(&run, step)).collect();
         fs::create_dir_all(run.checkpoint(300)).unwrap();
-        fs::create_dir_all(run.checkpoints_folder().join(".tmp-step-400")).unwrap();
+        fs::create_dir_all(run.checkpoints_folder().join(".step-00000400.part")).unwrap();
         assert_eq!(run.latest_checkpoint(), Some(paths[1].clone()));
         run.keep_last(0).unwrap();
         assert_eq!(run.checkpoints().len(), 3);
         run.keep_last(2).unwrap();
         assert_eq!(run.checkpoints(), [paths[2].clone(), paths[1].clone()]);
         run.remove_leftovers().unwrap();
-        assert!(!run.checkpoints_folder().join(".tmp-step-400").exists());
+        assert!(!run.checkpoints_folder().join(".step-00000400.part").exists());
+        // As a kill leaves it between the two renamings of a replacement.
+        fs::create_dir_all(run.best()).unwrap();
+        fs::rename(run.best(), run.checkpoints_folder().join(".best.old")).unwrap();
+        run.remove_leftovers().unwrap();
+        assert!(run.best().is_dir());
     }
 
     /// A checkpoint of a run that was written as a run writes one.

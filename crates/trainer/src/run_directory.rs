@@ -94,6 +94,7 @@ fn open_here<C: Config>(
     // Before anything that another process may have written is touched.
     let lock = RunLock::take(path)?;
     let run_dir = if replaces { run_dir.replace()? } else { run_dir };
+    run_dir.remove_leftovers()?;
     if let Some(checkpoint) = resumed {
         refuse_to_branch(&run_dir, checkpoint)?;
     }

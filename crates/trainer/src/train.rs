@@ -101,7 +101,6 @@ impl<O: Objective> Trainer<O> {
         let Beginning { mut state, best, evaluated, checkpoint, recent } = beginning;
         let (log, writer) = match self.communicator.is_leader() {
             true => {
-                self.run_dir.remove_leftovers()?;
                 let log = RunLog::open(&self.run_dir, state.step, &progress.screen())?;
                 (Some(log), Some(Writer::start(&self.run_dir, self.train.keep_last)))
             }

@@ -41,15 +41,9 @@ impl NewFolder {
     /// # Errors
     /// A folder that cannot be written.
     pub fn replacing(path: &Path) -> Result<Self, Unwritten> {
-        let (part, aside) = (part_of(path), aside_of(path));
-        let prepare = || {
-            // A kill between two renamings left the name to neither.
-            if aside.exists() && !path.exists() {
-                fs::rename(&aside, path)?;
-            }
-            fs::create_dir_all(&part)
-        };
-        prepare().map_err(Unwritten::at(path))?;
+        let part = part_of(path);
+        // A kill between two renamings left the name to neither.
+        give_back(path).and_then(|()| fs::create_dir_all(&part)).map_err(Unwritten::at(path))?;
         Self { path: path.to_owned(), part, place: Place::Taken, is_kept: false }.cleared()
     }
 
@@ -145,6 +139,36 @@ fn replace(path: &Path, part: &Path) -> io::Result<()> {
 /// Where a folder is while another one takes its name.
 fn aside_of(path: &Path) -> PathBuf {
     part_of(path).with_extension("old")
+}
+
+/// Gives a folder that a kill has left aside its name back.
+fn give_back(path: &Path) -> io::Result<()> {
+    let aside = aside_of(path);
+    if aside.exists() && !path.exists() { fs::rename(&aside, path) } else { Ok(()) }
+}
+
+/// Clears up below a folder after a process that was killed: what it had set aside has its name back unless
+/// another folder has it, and what it had not finished is gone.
+///
+/// # Errors
+/// Something cannot be renamed or removed.
+pub fn recover(folder: &Path) -> Result<(), Unwritten> {
+    let recover = || {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let hidden =
+                path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('.'));
+            let Some(hidden) = hidden.filter(|_| path.is_dir()) else { continue };
+            if let Some(name) = hidden.strip_suffix(".old") {
+                give_back(&folder.join(name))?;
+            }
+            if path.exists() && (hidden.ends_with(".old") || hidden.ends_with(".part")) {
+                fs::remove_dir_all(&path)?;
+            }
+        }
+        Ok(())
+    };
+    recover().map_err(Unwritten::at(folder))
 }
 
 impl Drop for NewFolder {
@@ -270,7 +294,15 @@ mod tests {
         fs::write(folder.part().join("half"), "").unwrap();
         drop(folder);
         assert_eq!((names(dir.path()), names(&path)), (vec!["step".to_owned()], vec!["2".to_owned()]));
-        // As a kill between the two renamings leaves it.
+        // As a kill leaves it after the second renaming, and while a part is being filled.
+        fs::create_dir_all(aside_of(&path).join("x")).unwrap();
+        fs::create_dir_all(part_of(&path).join("x")).unwrap();
+        recover(dir.path()).unwrap();
+        assert_eq!((names(dir.path()), names(&path)), (vec!["step".to_owned()], vec!["2".to_owned()]));
+        // And between the two renamings.
+        fs::rename(&path, aside_of(&path)).unwrap();
+        recover(dir.path()).unwrap();
+        assert_eq!((names(dir.path()), names(&path)), (vec!["step".to_owned()], vec!["2".to_owned()]));
         fs::rename(&path, aside_of(&path)).unwrap();
         let folder = NewFolder::replacing(&path).unwrap();
         assert_eq!(names(&path), ["2"]);

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use file::{NewFile, write, write_all};
-pub use folder::NewFolder;
+pub use folder::{NewFolder, recover};
 
 /// Why something is not there.
 #[derive(Debug, thiserror::Error)]
