@@ -100,13 +100,14 @@ impl RunDir {
         Self(path.to_owned())
     }
 
-    /// Removes what a killed process left half-written, and gives back what it had set aside. Only for the
-    /// process that writes.
+    /// Clears up after a process that was killed: what it left half-written is removed, what it had set aside
+    /// is given back, and folders that it had not come to are made. Only for the process that writes.
     ///
     /// # Errors
-    /// It cannot be removed.
-    pub fn remove_leftovers(&self) -> Result<(), CheckpointError> {
-        Ok(whole::recover(&self.checkpoints_folder())?)
+    /// Something cannot be removed or made.
+    pub fn recover(self) -> Result<Self, CheckpointError> {
+        whole::recover(&self.checkpoints_folder())?;
+        self.with_folders()
     }
 
     /// The directory itself.
@@ -268,12 +269,12 @@ mod tests {
         assert_eq!(run.checkpoints().len(), 3);
         run.keep_last(2).unwrap();
         assert_eq!(run.checkpoints(), [paths[2].clone(), paths[1].clone()]);
-        run.remove_leftovers().unwrap();
+        let run = run.recover().unwrap();
         assert!(!run.checkpoints_folder().join(".step-00000400.part").exists());
         // As a kill leaves it between the two renamings of a replacement.
         fs::create_dir_all(run.best()).unwrap();
         fs::rename(run.best(), run.checkpoints_folder().join(".best.old")).unwrap();
-        run.remove_leftovers().unwrap();
+        let run = run.recover().unwrap();
         assert!(run.best().is_dir());
     }
 

@@ -67,7 +67,7 @@ impl Folder {
         let list = data::ImageList::of(&images, &source, None);
         fs::write(path.join("images.csv.gz"), list.to_bytes().unwrap()).unwrap();
         let position = Position { step: 4, epoch: 2, batch: 0 };
-        let state = RunState { position, best: None, evaluated: None, order: 2, processes: 1 };
+        let state = RunState { position, ..RunState::default() };
         write_checkpoint(&self.run, &state, |_| Ok(())).unwrap();
         noise(60, 40, 1).save(self.run.samples().join("step-00000004.png")).unwrap();
     }

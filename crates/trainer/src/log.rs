@@ -292,4 +292,18 @@ mod tests {
         }
         assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
     }
+
+    /// A process before this one ran under a clock that was years ahead.
+    #[test]
+    fn a_clock_that_goes_back_does_not_change_the_order_of_events() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        open(&run, 0).write(&report(1));
+        let first = fs::read_dir(run.tensorboard()).unwrap().next().unwrap().unwrap().path();
+        fs::rename(first, run.tensorboard().join(format!("{EVENTS}99999999999.1"))).unwrap();
+        open(&run, 1).write(&report(2));
+        let steps: Vec<_> =
+            events(&run).iter().filter(|event| event.has_summary()).map(Event::get_step).collect();
+        assert_eq!(steps, [1, 2]);
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) fn resume_point(
 ) -> Result<ResumePoint, TrainError> {
     let own = match resume.filter(|_| communicator.is_leader()) {
         None => ResumePoint::default(),
-        Some(Resume::Auto) if run_dir.exists() => newest_sound(&RunDir::open(run_dir)?)?,
+        Some(Resume::Auto) if !RunDir::is_free(run_dir) => newest_sound(&RunDir::open(run_dir)?)?,
         Some(Resume::Auto) => ResumePoint::default(),
         Some(Resume::From(path)) => {
             let checkpoint = Some(Checkpoint::sound_folder_of(path)?);
@@ -87,14 +87,13 @@ fn open_here<C: Config>(
     let path = &start.run_dir;
     require_directory(start)?;
     let replaces = start.overwrite && start.resume.is_none() && !RunDir::is_free(path);
-    let run_dir = match path.exists() && (replaces || start.resume.is_some()) {
+    let run_dir = match replaces || start.resume.is_some() && !RunDir::is_free(path) {
         true => RunDir::open(path)?,
         false => RunDir::create(path)?,
     };
     // Before anything that another process may have written is touched.
     let lock = RunLock::take(path)?;
-    let run_dir = if replaces { run_dir.replace()? } else { run_dir };
-    run_dir.remove_leftovers()?;
+    let run_dir = if replaces { run_dir.replace()? } else { run_dir.recover()? };
     if let Some(checkpoint) = resumed {
         refuse_to_branch(&run_dir, checkpoint)?;
     }

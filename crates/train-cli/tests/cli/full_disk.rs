@@ -45,25 +45,39 @@ fn disk<'a>(size: &'static str, before: &'a [(&'a str, &'a str)]) -> Disk<'a> {
     Disk { size, before, environment: &[] }
 }
 
+/// Whether this system lets this user mount a disk; says so where it does not.
+fn may_mount() -> bool {
+    let may = Command::new("unshare").args(["-rm", "true"]).status().is_ok_and(|status| status.success());
+    if !may {
+        eprintln!("skipped: `unshare -rm` is not possible here, so there is no small disk to write to");
+    }
+    may
+}
+
+/// Runs [`SCRIPT`] with a command; none where nobody may mount a disk.
+fn on_small_disk(
+    bench: &Bench,
+    size: &str,
+    environment: &[(&str, &str)],
+    args: &[&str],
+) -> Option<std::process::Output> {
+    let mut command = Command::new("unshare");
+    command.current_dir(bench.dir.path()).args(["-rm", "sh", "-c", SCRIPT, "sh", size]);
+    command.envs(environment.iter().copied()).arg(env!("CARGO_BIN_EXE_train-cli")).args(args);
+    may_mount().then(|| command.output().unwrap())
+}
+
 impl Disk<'_> {
     /// Runs a command that writes below `disk` on the disk when it is too small, which has to fail by a
     /// message of that, and again when it is large enough, which has to succeed. None, with a word, where the
     /// system lets nobody mount a disk.
     fn run(&self, bench: &Bench, args: &[&str]) -> Option<Seen> {
-        let mut unshare = Command::new("unshare");
-        if !unshare.args(["-rm", "true"]).status().is_ok_and(|status| status.success()) {
-            eprintln!("skipped: `unshare -rm` is not possible here, so there is no small disk to write to");
-            return None;
-        }
         for folder in ["disk", "first", "second", "before"] {
             let _ = fs::remove_dir_all(bench.path(folder));
         }
         fs::create_dir(bench.path("before")).unwrap();
         self.before.iter().for_each(|(name, text)| fs::write(bench.path("before").join(name), text).unwrap());
-        let mut command = Command::new("unshare");
-        command.current_dir(bench.dir.path()).args(["-rm", "sh", "-c", SCRIPT, "sh", self.size]);
-        command.envs(self.environment.iter().copied());
-        let done = command.arg(env!("CARGO_BIN_EXE_train-cli")).args(args).output().unwrap();
+        let done = on_small_disk(bench, self.size, self.environment, args)?;
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let text = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
         let message = text("first.err");
@@ -211,6 +225,81 @@ fn packing_goes_on_with_the_shards_that_found_room() {
     assert!(first.iter().all(|(name, bytes)| whole.get(name) == Some(bytes)), "{:?}", first.keys());
     assert!(seen.told.contains("kept         "), "{}", seen.told);
     assert!(second == whole, "{:?} instead of {:?}", second.keys(), whole.keys());
+}
+
+/// Whatever of a run finds no room, and wherever: the checkpoint, the best network, log, TensorBoard, pictures,
+/// lists. The run goes on or says so, and comes to the same once there is room.
+#[test]
+fn a_run_on_a_full_disk_comes_to_the_same_once_there_is_room() {
+    let bench = bench();
+    let often = [
+        "--set",
+        "train.max_steps=8",
+        "--set",
+        "train.checkpoint_every_steps=3",
+        "--set",
+        "finetune.ema_decay=0.5",
+    ];
+    bench.succeed(&finetune("straight", &often));
+    let whole = files(&bench.path("straight"));
+    let size: usize = whole.values().map(|bytes| bytes.len().next_multiple_of(4096)).sum();
+    let mut codes = std::collections::BTreeSet::new();
+    // From nothing to somewhat more than all of it.
+    for part in 0..=9 {
+        let size = format!("{}k", 4 + part * size / 7 / 1024);
+        for folder in ["disk", "first", "second", "before"] {
+            let _ = fs::remove_dir_all(bench.path(folder));
+        }
+        fs::create_dir(bench.path("before")).unwrap();
+        let Some(done) = on_small_disk(
+            &bench,
+            &size,
+            &[],
+            &[&finetune("disk/run", &often)[..], &["--resume", "auto"]].concat(),
+        ) else {
+            return;
+        };
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let text = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
+        let (code, message) = (text("first.code"), text("first.err"));
+        assert!(!message.contains("panicked"), "{size}: {message}");
+        assert!(code == "0\n" || message.contains("No space left on device"), "{size}: {code} {message}");
+        codes.insert(code);
+        assert_eq!(text("second.code"), "0\n", "{size}: {}", text("second.err"));
+        let second = files(&bench.path("second/run"));
+        let networks: Vec<_> = whole.iter().filter(|(name, _)| name.ends_with(".safetensors")).collect();
+        assert!(networks.len() >= 4, "{:?}", whole.keys());
+        for (name, bytes) in
+            networks.into_iter().filter(|(name, _)| name.contains("step-00000008") || name.contains("best"))
+        {
+            assert!(second.get(name) == Some(bytes), "{size}: {name} differs, of {:?}", second.keys());
+        }
+        assert!(!second.keys().any(|name| name.contains(".part")), "{:?}", second.keys());
+    }
+    assert_eq!(codes.len(), 2, "some disks were too small and some were not: {codes:?}");
+}
+
+#[test]
+fn a_folder_that_is_read_only_is_refused_before_anything_is_trained() {
+    let bench = Bench::new();
+    let script = "mount -t tmpfs tmpfs disk && mkdir disk/run && mount -o remount,ro disk && exec \"$@\"";
+    fs::create_dir(bench.path("disk")).unwrap();
+    if !may_mount() {
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.current_dir(bench.dir.path()).args([
+        "-rm",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        env!("CARGO_BIN_EXE_train-cli"),
+    ]);
+    let args = crate::common::pretrain_args("disk/run", &[]);
+    let message = crate::common::failure(&command.args(&args).output().unwrap(), &args);
+    assert!(message.contains("disk/run") && message.contains("Read-only file system"), "{message}");
+    assert!(!message.contains("step "), "{message}");
 }
 
 /// A server of one repository with one large file: 200,000 bytes of 7.
