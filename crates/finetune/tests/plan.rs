@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use burn::train::Interrupter;
 use finetune::FinetuneExperiment;
 use image::{Rgb, RgbImage};
-use trainer::{Context, Plan, Progress, Run, Start, StepReport};
+use trainer::{Context, ProgressKind, Run, Start, progress};
 
 const CONFIG: &str = r#"
 seed = 2
@@ -38,17 +38,6 @@ accumulate = 2
 epochs = 3
 "#;
 
-struct Silent;
-
-impl Progress for Silent {
-    fn start(&mut self, _: &Plan, _: u64) {}
-    fn step(&mut self, _: u64) {}
-    fn report(&mut self, _: &StepReport) {}
-    fn evaluating(&mut self, _: u64, _: u64) {}
-    fn evaluation(&mut self, _: u64, _: &[(String, f64)]) {}
-    fn finish(&mut self) {}
-}
-
 /// Writes 26 images of two classes.
 fn write_images(data: &Path, write: impl Fn(u8, &Path)) {
     for index in 0..26u8 {
@@ -71,7 +60,8 @@ fn trained(data: &Path, run_dir: &Path, planned: bool) -> (Vec<Vec<u8>>, BTreeSe
         );
     }
     let training = run.begin().unwrap();
-    let trained = training.train(&mut Silent, &Interrupter::new()).unwrap();
+    let mut silent = progress(ProgressKind::Silent, |_| {}).unwrap();
+    let trained = training.train(silent.as_mut(), &Interrupter::new()).unwrap();
     let checkpoint = trained.outcome.checkpoint.unwrap();
     let files = ["model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"];
     (files.map(|file| fs::read(checkpoint.join(file)).unwrap()).to_vec(), trained.skipped)
