@@ -28,7 +28,7 @@ pub use allow::Allow;
 pub use checkpoint::Checkpoint;
 pub use entry::Entry;
 pub use error::{BoxError, CheckpointError};
-pub use files::{CONFIG_FILE, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE};
+pub use files::{CONFIG_FILE, EMA_FILE, HEALTH_PENDING_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE};
 pub use folder::{
     Best, Pace, Position, RunState, Split, copy_best, read_state, verify_checkpoint, write_best,
     write_checkpoint,

@@ -4,7 +4,7 @@
 //! runs/NAME/
 //!   config.toml     the resolved configuration
 //!   images.csv.gz   the images that are trained on and those that are held out
-//!   log.jsonl       one line per log interval
+//!   log.jsonl       one line per log interval, evaluation and look at the health of the run
 //!   tensorboard/    the same, and pictures
 //!   samples/        pictures
 //!   results.json    how the run ended
@@ -17,15 +17,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::CheckpointError;
-use crate::files::STATE_FILE;
+use crate::files::{HEALTH_PENDING_FILE, STATE_FILE};
 use crate::folder::verify_checkpoint;
 
 const STEP: &str = "step-";
 /// What is put before the name of a checkpoint that cannot be used.
 const DAMAGED: &str = "damaged-";
 /// Files that runs, or reports on them, write beside their folders.
-const WRITTEN: [&str; 7] =
-    ["config.toml", "images.csv.gz", "log.jsonl", "results.json", "machine.json", "curves.png", REPORT_FILE];
+const WRITTEN: [&str; 9] = [
+    "config.toml",
+    "images.csv.gz",
+    "log.jsonl",
+    "results.json",
+    "machine.json",
+    "curves.png",
+    "health.png",
+    HEALTH_PENDING_FILE,
+    REPORT_FILE,
+];
 /// The page that `train-cli report` writes.
 pub const REPORT_FILE: &str = "report.html";
 
@@ -126,6 +135,11 @@ impl RunDir {
     /// The picture of the log.
     pub fn curves(&self) -> PathBuf {
         self.0.join("curves.png")
+    }
+
+    /// The picture of what was measured of the run's health.
+    pub fn health(&self) -> PathBuf {
+        self.0.join("health.png")
     }
 
     /// The folder of pictures.

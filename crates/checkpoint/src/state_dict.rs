@@ -102,6 +102,12 @@ impl StateDict {
         })
     }
 
+    /// The first tensor by name that holds anything but zeros, among those that `of_interest` picks.
+    pub fn first_non_zero(&self, of_interest: impl Fn(&str) -> bool) -> Option<&str> {
+        let mut picked = self.iter().filter(|(name, _)| of_interest(name));
+        picked.find(|(_, entry)| entry.values.iter().any(|value| *value != 0.0)).map(|(name, _)| name)
+    }
+
     /// Refuses tensors that hold NaN or infinity.
     ///
     /// # Errors

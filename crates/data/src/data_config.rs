@@ -153,6 +153,14 @@ pub struct Divided {
     pub origin: String,
 }
 
+/// Images that nothing is learnt from.
+pub struct Apart {
+    /// The images.
+    pub images: Arc<dyn ImageSource>,
+    /// Where they come from, in words.
+    pub origin: String,
+}
+
 impl DataConfig {
     /// The normalisation of training images of so many channels.
     ///
@@ -202,7 +210,9 @@ impl DataConfig {
     pub fn open_divided(&self, seed: u64, recorded: Option<&ImageList>) -> Result<Divided, DataError> {
         let training = self.open(Labels::Required)?;
         let Divided { training, validation, origin } = match (self.val_fraction, &self.val_csv) {
-            (Some(fraction), _) => self.hold_out(training, fraction, seed, recorded)?,
+            (Some(fraction), _) => {
+                self.hold_out(training, ("data.val_fraction", fraction), seed, recorded)?
+            }
             (None, Some(csv)) => {
                 if csv.is_dir() || Container::named(csv).is_some() {
                     return Err(DataError::NoTable(csv.clone()));
@@ -227,24 +237,59 @@ impl DataConfig {
         Ok(Divided { training, validation, origin })
     }
 
+    /// All images, labelled or not, for training that needs none to validate on: those of the part `val`
+    /// of the data, or a share of the others, are set apart all the same. `stated` is that share by the key
+    /// that names it, `usual` the one of so many images where nobody states it. A run that has recorded that
+    /// it set none apart goes on so.
+    ///
+    /// # Errors
+    /// Data that cannot be opened, or that are divided already and have a share stated; a share that holds no
+    /// image out.
+    pub fn open_apart(
+        &self,
+        (key, stated): (&'static str, Option<f64>),
+        usual: impl Fn(usize) -> f64,
+        seed: u64,
+        recorded: Option<&ImageList>,
+    ) -> Result<(Arc<dyn ImageSource>, Option<Apart>), DataError> {
+        let (path, training) = (self.path()?, self.open(Labels::Ignored)?);
+        if recorded.is_some_and(|list| list.count(Split::Val) == 0) {
+            return Ok((training, None));
+        }
+        let share = stated.unwrap_or_else(|| usual(training.len()));
+        if splits(path, self.format)?.contains(&Split::Val) {
+            if stated.is_some_and(|share| share > 0.0) {
+                return Err(DataError::DividedTwice { path: path.clone(), key });
+            }
+            let images = self.open_split(Split::Val, Labels::Ignored)?;
+            let origin = format!("the part val of {}", path.display());
+            return Ok((training, Some(Apart { images, origin })));
+        }
+        if share == 0.0 {
+            return Ok((training, None));
+        }
+        let Divided { training, validation, origin } =
+            self.hold_out(training, (key, share), seed, recorded)?;
+        Ok((training, Some(Apart { images: validation, origin })))
+    }
+
     fn hold_out(
         &self,
         images: Arc<dyn ImageSource>,
-        fraction: f64,
+        (key, fraction): (&'static str, f64),
         seed: u64,
         recorded: Option<&ImageList>,
     ) -> Result<Divided, DataError> {
         let (path, root) = (self.path()?, self.root()?);
         if splits(path, self.format)?.contains(&Split::Val) {
-            return Err(DataError::DividedTwice(path.clone()));
+            return Err(DataError::DividedTwice { path: path.clone(), key });
         }
         let name = |index| name_below(root, &images.name(index));
         let (training, validation) = divide(&images, fraction, seed, name, recorded);
         if validation.is_empty() {
-            return Err(DataError::NothingHeldOut { path: path.clone(), fraction });
+            return Err(DataError::NothingHeldOut { path: path.clone(), key, fraction });
         }
-        let origin =
-            format!("held out of {} by seed and name (data.val_fraction = {fraction})", path.display());
+        let origin = format!("held out of {} by seed and name ({key} = {fraction})", path.display());
         Ok(Divided { training: Arc::new(training), validation: Arc::new(validation), origin })
     }
 

@@ -31,15 +31,22 @@ pub enum DataError {
     Validation(Box<DataError>),
     /// Validation images of its own, and a share to be held out.
     #[error(
-        "{} has validation images of its own, and data.val_fraction would hold out others; leave it out",
-        .0.display()
+        "{} has validation images of its own, and {key} would hold out others; leave it out",
+        path.display()
     )]
-    DividedTwice(PathBuf),
+    DividedTwice {
+        /// The data.
+        path: PathBuf,
+        /// The key that names the share.
+        key: &'static str,
+    },
     /// A share so small that no image is held out.
-    #[error("data.val_fraction = {fraction} of {} images leaves none to validate on", path.display())]
+    #[error("{key} = {fraction} of {} images leaves none to validate on", path.display())]
     NothingHeldOut {
         /// The data.
         path: PathBuf,
+        /// The key that names the share.
+        key: &'static str,
         /// The share.
         fraction: f64,
     },

@@ -64,7 +64,7 @@ pub mod transform;
 pub use any_image::AnyImage;
 pub use augment_config::{AugmentConfig, MOVED_KEYS};
 pub use bands::Bands;
-pub use data_config::{Auto, DataConfig, Divided, ImageSize, Workers};
+pub use data_config::{Apart, Auto, DataConfig, Divided, ImageSize, Workers};
 pub use decode::{DecodeOptions, Encoded, decode, decode_file};
 pub use error::DataError;
 pub use eval_config::EvalConfig;

@@ -5,7 +5,7 @@ use config::{Config, Section, SectionDoc, SettingError};
 use data::{AugmentConfig, DataConfig, EvalConfig};
 use model::{Compute, ComputeError, ConvNextV2Config, ModelConfig};
 use serde::{Deserialize, Serialize};
-use trainer::{LogConfig, OptimConfig, TrainConfig};
+use trainer::{HealthConfig, LogConfig, OptimConfig, TrainConfig};
 
 use crate::section::FcmaeConfig;
 
@@ -37,6 +37,8 @@ pub struct PretrainExperiment {
     pub train: TrainConfig,
     /// Logs.
     pub log: LogConfig,
+    /// What is measured of the network while it is trained.
+    pub health: HealthConfig,
 }
 
 impl Config for PretrainExperiment {
@@ -51,9 +53,11 @@ impl Config for PretrainExperiment {
         self.optim.check()?;
         self.train.check()?;
         self.log.check()?;
+        self.health.check()?;
         if self.data.val_fraction.is_some() || self.data.val_csv.is_some() {
             return Err(SettingError::Together(
-                "data.val_fraction and data.val_csv are for fine-tuning; pretraining learns from all images"
+                "data.val_fraction and data.val_csv are for fine-tuning; health.val_fraction holds images out of \
+                 pretraining"
                     .to_owned(),
             ));
         }
@@ -76,6 +80,7 @@ impl Config for PretrainExperiment {
             SectionDoc::of(&self.optim),
             SectionDoc::of(&self.train),
             SectionDoc::of(&self.log),
+            SectionDoc::of(&self.health),
         ]
     }
 }

@@ -32,6 +32,9 @@ pub struct PretrainCost {
     pub visible_patches: usize,
     /// The encoder stage by stage.
     pub stages: Vec<StageRow>,
+    /// Those of the encoder alone.
+    #[serde(skip)]
+    encoder_macs: u64,
     /// How the encoder runs.
     #[serde(skip)]
     execution: Execution,
@@ -93,6 +96,7 @@ impl PretrainCost {
             parameters,
             encoder_parameters: encoder.parameters(),
             decoder_parameters,
+            encoder_macs: encoder.macs(),
             macs: encoder.macs() + mask.decoder_macs(model, true),
             compact_macs: mask.encoder_macs(&encoder) + mask.decoder_macs(model, false),
             patches: mask.patches,
@@ -111,6 +115,10 @@ impl Cost for PretrainCost {
             Execution::Compact => self.compact_macs,
             Execution::Masked => self.macs,
         }
+    }
+
+    fn dense_macs(&self) -> u64 {
+        self.encoder_macs
     }
 
     fn memory(&self) -> Option<Memory> {

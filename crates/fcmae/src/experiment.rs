@@ -2,7 +2,9 @@
 
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint, StateDict};
-use model::{STEM, is_decoder, is_encoder, official_name};
+use data::{Apart, ImageList};
+use model::{STEM, is_decoder, is_encoder, is_grn, official_name};
+use trainer::health::Subjects;
 use trainer::{BoxError, Context, Data, Experiment, Fit, Input, Settings, TrainConfig, Weights};
 
 use crate::configuration::PretrainExperiment;
@@ -23,11 +25,23 @@ impl Experiment for PretrainExperiment {
             optim: &self.optim,
             train: &self.train,
             log: &self.log,
+            health: &self.health,
         }
     }
 
     fn train_mut(&mut self) -> &mut TrainConfig {
         &mut self.train
+    }
+
+    /// The part `val`, or a share of the images, is held out to see how the run is.
+    fn open_data(&mut self, recorded: Option<&ImageList>) -> Result<Data, BoxError> {
+        let (config, part) = (&self.health, self.data.part_in_words()?);
+        let stated = ("health.val_fraction", config.val_fraction);
+        let (training, apart) =
+            self.data.open_apart(stated, |images| config.share_of(images), self.seed, recorded)?;
+        let (validation, origin) = apart.map(|Apart { images, origin }| (images, origin)).unzip();
+        let remarks = [part.map(|part| ("part", part)), origin.map(|origin| ("held out", origin))];
+        Ok(Data { training, validation, remarks: remarks.into_iter().flatten().collect() })
     }
 
     fn input(&self, device: &Device) -> Result<Input, BoxError> {
@@ -42,10 +56,14 @@ impl Experiment for PretrainExperiment {
     fn network(&self, weights: Weights, device: &Device) -> Result<Fcmae, BoxError> {
         let model = self.resolve()?;
         let compute = self.compute(&model, device)?;
-        Ok(match weights {
+        let mut network = match weights {
             Weights::Zero => Fcmae::zeros(&self.fcmae, &model, compute, device)?,
             Weights::Fresh => Fcmae::new(&self.fcmae, &model, compute, self.seed, device)?,
-        })
+        };
+        if !self.model.grn {
+            network.freeze_grn();
+        }
+        Ok(network)
     }
 
     /// As far as they fit: encoder and decoder, or the encoder alone. Norm and head of a classifier
@@ -55,6 +73,7 @@ impl Experiment for PretrainExperiment {
         let kept = source.weights.into_iter().filter(|(name, _)| has_decoder || is_encoder(name));
         let mut weights: StateDict = kept.collect();
         weights.require_finite()?;
+        self.model.check_grn(weights.first_non_zero(is_grn))?;
         let changed = weights.adapt_stem(STEM, self.resolve()?.num_channels);
         if changed.is_some() {
             // It predicts the pixels of three channels.
@@ -76,13 +95,17 @@ impl Experiment for PretrainExperiment {
     fn describe(&self, data: &Data) -> String {
         let labels = match data.training.classes().len() {
             0 => "no labels".to_owned(),
-            classes => format!("{classes} classes, not used"),
+            classes => format!("{classes} classes, not learnt from"),
         };
         format!("{} images, {labels}", data.training.len())
     }
 
     fn objective(&self, data: &Data, context: &Context) -> Result<FcmaeObjective, BoxError> {
-        Ok(FcmaeObjective::new(self, &self.resolve()?, data.training.as_ref(), &context.device)?)
+        Ok(FcmaeObjective::new(self, &self.resolve()?, data, &context.device)?)
+    }
+
+    fn subjects(&self, data: &Data) -> Option<Subjects> {
+        Subjects::of(data, &self.health, self.seed)
     }
 }
 

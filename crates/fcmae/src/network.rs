@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use kernels::patch_loss::Target;
+use model::block::Block;
 use model::drop_path::DropPath;
 use model::init::{Init, initialize};
 use model::sites::Rows;
@@ -85,6 +86,12 @@ impl Fcmae {
         self.norm_pix_loss
     }
 
+    /// Keeps γ and β of every GRN as they are: nothing is learnt by them.
+    pub fn freeze_grn(&mut self) {
+        self.encoder.freeze_grn();
+        self.decoder.blocks.iter_mut().for_each(Block::freeze_grn);
+    }
+
     /// Side of a patch in pixels.
     pub fn patch_size(&self) -> usize {
         self.patch_size
@@ -160,6 +167,15 @@ impl Fcmae {
         let [batch, patches, _] = pred.dims();
         let target = self.target(patchify(images, self.patch_size));
         (pred - target).square().mean_dim(2).reshape([batch, patches])
+    }
+
+    /// How far the targets of images `[N, C, H, W]` spread around their mean, `[1]`: the loss of the best
+    /// prediction that is the same for every patch.
+    pub fn spread(&self, images: Tensor<4>) -> Tensor<1> {
+        let patches = self.target(patchify(images, self.patch_size));
+        let [batch, count, pixels] = patches.dims();
+        let all = patches.reshape([batch * count, pixels]);
+        (all.clone() - all.mean_dim(0)).square().mean()
     }
 
     /// Raw patches → what is predicted for them.

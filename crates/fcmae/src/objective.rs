@@ -4,10 +4,12 @@ use burn::tensor::{Device, Tensor};
 use config::SettingError;
 use data::rng::{Stream, rng};
 use data::transform::Normalize;
-use data::{AnyImage, Batch, DataError, DecodeOptions, ImageSource, image_of, prepare};
+use data::{AnyImage, Batch, DataError, DecodeOptions, ImageSource, Target, image_of, prepare};
 use model::drop_path::DropPath;
-use model::{ConvNextV2Config, Execution, official_name};
-use trainer::{BoxError, Objective, Picture};
+use model::layer_norm::LayerNorm;
+use model::{Compute, ConvNextV2Config, Execution, official_name};
+use trainer::health::{Examination, Examined, Measures, Subjects};
+use trainer::{BoxError, Data, Objective, Picture, StopSignal};
 
 use crate::configuration::PretrainExperiment;
 use crate::mask::random_mask;
@@ -17,6 +19,8 @@ use crate::section::{FcmaeError, MaskShape};
 
 /// Images on a progress picture.
 const PICTURES: usize = 8;
+/// The epoch whose masks health is measured with; no run comes so far.
+const FIXED_MASKS: u64 = u64::MAX;
 
 /// FCMAE on batches of images.
 pub struct FcmaeObjective {
@@ -28,6 +32,10 @@ pub struct FcmaeObjective {
     device: Device,
     normalize: Normalize,
     pictures: Pictures,
+    /// What is measured of the network, if anything is.
+    examination: Option<Examination>,
+    /// Added to the variance of pooled features when they are normed.
+    layer_norm_eps: f64,
 }
 
 /// The images of the progress picture, the same all through the run, as they are in evaluation.
@@ -61,10 +69,14 @@ impl FcmaeObjective {
     pub fn new(
         experiment: &PretrainExperiment,
         model: &ConvNextV2Config,
-        source: &dyn ImageSource,
+        all: &Data,
         device: &Device,
     ) -> Result<Self, ObjectiveError> {
+        let source = all.training.as_ref();
         let normalize = experiment.data.normalize(model.num_channels)?;
+        let PretrainExperiment { data, eval, .. } = experiment;
+        let subjects = Subjects::of(all, &experiment.health, experiment.seed);
+        let examination = subjects.map(|subjects| Examination::new(subjects, data, eval, model.num_channels));
         Ok(Self {
             seed: experiment.seed,
             execution: experiment.model.execution(),
@@ -73,6 +85,8 @@ impl FcmaeObjective {
             device: device.clone(),
             pictures: Pictures::read(experiment, model, source)?,
             normalize,
+            examination: examination.transpose()?,
+            layer_norm_eps: model.layer_norm_eps,
         })
     }
 }
@@ -116,6 +130,48 @@ impl Objective for FcmaeObjective {
         let images = host::floats(values.clone(), *shape, &self.device.clone().inner());
         let result = reconstruct(model, images, &mask, normalize, usual_bands(shape[1]))?;
         Ok(Some(Picture { tag: "reconstruction", image: result.picture }))
+    }
+
+    fn health(&self, model: &Fcmae, stop: &StopSignal<'_>) -> Result<Option<Measures>, BoxError> {
+        let Some(examination) = &self.examination else { return Ok(None) };
+        let examined = Pretrained { objective: self, model };
+        examination.measure(&examined, &self.device.clone().inner(), stop)
+    }
+}
+
+/// A network that is pretrained, as health looks at it.
+struct Pretrained<'a> {
+    objective: &'a FcmaeObjective,
+    model: &'a Fcmae,
+}
+
+impl Examined for Pretrained<'_> {
+    fn expanded(&self, images: Tensor<4>) -> Vec<Tensor<3>> {
+        self.model.encoder.expanded(images)
+    }
+
+    /// As fine-tuning begins with them: the norm has no weights yet.
+    fn features(&self, images: Tensor<4>) -> Tensor<2> {
+        let (device, pooled) = (images.device(), self.model.encoder.pooled(images));
+        let epsilon = self.objective.layer_norm_eps;
+        LayerNorm::new(pooled.dims()[1], epsilon, Compute::default(), &device).forward(pooled)
+    }
+
+    /// With masks of no epoch of training.
+    fn loss(&self, images: Tensor<4>, places: &[u64], _targets: &[Target]) -> Result<f64, BoxError> {
+        let FcmaeObjective { seed, execution, pictures, .. } = self.objective;
+        let mask = random_mask(&pictures.mask, *seed, FIXED_MASKS, places)?;
+        let loss = self.model.loss(images, &mask, *execution, None);
+        Ok(f64::from(loss.into_scalar::<f32>()))
+    }
+
+    /// That of the mean of all patches, pixel by pixel.
+    fn baseline(&self, images: Tensor<4>) -> Option<f64> {
+        Some(f64::from(self.model.spread(images).into_scalar::<f32>()))
+    }
+
+    fn grn(&self) -> Vec<[f64; 2]> {
+        self.model.encoder.grn()
     }
 }
 

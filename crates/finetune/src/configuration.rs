@@ -5,7 +5,7 @@ use config::{Config, Section, SectionDoc, SettingError};
 use data::{AugmentConfig, DataConfig, EvalConfig, Sampling};
 use model::{Compute, ComputeError, ConvNextV2Config, ModelConfig};
 use serde::{Deserialize, Serialize};
-use trainer::{LogConfig, OptimConfig, TrainConfig};
+use trainer::{HealthConfig, LogConfig, OptimConfig, TrainConfig};
 
 use crate::class_weights::{ClassWeights, WeightRule};
 use crate::section::FinetuneConfig;
@@ -38,6 +38,8 @@ pub struct FinetuneExperiment {
     pub train: TrainConfig,
     /// Logs.
     pub log: LogConfig,
+    /// What is measured of the network while it is trained.
+    pub health: HealthConfig,
 }
 
 impl Default for FinetuneExperiment {
@@ -59,6 +61,7 @@ impl Default for FinetuneExperiment {
             },
             train: TrainConfig { epochs: 100, ..TrainConfig::default() },
             log: LogConfig::default(),
+            health: HealthConfig::default(),
         }
     }
 }
@@ -75,6 +78,14 @@ impl Config for FinetuneExperiment {
         self.optim.check()?;
         self.train.check()?;
         self.log.check()?;
+        self.health.check()?;
+        if self.health.val_fraction.is_some_and(|share| share > 0.0) {
+            return Err(SettingError::Together(
+                "health.val_fraction is for pretraining; fine-tuning is looked at on its validation images \
+                 (data.val_fraction)"
+                    .to_owned(),
+            ));
+        }
         let rule = Some(ClassWeights::Named(WeightRule::Balanced));
         if self.data.sampling == Sampling::Balanced && self.finetune.class_weights == rule {
             return Err(SettingError::Together(
@@ -101,6 +112,7 @@ impl Config for FinetuneExperiment {
             SectionDoc::of(&self.optim),
             SectionDoc::of(&self.train),
             SectionDoc::of(&self.log),
+            SectionDoc::of(&self.health),
         ]
     }
 }

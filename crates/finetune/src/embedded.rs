@@ -1,6 +1,6 @@
 //! Images as an encoder sees them.
 
-use crate::knn::Features;
+use trainer::health::Features;
 
 /// Images as an encoder sees them, to be judged by a probe.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -6,7 +6,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint, Recipe};
 use data::{Divided, ImageList};
-use model::{ConvNextV2ForImageClassification, STEM};
+use model::{ConvNextV2ForImageClassification, STEM, is_grn};
+use trainer::health::Subjects;
 use trainer::{
     BoxError, Context, Data, EmaDecay, EvaluationPlan, Experiment, Fit, Input, ParameterRule, Settings,
     TrainConfig, Weights, decays,
@@ -36,6 +37,7 @@ impl Experiment for FinetuneExperiment {
             optim: &self.optim,
             train: &self.train,
             log: &self.log,
+            health: &self.health,
         }
     }
 
@@ -109,6 +111,9 @@ impl Experiment for FinetuneExperiment {
         if weights == Weights::Fresh {
             network = scale_head(network, self.finetune.head_init_scale);
         }
+        if !self.model.grn {
+            network.convnextv2.encoder.freeze_grn();
+        }
         if self.finetune.freeze == Freeze::Encoder {
             network.convnextv2.encoder = network.convnextv2.encoder.no_grad();
         }
@@ -125,6 +130,7 @@ impl Experiment for FinetuneExperiment {
     ) -> Result<(ConvNextV2ForImageClassification, Fit), BoxError> {
         let mut weights = source.weights;
         weights.require_finite()?;
+        self.model.check_grn(weights.first_non_zero(is_grn))?;
         let changed = weights.adapt_stem(STEM, self.resolve()?.num_channels);
         let theirs: Option<FinetuneConfig> = source.recipe.section("finetune")?;
         let keeps_head = theirs.is_some_and(|theirs| theirs.tells_the_same_as(&self.finetune));
@@ -164,6 +170,10 @@ impl Experiment for FinetuneExperiment {
 
     fn objective(&self, data: &Data, context: &Context) -> Result<ClassificationObjective, BoxError> {
         Ok(ClassificationObjective::new(self, &self.resolve()?, data, context)?)
+    }
+
+    fn subjects(&self, data: &Data) -> Option<Subjects> {
+        Subjects::of(data, &self.health, self.seed)
     }
 
     fn ema(&self) -> Option<EmaDecay> {

@@ -45,7 +45,7 @@ pub use evaluate::{Tta, for_every_batch, logits};
 pub use feature_file::{FeatureFile, FeatureFormat};
 pub use features::FeatureExtractor;
 pub use heatmap::{Explained, MOST_HEATMAPS, draw_heatmaps, heatmap};
-pub use knn::{Features, knn};
+pub use knn::knn;
 pub use label_tally::LabelTally;
 pub use layer_decay::{LayerDecay, LayerIds};
 pub use linear_probe::linear_probe;

@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, LBFGSConfig, LineSearchFn};
 use burn::tensor::{Device, Tensor, TensorData};
 use model::linear::Linear;
+use trainer::health::{Features, Standardize};
 
-use crate::knn::Features;
 use crate::problem::ProblemType;
 use crate::tally::Tally;
 
@@ -24,7 +24,7 @@ pub fn linear_probe(training: Features, test: Features, classes: usize, l2: f64,
     let linear = fit(training, &scale, classes, l2, device).valid();
     let mut tally = Tally::new(classes);
     for block in blocks(test, width) {
-        let logits = linear.forward(scale.tensor(block, &device.clone().inner()));
+        let logits = linear.forward(tensor(&scale, block, &device.clone().inner()));
         tally.add(&logits.into_data().iter::<f32>().collect::<Vec<_>>(), block.labels);
     }
     tally
@@ -38,14 +38,14 @@ fn blocks(features: Features<'_>, width: usize) -> impl Iterator<Item = Features
 
 /// The minimum, from zeros.
 fn fit(training: Features, scale: &Standardize, classes: usize, l2: f64, device: &Device) -> Linear {
-    let width = scale.0.len();
+    let width = scale.width();
     let loss = |linear: Linear| {
         let mut gradients = GradientsAccumulator::new();
         let penalty = linear.weight.val().square().sum() * (l2 / 2.0);
         let mut value = f64::from(penalty.clone().into_scalar::<f32>());
         gradients.accumulate(&linear, GradientsParams::from_grads(penalty.backward(), &linear));
         for block in blocks(training, width) {
-            let logits = linear.forward(scale.tensor(block, device));
+            let logits = linear.forward(tensor(scale, block, device));
             let share = block.labels.len() as f64 / training.labels.len() as f64;
             let targets = one_hot(block.labels, classes, device);
             let loss = ProblemType::SingleLabelClassification.loss(logits, targets) * share;
@@ -65,33 +65,10 @@ fn one_hot(labels: &[u32], classes: usize, device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), [labels.len(), classes]), device)
 }
 
-/// Mean and factor of every feature.
-struct Standardize(Vec<(f64, f64)>);
-
-impl Standardize {
-    fn of(values: &[f32], width: usize) -> Self {
-        let rows = (values.len() / width.max(1)) as f64;
-        // Row by row, as they lie in memory; the mean first, which keeps the variance exact.
-        let mean_of = |term: &dyn Fn(usize, f64) -> f64| {
-            let mut sums = vec![0.0; width];
-            for row in values.chunks_exact(width.max(1)) {
-                for (column, (sum, value)) in sums.iter_mut().zip(row).enumerate() {
-                    *sum += term(column, f64::from(*value));
-                }
-            }
-            sums.into_iter().map(|sum| sum / rows).collect::<Vec<_>>()
-        };
-        let means = mean_of(&|_, value| value);
-        let variances = mean_of(&|column, value| (value - means[column]).powi(2));
-        Self(means.into_iter().zip(variances).map(|(mean, v)| (mean, 1.0 / (v + 1e-6).sqrt())).collect())
-    }
-
-    /// Standardised features, `[images, width]`.
-    fn tensor(&self, Features { values, labels }: Features, device: &Device) -> Tensor<2> {
-        let scaled = |(v, (mean, factor)): (&f32, &(f64, f64))| ((f64::from(*v) - mean) * factor) as f32;
-        let values: Vec<f32> = values.iter().zip(self.0.iter().cycle()).map(scaled).collect();
-        Tensor::from_data(TensorData::new(values, [labels.len(), self.0.len()]), device)
-    }
+/// Standardised features as a tensor, `[images, width]`.
+fn tensor(scale: &Standardize, Features { values, labels }: Features, device: &Device) -> Tensor<2> {
+    let values = scale.apply(values).map(|value| value as f32).collect();
+    Tensor::from_data(TensorData::new::<f32, _>(values, [labels.len(), scale.width()]), device)
 }
 
 #[cfg(test)]
@@ -129,7 +106,7 @@ mod tests {
         let device = Device::flex().autodiff();
         let scale = Standardize::of(&values, 3);
         let training = Features { values: &values, labels: &labels };
-        let scaled: Vec<f32> = scale.tensor(training, &device).into_data().iter().collect();
+        let scaled: Vec<f32> = tensor(&scale, training, &device).into_data().iter().collect();
         let linear = fit(training, &scale, 3, 0.01, &device);
         let weight: Vec<f32> = linear.weight.val().into_data().iter().collect();
         let bias: Vec<f32> = linear.bias.val().into_data().iter().collect();

@@ -43,6 +43,15 @@ impl Metrics {
         Ok(())
     }
 
+    /// The mean loss of the images.
+    pub fn loss(&self) -> f64 {
+        match self {
+            Self::Classes(tally) => tally.loss(),
+            Self::Labels(tally) => tally.loss(),
+            Self::Numbers(tally) => tally.mse(),
+        }
+    }
+
     /// What networks are compared by, at most 1: accuracy, mean average precision or R²; where these are
     /// not defined on the images, the loss with its sign turned.
     pub fn score(&self) -> f64 {

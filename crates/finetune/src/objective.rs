@@ -6,10 +6,11 @@ use burn::tensor::{Device, Tensor};
 use data::mixup::{Mixup, mixed_values, soft_targets};
 use data::rng::{Stream, rng};
 use data::transform::Normalize;
-use data::{Batch, Loader, Targets, evaluation_loader};
+use data::{Batch, Loader, Target, Targets, evaluation_loader};
 use distributed::Communicator;
 use model::drop_path::DropPath;
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
+use trainer::health::{Examination, Examined, Measures, Subjects};
 use trainer::{BoxError, Context, Data, Evaluation, Objective, StopSignal};
 
 use crate::class_weights::weighted;
@@ -37,6 +38,8 @@ pub struct ClassificationObjective {
     validation: Option<Loader>,
     /// The processes that evaluate together.
     communicator: Arc<dyn Communicator>,
+    /// What is measured of the network, if anything is.
+    examination: Option<Examination>,
 }
 
 impl ClassificationObjective {
@@ -54,6 +57,8 @@ impl ClassificationObjective {
         let FinetuneExperiment { data: images, eval, .. } = experiment;
         let loader = |source| evaluation_loader(source, images, eval, channels, batch, context.shard());
         let weights = experiment.finetune.class_weights.as_ref();
+        let subjects = Subjects::of(data, &experiment.health, experiment.seed);
+        let examination = subjects.map(|subjects| Examination::new(subjects, images, eval, channels));
         Ok(Self {
             seed: experiment.seed,
             problem: experiment.finetune.problem_type.unwrap_or_default(),
@@ -66,6 +71,7 @@ impl ClassificationObjective {
             device: context.device.clone(),
             validation: data.validation.as_ref().map(loader).transpose()?,
             communicator: Arc::clone(&context.communicator),
+            examination: examination.transpose()?,
         })
     }
 
@@ -135,4 +141,51 @@ impl Objective for ClassificationObjective {
             }
         }
     }
+
+    fn health(&self, model: &Self::Model, stop: &StopSignal<'_>) -> Result<Option<Measures>, BoxError> {
+        let Some(examination) = &self.examination else { return Ok(None) };
+        let examined = Classifying { objective: self, model };
+        examination.measure(&examined, &self.device.clone().inner(), stop)
+    }
+}
+
+/// A classifier in training, as health looks at it.
+struct Classifying<'a> {
+    objective: &'a ClassificationObjective,
+    model: &'a ConvNextV2ForImageClassification,
+}
+
+impl Examined for Classifying<'_> {
+    fn expanded(&self, images: Tensor<4>) -> Vec<Tensor<3>> {
+        self.model.convnextv2.encoder.expanded(images)
+    }
+
+    fn features(&self, images: Tensor<4>) -> Tensor<2> {
+        self.model.convnextv2.forward(images, false, None).pooler_output
+    }
+
+    /// That of evaluation: targets as they are, and every class as it is.
+    fn loss(&self, images: Tensor<4>, _places: &[u64], targets: &[Target]) -> Result<f64, BoxError> {
+        let outputs: Vec<f32> = self.model.forward(images, None).into_data().iter().collect();
+        let mut metrics = Metrics::new(self.objective.problem, self.objective.outputs);
+        metrics.add(&outputs, &together(targets))?;
+        Ok(metrics.loss())
+    }
+
+    fn grn(&self) -> Vec<[f64; 2]> {
+        self.model.convnextv2.encoder.grn()
+    }
+}
+
+/// The targets of images as those of a batch.
+fn together(targets: &[Target]) -> Targets {
+    let (mut classes, mut numbers) = (Vec::new(), Vec::new());
+    for target in targets {
+        match target {
+            Target::Class(class) => classes.push(*class),
+            Target::Values(values) => numbers.extend(values),
+            Target::None => {}
+        }
+    }
+    if classes.is_empty() { Targets::Numbers(numbers) } else { Targets::Classes(classes) }
 }

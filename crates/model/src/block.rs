@@ -59,6 +59,11 @@ impl Block {
         self.norm.set_compute(compute);
     }
 
+    /// Keeps γ and β of GRN as they are.
+    pub fn freeze_grn(&mut self) {
+        self.grn = self.grn.clone().no_grad();
+    }
+
     /// Tokens `[N, T, C]` → the same. `drop_path`: factor `[N, 1, 1]` on the residual branch.
     ///
     /// Figure 5 is what a block computes; where one fused operation computes the same, that one does.
@@ -88,6 +93,11 @@ impl Block {
             shortcut + self.pwconv2.forward(keep.select(x))
         };
         ops::block(self.compute, x, self.spec(sites, Some(keep), None), || self.weights(), figure_5)
+    }
+
+    /// The expanded features of tokens, behind the activation and before GRN: `[N, T, C]` → `[N, T, 4C]`.
+    pub fn expanded(&self, x: Tensor<3>, sites: &Sites) -> Tensor<3> {
+        self.act.forward(self.pwconv1.forward(self.norm.forward(self.dwconv.forward(x, sites))))
     }
 
     fn spec<'a>(

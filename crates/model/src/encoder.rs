@@ -92,6 +92,11 @@ impl Encoder {
         self.stages.iter_mut().flatten().for_each(|block| block.set_compute(compute));
     }
 
+    /// Keeps γ and β of every GRN as they are: nothing is learnt by them.
+    pub fn freeze_grn(&mut self) {
+        self.stages.iter_mut().flatten().for_each(Block::freeze_grn);
+    }
+
     /// The outputs of stem and stages, in order.
     ///
     /// # Shapes

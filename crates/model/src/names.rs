@@ -27,6 +27,11 @@ pub fn official_name(path: &str) -> String {
     path.to_owned()
 }
 
+/// Whether a tensor of this official name is γ or β of a GRN.
+pub fn is_grn(name: &str) -> bool {
+    name.ends_with(".grn.gamma") || name.ends_with(".grn.beta")
+}
+
 /// Whether a tensor of this official name belongs to the FCMAE decoder.
 pub fn is_decoder(name: &str) -> bool {
     ["proj.", "pred.", "decoder.", "mask_token"].iter().any(|prefix| name.starts_with(prefix))

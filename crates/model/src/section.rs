@@ -32,13 +32,16 @@ section! {
         layer_norm_eps: Option<f64> = None;
         /// How the encoder runs on masked images in pretraining; `compact` unless given.
         execution: Option<Execution> = None;
+        /// Whether GRN learns. `false` keeps γ and β at 0, which is the network without GRN, to see what it is
+        /// for; the checkpoints stay those of a ConvNeXt V2.
+        grn: bool = true;
         /// What computes the network: our kernels or libtorch's, Burn's operations, or libtorch's
         /// also on a processor.
         kernels: Kernels = Kernels::default();
     }
     on resume {
         fixed: size, depths, hidden_sizes, num_channels, patch_size, hidden_act, drop_path_rate,
-            initializer_range, layer_norm_eps, execution, kernels;
+            initializer_range, layer_norm_eps, execution, grn, kernels;
     }
 }
 
@@ -88,6 +91,21 @@ impl ModelConfig {
         // Not part of the weights: another one is no contradiction.
         self.layer_norm_eps = self.layer_norm_eps.or(theirs.layer_norm_eps);
         Ok(())
+    }
+
+    /// Refuses the weights of a checkpoint whose GRN does something where GRN is off. `non_zero` is the name of
+    /// such a weight, if there is one.
+    ///
+    /// # Errors
+    /// GRN is off, and there is one.
+    pub fn check_grn(&self, non_zero: Option<&str>) -> Result<(), SettingError> {
+        match non_zero.filter(|_| !self.grn) {
+            None => Ok(()),
+            Some(name) => Err(SettingError::Together(format!(
+                "model.grn = false is the network without GRN, and {name} of the checkpoint is not zero: leave \
+                 model.grn out, or start from a network that was trained without it"
+            ))),
+        }
     }
 
     /// How a masked image is run.

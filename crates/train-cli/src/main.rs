@@ -58,6 +58,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
         Command::Plot(args) => commands::plot::run(&args),
         Command::Report(args) => commands::report::run(&args),
+        Command::Health(args) => commands::health::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Export(args) => commands::export::run(&args),
         #[cfg(feature = "hub")]

@@ -18,6 +18,7 @@ struct Rotation {
     optim: OptimConfig,
     train: TrainConfig,
     log: LogConfig,
+    health: HealthConfig,
 }
 
 impl config::Config for Rotation {}
@@ -26,8 +27,8 @@ impl Experiment for Rotation {
     type Objective = Turns;
     type Cost = NotCounted;
     fn settings(&self) -> Settings<'_> {
-        let Self { seed, data, eval, augment, optim, train, log, .. } = self;
-        Settings { seed: *seed, data, eval, augment, optim, train, log }
+        let Self { seed, data, eval, augment, optim, train, log, health, .. } = self;
+        Settings { seed: *seed, data, eval, augment, optim, train, log, health }
     }
 
     fn train_mut(&mut self) -> &mut TrainConfig {

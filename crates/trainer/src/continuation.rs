@@ -65,10 +65,10 @@ pub(crate) fn keep_best(
 
 /// Every section whose keys say whether they may change, also of an experiment that documents none.
 fn sections<E: Experiment>(experiment: &E) -> Vec<SectionDoc> {
-    let Settings { data, augment, optim, train, log, .. } = experiment.settings();
+    let Settings { data, augment, optim, train, log, health, .. } = experiment.settings();
     let mut sections = experiment.sections();
     sections.extend([SectionDoc::of(data), SectionDoc::of(augment), SectionDoc::of(optim)]);
-    sections.extend([SectionDoc::of(train), SectionDoc::of(log)]);
+    sections.extend([SectionDoc::of(train), SectionDoc::of(log), SectionDoc::of(health)]);
     sections
 }
 

@@ -29,13 +29,14 @@ const fn measured(key: &'static str, name: &'static str, title: &'static str) ->
     Measured { key, name, title }
 }
 
-const GROUPS: [Group; 5] = [
+const GROUPS: [Group; 6] = [
     Group {
         title: "loss",
         unit: "",
         values: &[
             measured(TRAINING, "training", "training loss"),
             measured("val_loss", "validation", "validation loss"),
+            measured("health.loss", "fixed images", "loss on fixed images"),
         ],
     },
     Group {
@@ -55,6 +56,14 @@ const GROUPS: [Group; 5] = [
         ],
     },
     Group { title: "R²", unit: "", values: &[measured("val_r2", "validation", "R²")] },
+    Group {
+        title: "probes of the features",
+        unit: " %",
+        values: &[
+            measured("health.knn", "nearest neighbours", "nearest neighbours"),
+            measured("health.linear", "linear classifier", "linear classifier"),
+        ],
+    },
     Group { title: "learning rate", unit: "", values: &[measured("lr", "", "learning rate")] },
 ];
 
@@ -128,10 +137,17 @@ impl History {
     }
 }
 
-/// A line of a log, under the keys of today where it was written under former ones.
+/// A line of a log, under the keys of today where it was written under former ones; what a look has seen
+/// under `health.` and its name.
 fn with_present_keys(line: Value) -> Value {
     let Value::Object(fields) = line else { return line };
-    fields.into_iter().map(|(key, value)| (key.replace("val_acc", "val_top"), value)).collect()
+    let flat = fields.into_iter().flat_map(|(key, value)| match value {
+        Value::Object(seen) if key == "health" => {
+            seen.into_iter().map(|(name, value)| (format!("health.{name}"), value)).collect()
+        }
+        value => vec![(key.replace("val_acc", "val_top"), value)],
+    });
+    flat.collect()
 }
 
 /// Draws the log of a run into `curves.png` beside it, if there is anything to draw yet.

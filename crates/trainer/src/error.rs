@@ -258,6 +258,13 @@ pub enum TrainError {
     /// A log without a number to draw.
     #[error("{} has nothing to draw yet", .0.display())]
     EmptyLog(PathBuf),
+    /// A run that nobody has looked at.
+    #[error(
+        "{} says nothing of health yet: a run is looked at every few epochs, which its plan tells, and at its end; \
+         --set health.every_epochs=1 looks more often, and with health.enabled = false nobody does",
+        .0.display()
+    )]
+    NoLooks(PathBuf),
     /// A log that this program has not written so.
     #[error("{}, line {line}: {error}", path.display())]
     LogLine {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::ema::EmaDecay;
 use crate::evaluation::EvaluationPlan;
 use crate::groups::{ParameterRule, decays};
+use crate::health::{HealthConfig, Subjects};
 use crate::objective::{BoxError, Objective};
 use crate::sections::{LogConfig, OptimConfig, TrainConfig};
 
@@ -130,6 +131,12 @@ pub trait Experiment: Config {
         None
     }
 
+    /// The images that the objective measures its [health](Objective::health) on; none, by default, of one
+    /// that does not.
+    fn subjects(&self, _data: &Data) -> Option<Subjects> {
+        None
+    }
+
     /// The checkpoint to start from, for experiments whose configuration can name one.
     fn init_mut(&mut self) -> Option<&mut Option<PathBuf>> {
         None
@@ -153,6 +160,8 @@ pub struct Settings<'a> {
     pub train: &'a TrainConfig,
     /// Logs.
     pub log: &'a LogConfig,
+    /// What is measured of the network while it is trained.
+    pub health: &'a HealthConfig,
 }
 
 impl Settings<'_> {
@@ -166,7 +175,8 @@ impl Settings<'_> {
         self.augment.check()?;
         self.optim.check()?;
         self.train.check()?;
-        self.log.check()
+        self.log.check()?;
+        self.health.check()
     }
 }
 
@@ -246,6 +256,11 @@ impl Context {
 pub trait Cost: Serialize + Display {
     /// Multiply-adds of a forward pass over one image in training; 0 where they are not known.
     fn forward_macs(&self) -> u64;
+
+    /// The same outside of training, of all that an image shows.
+    fn dense_macs(&self) -> u64 {
+        self.forward_macs()
+    }
 
     /// Memory that training takes; none where it is not known.
     fn memory(&self) -> Option<Memory>;

@@ -35,7 +35,7 @@ impl ModuleVisitor for SumOfSquares<'_> {
 
 /// On the host by ourselves: Flex's sum over large tensors takes its parts in an order that varies
 /// from call to call, and a clipped run would not be repeatable to the bit.
-fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> Deferred {
+pub(crate) fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> Deferred {
     match HostTensor::new(tensor.clone()) {
         // A fixed partition, so that the sum does not depend on the number of threads.
         Some(tensor) => {

@@ -129,6 +129,7 @@ mod tests {
             skipped: None,
             stop: false,
             save: false,
+            layers: None,
         }
     }
 

@@ -22,6 +22,7 @@ mod evaluation;
 mod experiment;
 mod gradients;
 mod groups;
+pub mod health;
 mod images;
 mod interval;
 mod log;
@@ -66,6 +67,7 @@ pub use experiment::{
 };
 pub use gradients::{clip, first_non_finite, global_norm};
 pub use groups::{ParameterGroup, ParameterRule, build_optimizer, decays, learning_rates, parameter_groups};
+pub use health::{HealthConfig, HealthPlan};
 pub use log::RunLog;
 pub use machine::{MACHINE_FILE, RunMachine};
 pub use memory::peak_rss_mib;

@@ -16,6 +16,7 @@ use tensorboard_rs::record_writer::RecordWriter;
 
 use crate::appended::Appended;
 use crate::error::TrainError;
+use crate::health::Look;
 use crate::progress::{Screen, StepReport};
 use checkpoint::RunDir;
 
@@ -68,6 +69,12 @@ impl RunLog {
     /// Adds a warning, as a line of its own.
     pub fn warning(&mut self, step: u64, epoch: f64, warning: &str) {
         self.line(&json!({"step": step, "epoch": epoch, "warning": warning}));
+    }
+
+    /// Adds a look at the network, as a line of its own.
+    pub fn health(&mut self, look: &Look) {
+        self.line(look);
+        self.tensorboard.scalars(look.scalars(), look.step);
     }
 
     /// Adds a picture.

@@ -6,6 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use image::RgbImage;
 
+use crate::health::Measures;
 use crate::stop::StopSignal;
 
 /// Any error of an objective or an experiment: the loop knows neither and only passes it on.
@@ -51,6 +52,16 @@ pub trait Objective: Sync {
         _stop: &StopSignal<'_>,
         _watch: &mut dyn FnMut(u64, u64),
     ) -> Result<Option<Evaluation>, BoxError> {
+        Ok(None)
+    }
+
+    /// What there is to [measure](crate::health::Examination) of the network (without autodiff); none by
+    /// default, or when `stop` says so, which is to be asked between batches. All processes measure, and ask
+    /// equally often.
+    ///
+    /// # Errors
+    /// Data that cannot be used.
+    fn health(&self, _model: &Self::Model, _stop: &StopSignal<'_>) -> Result<Option<Measures>, BoxError> {
         Ok(None)
     }
 }

@@ -103,7 +103,8 @@ impl Results {
             let checkpoint = below(run, &run.best());
             BestNetwork { score, step, ema, checkpoint }
         });
-        let is_evaluation = |line: &Value| line.get("loss").is_none() && line.get("warning").is_none();
+        let is_evaluation =
+            |line: &Value| ["loss", "health", "warning"].into_iter().all(|key| line.get(key).is_none());
         Self {
             outcome: Ending::of(outcome),
             reason: outcome.interrupted.clone(),

@@ -14,6 +14,7 @@ use crate::elastic::keep_update;
 use crate::error::TrainError;
 use crate::experiment::{Context, Data, Experiment, Fit, Network, Settings, Weights};
 use crate::groups::{ParameterGroup, parameter_groups};
+use crate::health::HealthPlan;
 use crate::images;
 use crate::machine;
 use crate::objective::Objective;
@@ -200,6 +201,7 @@ impl<E: Experiment> Run<E> {
             plan: &self.plan,
             made: self.state.as_ref().map_or(0, |state| state.position.step),
             left: self.left(),
+            health: self.health()?.zip(self.experiment.subjects(&self.data)),
             groups: &self.groups,
             origin: self.origin(),
             notes: &self.notes,
@@ -285,6 +287,13 @@ impl<E: Experiment> Run<E> {
         Left::of(&self.plan, self.experiment.evaluation(), state.as_ref())
     }
 
+    /// How often the run is looked at, if it is.
+    fn health(&self) -> Result<Option<HealthPlan>, TrainError> {
+        let Some(subjects) = self.experiment.subjects(&self.data) else { return Ok(None) };
+        let cost = self.experiment.cost().map_err(TrainError::Experiment)?;
+        Ok(Some(HealthPlan::of(self.experiment.settings().health, &cost, &subjects, &self.plan)))
+    }
+
     /// The network with its first weights. A run that goes on finds them in its own checkpoint, and other
     /// processes get theirs from rank 0.
     fn first_network(&mut self, resumes: bool) -> Result<Network<E>, TrainError> {
@@ -317,6 +326,7 @@ impl<E: Experiment> Run<E> {
             communicator,
         )?;
         machine::record(&run_dir, &self.context)?;
+        let health = self.health()?;
         let (optim, ema) = (self.experiment.settings().optim, self.experiment.ema());
         let parts = StateParts { groups: &self.groups, optim, ema };
         let beginning = match (&resumed, self.state) {
@@ -343,6 +353,7 @@ impl<E: Experiment> Run<E> {
             log: log.clone(),
             plan: self.plan,
             evaluation: self.experiment.evaluation(),
+            health,
             groups: self.groups,
             run_dir,
             lock,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::times_processes;
 use crate::experiment::{Context, Cost, Data, Settings};
 use crate::groups::ParameterGroup;
+use crate::health::{HealthPlan, Subjects};
 use crate::number::readable;
 use crate::outlook::Left;
 use crate::plan::Plan;
@@ -47,6 +48,10 @@ pub struct Summary<C> {
     steps_left: u64,
     evaluations_left: u64,
     seed: u64,
+    /// Epochs between two looks at the health of the run; none where nobody looks.
+    health_every_epochs: Option<u64>,
+    #[serde(skip)]
+    health: Option<String>,
     /// What is to be known of what the run builds on.
     notes: Vec<String>,
     warnings: Vec<String>,
@@ -95,6 +100,8 @@ pub(crate) struct Facts<'a> {
     /// The data in words.
     pub(crate) words: String,
     pub(crate) plan: &'a Plan,
+    /// How often the health of the run is looked at, and on which images.
+    pub(crate) health: Option<(HealthPlan, Subjects)>,
     /// Updates that are made, of a run that goes on.
     pub(crate) made: u64,
     pub(crate) left: Left,
@@ -109,20 +116,8 @@ pub(crate) struct Facts<'a> {
 
 impl<C: Cost> Summary<C> {
     pub(crate) fn new(cost: C, facts: Facts) -> Self {
-        let Facts {
-            settings,
-            context,
-            data,
-            words,
-            plan,
-            made,
-            left,
-            groups,
-            origin,
-            notes,
-            damaged,
-            occupied,
-        } = facts;
+        let Facts { settings, context, data, words, plan, health, .. } = facts;
+        let Facts { made, left, groups, origin, notes, damaged, occupied, .. } = facts;
         let scales = || groups.iter().map(|group| group.rule.lr_scale);
         let lr_scales = [scales().fold(f64::INFINITY, f64::min), scales().fold(0.0, f64::max)];
         let warnings =
@@ -154,6 +149,8 @@ impl<C: Cost> Summary<C> {
             steps_left: left.steps,
             evaluations_left: left.evaluations,
             seed: settings.seed,
+            health_every_epochs: health.as_ref().map(|(plan, _)| plan.every_epochs),
+            health: health.map(|(plan, subjects)| in_words(plan, &subjects)),
             notes: notes.to_vec(),
             warnings: damaged_warnings(damaged).chain(warnings.into_iter().flatten()).collect(),
         }
@@ -209,6 +206,9 @@ impl<C: Cost> fmt::Display for Summary<C> {
                 write!(f, ", since the score no longer rose")?;
             }
         }
+        if let Some(health) = &self.health {
+            write!(f, "\nhealth       {health}")?;
+        }
         self.notes.iter().try_for_each(|note| write!(f, "\nnote         {note}"))?;
         self.warnings.iter().try_for_each(|warning| write!(f, "\nwarning      {warning}"))
     }
@@ -243,6 +243,15 @@ impl fmt::Display for Origin {
             fresh => writeln!(f, "fresh        {}", fresh.join(", ")),
         }
     }
+}
+
+/// How often the health of a run is looked at, and on which images.
+fn in_words(HealthPlan { every_epochs }: HealthPlan, subjects: &Subjects) -> String {
+    let often = match every_epochs {
+        1 => "every epoch".to_owned(),
+        epochs => format!("every {epochs} epochs"),
+    };
+    format!("{often} and at the end: {}", subjects.describe())
 }
 
 /// What to say of a run that ends within its warm-up.
@@ -310,6 +319,7 @@ fn group_lines(groups: &[GroupRow]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::HealthConfig;
     use crate::sections::{LogConfig, OptimConfig, TrainConfig};
     use data::{AugmentConfig, DataConfig};
 
@@ -347,6 +357,7 @@ mod tests {
                 optim: &optim,
                 train: &train,
                 log: &log,
+                health: &HealthConfig::default(),
             };
             warm_up_warning(&settings, &Plan::new(&train, 10, 1))
         };

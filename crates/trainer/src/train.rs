@@ -14,6 +14,7 @@ use crate::curves::draw_curves;
 use crate::error::TrainError;
 use crate::evaluation::{EvaluationPlan, is_best, judge};
 use crate::groups::ParameterGroup;
+use crate::health::HealthPlan;
 use crate::interval::Interval;
 use crate::log::RunLog;
 use crate::memory::peak_rss_mib;
@@ -28,6 +29,7 @@ use crate::spike::SpikeGuard;
 use crate::stop::StopSignal;
 use crate::update::{State, UpdateReport, Updater};
 use crate::watchdog::{BatchesWaitFor, Doing, Watchdog};
+use health::Looks;
 
 /// What stays the same for the whole run.
 pub struct Trainer<O: Objective> {
@@ -45,6 +47,8 @@ pub struct Trainer<O: Objective> {
     pub plan: Plan,
     /// When to evaluate; never without a plan for it.
     pub evaluation: Option<EvaluationPlan>,
+    /// When to look at the health of the run; never without a plan for it.
+    pub health: Option<HealthPlan>,
     /// Where everything is written.
     pub run_dir: RunDir,
     /// The right to write there, on rank 0.
@@ -99,6 +103,7 @@ impl<O: Objective> Trainer<O> {
         interrupter: &Interrupter,
     ) -> Result<Outcome, TrainError> {
         let Beginning { mut state, best, evaluated, checkpoint, recent } = beginning;
+        let step = state.step;
         let (log, writer) = match self.communicator.is_leader() {
             true => {
                 let log = RunLog::open(&self.run_dir, state.step, &progress.screen())?;
@@ -129,6 +134,7 @@ impl<O: Objective> Trainer<O> {
             failure: None,
             checkpoint,
             evaluated,
+            looks: self.looks(step)?,
             outcome: Outcome { step: state.step, best, ..Outcome::default() },
         };
         session.make_up(&state)?;
@@ -157,13 +163,14 @@ impl<O: Objective> Trainer<O> {
         Watchdog::start(patience, rank, &self.batches_wait_for, progress.screen())
     }
 
-    fn updater(&self) -> Updater<'_, O> {
+    fn updater(&self, by_layer: bool) -> Updater<'_, O> {
         Updater {
             objective: &self.objective,
             groups: &self.groups,
             clip_grad: self.optim.clip_grad,
             communicator: self.communicator.as_ref(),
             accumulate: self.plan.accumulate,
+            by_layer,
         }
     }
 
@@ -202,6 +209,7 @@ struct Session<'a, O: Objective> {
     checkpoint: Option<PathBuf>,
     /// Updates after which the network was evaluated last.
     evaluated: Option<u64>,
+    looks: Looks,
     /// What there will be to tell, as far as the run has come.
     outcome: Outcome,
 }
@@ -223,8 +231,10 @@ impl<O: Objective> Session<'_, O> {
         if state.step == 0 {
             return Ok(());
         }
+        self.look_if_due(state)?;
         self.evaluate_if_due(state)?;
         self.outcome.stopped_early = !self.has_ended() && self.has_seen_enough();
+        self.look_if_due(state)?;
         if !self.goes_on() && self.outcome.interrupted.is_none() && !self.picture(state.step).exists() {
             self.draw(state)?;
         }
@@ -250,8 +260,9 @@ impl<O: Objective> Session<'_, O> {
         // The clock of rank 0 decides.
         let minutes = trainer.train.checkpoint_every_minutes.filter(|_| trainer.communicator.is_leader());
         let save = || minutes.is_some_and(|minutes| self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes);
+        let by_layer = self.is_watched(step + 1);
         let (lr, spikes) = (trainer.lr_at(step), &mut self.spikes);
-        let updated = trainer.updater().update(state, &mut next, lr, self.stop, spikes, &save);
+        let updated = trainer.updater(by_layer).update(state, &mut next, lr, self.stop, spikes, &save);
         self.interval.waited(waited);
         updated.map_err(|error| self.since_last(error))
     }
@@ -263,11 +274,12 @@ impl<O: Objective> Session<'_, O> {
     }
 
     /// What an update has to be logged and judged for.
-    fn after_update(&mut self, state: &State<O::Model>, report: UpdateReport) -> Result<(), TrainError> {
+    fn after_update(&mut self, state: &State<O::Model>, mut report: UpdateReport) -> Result<(), TrainError> {
         if report.stop {
             self.interrupt();
         }
         let wants_checkpoint = report.save;
+        self.keep_layers(state.step, report.layers.take());
         self.outcome.step = state.step;
         match report.skipped {
             Some(spike) => {
@@ -282,7 +294,9 @@ impl<O: Objective> Session<'_, O> {
         if self.has_ended() || state.step.is_multiple_of(self.trainer.log.every_steps) {
             self.write_log(state.step)?;
         }
+        self.look_if_due(state)?;
         self.evaluate_if_due(state)?;
+        self.look_if_due(state)?;
         if wants_checkpoint {
             self.save(state)?;
         }
@@ -556,5 +570,6 @@ fn due(step: u64, interval: u64, last: bool) -> bool {
     last || (interval > 0 && step.is_multiple_of(interval))
 }
 
+mod health;
 #[cfg(test)]
 mod tests;

@@ -64,8 +64,14 @@ impl<E: Experiment> Rehearsal<'_, E> {
         let (optim, ema) = (self.experiment.settings().optim, self.experiment.ema());
         let mut state = StateParts { groups: self.groups, optim, ema }.fresh(network).state;
         let (groups, clip_grad) = (self.groups, optim.clip_grad);
-        let updater =
-            Updater { objective: &objective, groups, clip_grad, communicator: &Single, accumulate: 1 };
+        let updater = Updater {
+            objective: &objective,
+            groups,
+            clip_grad,
+            communicator: &Single,
+            accumulate: 1,
+            by_layer: false,
+        };
         let stop = StopSignal::new(&|| false, &Single);
         let mut batches = self.loader.apart(images).batches(0, 0);
         let mut next = || {

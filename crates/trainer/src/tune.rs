@@ -84,6 +84,7 @@ impl<E: Experiment> Rehearsal<'_, E> {
             clip_grad: optim.clip_grad,
             communicator: &Single,
             accumulate: self.plan.accumulate,
+            by_layer: false,
         };
         let (stop, mut spikes) = (StopSignal::new(&|| false, &Single), SpikeGuard::idle());
         let mut batches = self.loader.batches(0, 0);

@@ -11,6 +11,7 @@ use crate::ema::Ema;
 use crate::error::{NotFiniteUpdate, TrainError};
 use crate::gradients::{clip, first_non_finite, global_norm};
 use crate::groups::{ParameterGroup, learning_rates};
+use crate::health::{Before, LayerUpdates};
 use crate::objective::Objective;
 use crate::spike::{OnSpike, Spike, SpikeGuard};
 use crate::stop::StopSignal;
@@ -36,6 +37,8 @@ pub(crate) struct Updater<'a, O: Objective> {
     pub(crate) communicator: &'a dyn Communicator,
     /// Batches whose gradients make an update.
     pub(crate) accumulate: u64,
+    /// Whether to report what the update does layer by layer.
+    pub(crate) by_layer: bool,
 }
 
 /// What an update was made from; the loop adds these up.
@@ -50,6 +53,8 @@ pub(crate) struct UpdateReport {
     pub(crate) stop: bool,
     /// Whether any process wants a checkpoint.
     pub(crate) save: bool,
+    /// What it did layer by layer, if that was asked for.
+    pub(crate) layers: Option<LayerUpdates>,
 }
 
 /// What processes tell each other with an update.
@@ -133,10 +138,8 @@ impl<O: Objective> Updater<'_, O> {
         }
         if skipped.is_some() {
             let state = State { model, optimizer, ema, step: step + 1 };
-            return Ok((
-                state,
-                UpdateReport { loss, grad_norm, skipped, stop: wishes.stop, save: wishes.save },
-            ));
+            let Wishes { stop, save } = wishes;
+            return Ok((state, UpdateReport { loss, grad_norm, skipped, stop, save, layers: None }));
         }
         if let (Deferred::Known(loss), Deferred::Known(norm)) = (&loss, &grad_norm)
             && !(loss.is_finite() && norm.is_finite())
@@ -145,13 +148,15 @@ impl<O: Objective> Updater<'_, O> {
             let (step, loss, grad_norm) = (step + 1, *loss, *norm);
             return Err(NotFiniteUpdate { step, done: step - 1, loss, grad_norm, parameter }.since(None));
         }
+        let before = self.by_layer.then(|| Before::of(&model, &gradients, &O::parameter_name));
         if let Some(max_norm) = self.clip_grad {
             clip(&model, &mut gradients, &grad_norm, max_norm);
         }
         let model = optimizer.step(learning_rates(lr, self.groups), model, gradients);
+        let layers = before.map(|before| before.compare(&model));
         let ema = ema.map(|ema| ema.update(&model.valid(), step + 1));
         let state = State { model, optimizer, ema, step: step + 1 };
-        Ok((state, UpdateReport { loss, grad_norm, skipped, stop: wishes.stop, save: wishes.save }))
+        Ok((state, UpdateReport { loss, grad_norm, skipped, stop: wishes.stop, save: wishes.save, layers }))
     }
 
     /// The mean loss over all processes as a number, which waits for the device.

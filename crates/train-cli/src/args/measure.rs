@@ -87,6 +87,19 @@ pub(crate) struct ReportArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// A run directory, of a run that has ended or is under way.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// The picture; `health.png` in the run directory if left out.
+    #[arg(long, value_name = "FILE.png", value_parser = png)]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What `bench` measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]

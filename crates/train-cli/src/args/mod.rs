@@ -112,6 +112,11 @@ Ends with code 75 when it was asked to stop (Ctrl-C, SIGTERM) and has, with a ch
   train-cli report runs/mine --no-eval --json
 The page is one file below 5 MB that asks nothing of any other machine.")]
     Report(ReportArgs),
+    /// Whether a run is learning, no longer learning, collapsing or diverging, and what says so.
+    #[command(after_help = "Examples:
+  train-cli health runs/quickstart
+  train-cli health runs/quickstart --json | python3 -m json.tool")]
+    Health(HealthArgs),
     /// Turn a checkpoint of the official code, timm or transformers into one of ours. (All commands
     /// also read those directly.)
     #[command(after_help = "Examples:
@@ -215,6 +220,7 @@ impl Command {
             Self::Tune(TuneArgs::Lr(TuneLrArgs { tried, .. }) | TuneArgs::Batch(TuneBatchArgs { tried })) => {
                 tried.json
             }
+            Self::Health(args) => args.json,
             Self::Data(DataArgs::Info(args)) => args.json,
             Self::Data(DataArgs::Check(args)) => args.json,
             _ => false,

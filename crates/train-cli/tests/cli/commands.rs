@@ -95,7 +95,8 @@ fn a_run_leaves_logs_pictures_and_a_checkpoint_that_can_be_looked_at() {
     assert!(!stdout.contains('\u{1b}') && !output.stderr.contains(&0x1b), "escape codes in a pipe");
 
     let log = fs::read_to_string(bench.path("run/log.jsonl")).unwrap();
-    let lines: Vec<Value> = log.lines().map(json).collect();
+    let mut lines: Vec<Value> = log.lines().map(json).collect();
+    assert!(lines.pop().unwrap().get("health").is_some(), "the end is looked at");
     assert_eq!(lines.len(), 6);
     for key in ["step", "epoch", "loss", "lr", "grad_norm", "img_per_s", "data_wait", "peak_rss_mib"] {
         assert!(lines[5][key].is_number(), "{key}");

@@ -127,7 +127,7 @@ fn a_directory_in_use_is_refused_before_anything_is_planned_and_replaced_when_as
     assert!(bench.path("data/class0/00.png").is_file() && bench.path("run/mine.txt").is_file());
     bench.succeed(&pretrain_args("run", &["--overwrite", ONE[0], ONE[1]]));
     let log = fs::read_to_string(bench.path("run/log.jsonl")).unwrap();
-    assert!(bench.path("run/mine.txt").is_file() && log.lines().count() == 1, "{log}");
+    assert!(bench.path("run/mine.txt").is_file() && log.lines().count() == 2, "{log}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod distributed;
 mod finetune;
 mod first_hour;
 mod full_disk;
+mod health;
 #[cfg(feature = "hub")]
 mod hub;
 mod interop;

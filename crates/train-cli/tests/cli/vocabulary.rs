@@ -117,6 +117,8 @@ fn everything(bench: &Bench) -> Found {
     let pretrain =
         ["pretrain", "--config", "tiny.toml", "--run-dir", "pretrained", "--json", "--epochs", "1"];
     found.print(bench, trained, &pretrain);
+    found.read(bench, "log", "pretrained/log.jsonl");
+    found.print(bench, &["health"], &["health", "pretrained", "--json"]);
     for (run, data) in [("classes", "data"), ("labels", "labels.csv"), ("numbers", "numbers.csv")] {
         let args = ["finetune", "--config", "classes.toml", "--run-dir", run, "--data", data, "--json"];
         let plain = ["--set", "finetune.label_smoothing=0"];

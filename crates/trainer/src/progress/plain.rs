@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::report::{Progress, Screen, StepReport};
 use super::words::{clock, metrics, numbers};
+use crate::health::Look;
 use crate::plan::Plan;
 
 /// A line an interval.
@@ -37,6 +38,10 @@ impl Progress for Plain {
 
     fn evaluation(&mut self, step: u64, found: &[(String, f64)]) {
         say(&format!("step {step}  {}", metrics(found).join("  ")));
+    }
+
+    fn health(&mut self, look: &Look, before: &[Look]) {
+        say(&look.line(before));
     }
 
     fn finish(&mut self) {}
@@ -75,6 +80,8 @@ impl Progress for Silent {
     fn evaluating(&mut self, _done: u64, _total: u64) {}
 
     fn evaluation(&mut self, _step: u64, _metrics: &[(String, f64)]) {}
+
+    fn health(&mut self, _look: &Look, _before: &[Look]) {}
 
     fn finish(&mut self) {}
 

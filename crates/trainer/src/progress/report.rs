@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::health::Look;
 use crate::plan::Plan;
 
 /// One log interval: a line of `log.jsonl`.
@@ -41,6 +42,8 @@ pub trait Progress {
     fn evaluating(&mut self, done: u64, total: u64);
     /// An evaluation is done.
     fn evaluation(&mut self, step: u64, metrics: &[(String, f64)]);
+    /// The run was looked at, as it was before.
+    fn health(&mut self, look: &Look, before: &[Look]);
     /// The run is over.
     fn finish(&mut self);
     /// What other threads reach it by.

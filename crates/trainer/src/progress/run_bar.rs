@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::bar::{Bar, Unit};
 use super::report::{Progress, Screen, StepReport};
 use super::words::{metrics, numbers};
+use crate::health::Look;
 use crate::plan::Plan;
 
 /// Updates as a bar, the numbers of the last interval below it; evaluations are lines above.
@@ -44,6 +45,11 @@ impl Progress for RunBar {
     fn evaluation(&mut self, step: u64, found: &[(String, f64)]) {
         self.bar.note(self.numbers.clone());
         self.bar.print(&[&[format!("step {step}")], &metrics(found)[..]].concat());
+    }
+
+    fn health(&mut self, look: &Look, before: &[Look]) {
+        let verdict = format!("health  {}", look.health.verdict);
+        self.bar.print(&[&[verdict], &look.parts(before)[..]].concat());
     }
 
     fn finish(&mut self) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::groups::{ParameterRule, parameter_groups};
+use crate::health::Measures;
 use crate::objective::Evaluation;
 use crate::progress::Silent;
 use crate::saving::StateParts;
@@ -41,6 +42,11 @@ impl Objective for ToyObjective {
     ) -> Result<Option<Evaluation>, BoxError> {
         (self.judge)(stop)
     }
+
+    fn health(&self, model: &Toy, stop: &StopSignal<'_>) -> Result<Option<Measures>, BoxError> {
+        let loss = Some(f64::from(model.loss(0.3).into_scalar::<f32>()));
+        Ok((!stop.is_given()?).then(|| Measures { loss, ..Measures::default() }))
+    }
 }
 
 fn score(score: f64) -> Result<Option<Evaluation>, BoxError> {
@@ -54,6 +60,7 @@ struct Bench {
     optim: OptimConfig,
     patience: Option<u64>,
     poison: Option<(u64, f32)>,
+    health: Option<HealthPlan>,
     communicator: Arc<dyn Communicator>,
 }
 
@@ -72,6 +79,7 @@ impl Bench {
             optim: OptimConfig { lr: Some(1e-2), warmup_epochs: 0.0, ..OptimConfig::default() },
             patience: None,
             poison: None,
+            health: None,
             communicator: Arc::new(distributed::Single),
         }
     }
@@ -122,6 +130,7 @@ impl Bench {
             log: LogConfig { every_steps: 3, pictures_every_steps: 0, stall_seconds: 0 },
             plan,
             evaluation: Some(EvaluationPlan { every_epochs: 1, patience: self.patience }),
+            health: self.health,
             run_dir,
             lock: None,
             batches_wait_for: Arc::new(String::new),
@@ -220,6 +229,52 @@ fn an_interrupted_evaluation_is_made_up_for() {
     assert_eq!(bench.model("straight", 8), bench.model("parts", 8));
 }
 
+/// The lines of looks.
+fn looks(bench: &Bench, name: &str) -> Vec<serde_json::Value> {
+    bench.log(name).into_iter().filter(|line| line.get("health").is_some()).collect()
+}
+
+#[test]
+fn a_look_that_an_interruption_came_before_is_made_up_for_to_the_last_digit() {
+    let mut bench = Bench::new();
+    bench.health = Some(HealthPlan { every_epochs: 1 });
+    bench.straight("straight");
+    let straight = looks(&bench, "straight");
+    assert_eq!(straight.iter().map(|look| look["step"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 4, 6, 8]);
+    for look in &straight {
+        let layer = &look["health"]["update_ratio"]["a.0"];
+        assert!(layer.as_f64().is_some_and(|ratio| ratio > 1e-4 && ratio < 1e-1), "{look}");
+        assert!(look["health"]["grad_norm"]["b"].as_f64().is_some_and(|norm| norm > 0.0), "{look}");
+    }
+    // Within the update that a look is due behind.
+    let stop_at = |batch, interrupter: &Interrupter| {
+        if batch == 11 {
+            interrupter.stop(None);
+        }
+    };
+    bench.run("parts", Box::new(|_| score(0.5)), &stop_at).0.unwrap();
+    assert_eq!(looks(&bench, "parts").len(), 1);
+    assert!(bench.run_dir("parts").path().join(checkpoint::HEALTH_PENDING_FILE).exists());
+    bench.straight("parts");
+    assert_eq!(looks(&bench, "parts"), straight);
+    assert!(!bench.run_dir("parts").path().join(checkpoint::HEALTH_PENDING_FILE).exists());
+    // Nothing is looked at twice.
+    bench.straight("parts");
+    assert_eq!(looks(&bench, "parts"), straight);
+}
+
+#[test]
+fn the_end_is_looked_at_whatever_ends_the_run() {
+    let mut bench = Bench::new();
+    bench.health = Some(HealthPlan { every_epochs: 3 });
+    bench.patience = Some(1);
+    let outcome = bench.straight("run");
+    assert!(outcome.stopped_early && outcome.step == 4, "{outcome:?}");
+    let looks = looks(&bench, "run");
+    assert_eq!((looks.len(), &looks[0]["step"]), (1, &4.into()));
+    assert!(looks[0]["health"]["grad_norm"].is_object(), "{}", looks[0]);
+}
+
 /// Data that cannot be read at an evaluation, in the middle or at the end, and are repaired.
 #[test]
 fn an_evaluation_that_failed_is_made_up_for() {
@@ -310,22 +365,38 @@ fn copy_folder(from: &Path, to: &Path) {
 /// One of two processes is asked; both drop the same update, and go on alike.
 #[test]
 fn processes_agree_where_to_stop() {
-    let worlds = Threads::two();
-    let ends: Vec<_> = std::thread::scope(|scope| {
-        let ranks: Vec<_> = worlds
+    for (step, interrupted, last) in on_two(asked_at_batch_9) {
+        assert_eq!((step, interrupted.as_deref(), last), (3, Some("another process was asked to stop"), 10));
+    }
+}
+
+/// What each of two processes comes to.
+fn on_two<T: Send>(run: impl Fn(Threads) -> T + Sync) -> Vec<T> {
+    let run = &run;
+    std::thread::scope(|scope| {
+        let ranks: Vec<_> = Threads::two()
             .into_iter()
             .map(|world| {
                 // With threads of its own, as a process has them: one that waits for the other must not hold
                 // up its work.
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-                scope.spawn(move || pool.install(|| asked_at_batch_9(world)))
+                scope.spawn(move || pool.install(|| run(world)))
             })
             .collect();
         ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn processes_look_together_and_the_first_one_writes() {
+    let looks = on_two(|world| {
+        let (rank, mut bench) = (world.rank(), Bench::new());
+        bench.communicator = Arc::new(world);
+        bench.health = Some(HealthPlan { every_epochs: 1 });
+        bench.straight("run");
+        if rank == 0 { looks(&bench, "run").len() } else { 0 }
     });
-    for (step, interrupted, last) in ends {
-        assert_eq!((step, interrupted.as_deref(), last), (3, Some("another process was asked to stop"), 10));
-    }
+    assert_eq!(looks, [4, 0]);
 }
 
 /// Steps made, the reason of the stop, and the last batch that was asked for; rank 1 is asked to stop.

@@ -20,6 +20,7 @@ use ratatui::crossterm::terminal::{
 
 use super::lock;
 use super::report::{Progress, Screen, StepReport};
+use crate::health::Look;
 use crate::plan::Plan;
 use view::View;
 
@@ -88,6 +89,11 @@ impl Progress for Dashboard {
 
     fn evaluation(&mut self, step: u64, metrics: &[(String, f64)]) {
         self.shown.view().evaluation(step, metrics);
+    }
+
+    fn health(&mut self, look: &Look, before: &[Look]) {
+        let verdict = format!("health  {}", look.health.verdict);
+        self.shown.view().health = [&[verdict], &look.parts(before)[..]].concat();
     }
 
     fn finish(&mut self) {

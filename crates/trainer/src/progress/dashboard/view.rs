@@ -34,6 +34,8 @@ pub(super) struct View {
     found: Vec<(String, f64)>,
     /// Images that are judged, and all of them, during an evaluation.
     pub(super) evaluating: Option<(u64, u64)>,
+    /// What the last look has seen.
+    pub(super) health: Vec<String>,
     /// A sentence in the place of the hint.
     pub(super) note: String,
 }
@@ -67,7 +69,8 @@ impl View {
         };
         let width = usize::from(frame.area().width);
         let numbers = self.report.as_ref().map_or_else(Vec::new, |(report, _)| fold(&numbers(report), width));
-        let found = fold(&metrics(&self.found), width);
+        let mut found = fold(&metrics(&self.found), width);
+        found.extend(fold(&self.health, width));
         let heights = [numbers.len(), found.len(), 2, 1].map(|lines| Constraint::Length(lines as u16));
         let [numbers_at, found_at, bars_at, hint_at] = heights;
         let rows = Layout::vertical([Constraint::Min(0), numbers_at, found_at, bars_at, hint_at]);
@@ -181,6 +184,7 @@ mod tests {
             view.report(&StepReport { step, epoch, loss, lr: 1.2e-4, eta_s, ..StepReport::default() });
         }
         let found = [("val_loss", 0.7), ("val_top1", 0.5), ("ema_val_loss", 0.6), ("ema_val_top1", 0.75)];
+        view.health = ["health  learning", "held-out loss 0.7", "k-NN 34.1 %"].map(str::to_owned).to_vec();
         view.evaluation(30, &found.map(|(name, value)| (name.to_owned(), value)));
         change(&mut view);
         let mut terminal = Terminal::new(TestBackend::new(width, 24)).unwrap();
@@ -205,6 +209,7 @@ mod tests {
                 "val_top1 0.5000",
                 "ema_val_loss 0.6000",
                 "ema_val_top1 0.7500",
+                "health  learning  held-out loss 0.7  k-NN 34.1 %",
                 "0/10  epoch 4 of 4",
                 "30/40  eta 0:02:11",
                 "Ctrl-C or q stops with a checkpoint",
