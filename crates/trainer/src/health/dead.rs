@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 
 /// A channel is dead if it deviates by no more than this share of what the channels of its layer deviate
-/// by on average. Channels of a network that learns lie above a tenth of it; those that a too high
-/// learning rate has pushed to the flat side of GELU lie below a thousandth.
+/// by on average. Small networks that learnt at usual rates had no such channel, those that a too high
+/// learning rate had pushed to the flat side of GELU many (docs/health.md).
 const SHARE: f64 = 0.01;
 
 /// Mean and deviation of every channel of a layer, over all sites of all images that were shown.
