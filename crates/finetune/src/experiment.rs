@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint, Recipe};
 use data::{Divided, ImageList};
-use model::{ConvNextV2ForImageClassification, STEM, is_grn};
+use model::{ConvNextV2ForImageClassification, STEM, is_decoder, is_grn};
 use trainer::health::Subjects;
 use trainer::{
     BoxError, Context, Data, EmaDecay, EvaluationPlan, Experiment, Fit, Input, ParameterRule, Settings,
@@ -130,7 +130,8 @@ impl Experiment for FinetuneExperiment {
     ) -> Result<(ConvNextV2ForImageClassification, Fit), BoxError> {
         let mut weights = source.weights;
         weights.require_finite()?;
-        self.model.check_grn(weights.first_non_zero(is_grn))?;
+        let grn = |name: &str| is_grn(name) && !is_decoder(name);
+        self.model.check_grn(weights.first_non_zero(grn))?;
         let changed = weights.adapt_stem(STEM, self.resolve()?.num_channels);
         let theirs: Option<FinetuneConfig> = source.recipe.section("finetune")?;
         let keeps_head = theirs.is_some_and(|theirs| theirs.tells_the_same_as(&self.finetune));

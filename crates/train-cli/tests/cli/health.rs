@@ -158,6 +158,10 @@ fn fine_tuning_is_looked_at_on_its_validation_images_or_not_at_all() {
     assert_eq!(results["evaluation"], evaluated);
     bench.succeed(&finetune("off", &["--set", "health.enabled=false"]));
     assert!(looks(&bench, "off").is_empty());
+    bench.succeed(&pretrain_args("pretrained", &["--epochs", "2"]));
+    let without = ["--init", "pretrained", "--dry-run", "--set", "model.grn=false"];
+    let error = bench.fail(&finetune("without", &without));
+    assert!(error.contains("stages.0.0.grn.beta of the checkpoint is not zero"), "{error}");
     let error = bench.fail(&finetune("share", &["--set", "health.val_fraction=0.1"]));
     assert!(error.contains("health.val_fraction is for pretraining"), "{error}");
 }
