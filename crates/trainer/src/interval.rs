@@ -140,7 +140,7 @@ mod tests {
             interval.add(step, report(loss));
         }
         interval.skip();
-        let mut spikes = SpikeGuard::new(OnSpike::Warn, 1.5, &[[2.0, 2.0]; 20]);
+        let mut spikes = SpikeGuard::new(OnSpike::Warn, 1.5, &[[2.0, 2.0]; 64]);
         let found = interval.settle(7, &alone, &mut spikes).unwrap().unwrap();
         assert!(matches!(&found[..], [(7, _)]), "{found:?}");
         let IntervalMeans { loss, grad_norm, .. } = interval.means();

@@ -5,10 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Updates that the next one is compared with.
+/// Updates that the next one is compared with. With fewer nothing is judged: the first ones of a run, whose
+/// rates rise from 0, say nothing of what is usual.
 const MEMORY: usize = 64;
-/// Updates without which nothing is judged.
-const LEAST: usize = 16;
 /// Updates that are skipped one after the other, at most: more are no spike but the state of the run.
 const MOST_SKIPPED: u64 = 10;
 
@@ -105,7 +104,7 @@ impl SpikeGuard {
             // No number of updates is needed to know that.
             return Some(Spike { what, value, median: median.unwrap_or(f64::NAN) });
         }
-        let median = median.filter(|_| self.recent.len() >= LEAST)?;
+        let median = median.filter(|_| self.recent.len() >= MEMORY)?;
         (value > self.factor * median && median > 0.0).then_some(Spike { what, value, median })
     }
 }
@@ -131,7 +130,7 @@ mod tests {
 
     #[test]
     fn an_update_is_judged_by_the_median_of_those_before_it() {
-        assert_eq!(guard(LEAST - 1).judge(100.0, 0.5), None, "too few to tell");
+        assert_eq!(guard(MEMORY - 1).judge(100.0, 0.5), None, "too few to tell");
         let mut guard = guard(3 * MEMORY);
         assert_eq!(guard.recent().len(), MEMORY);
         assert_eq!(guard.judge(4.4, 2.0), None, "not beyond four times 1.1 and 0.5");

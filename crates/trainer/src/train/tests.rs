@@ -501,15 +501,15 @@ fn an_update_that_is_not_finite_is_skipped_where_that_is_asked_for() {
 fn a_spike_is_made_and_said_or_skipped_or_the_end_of_the_run() {
     use crate::spike::OnSpike;
     let mut bench = Bench::new();
-    bench.poison = Some((20, 100.0));
-    bench.train = TrainConfig { accumulate: 1, epochs: 5, ..bench.train };
+    bench.poison = Some((70, 100.0));
+    bench.train = TrainConfig { accumulate: 1, epochs: 13, ..bench.train };
     let outcome = bench.run("warn", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap();
     let [said] = &outcome.troubles[..] else { panic!("{outcome:?}") };
-    assert!(said.starts_with("step 21: the loss is ") && said.contains("times its median of"), "{said}");
+    assert!(said.starts_with("step 71: the loss is ") && said.contains("times its median of"), "{said}");
     bench.train.on_spike = OnSpike::Skip;
     let skipped = bench.run("skip", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap();
-    assert_eq!((skipped.step, &skipped.troubles[0]), (30, &said.replace("step 21:", "step 21 is skipped:")));
-    assert_ne!(bench.model("skip", 30), bench.model("warn", 30));
+    assert_eq!((skipped.step, &skipped.troubles[0]), (78, &said.replace("step 71:", "step 71 is skipped:")));
+    assert_ne!(bench.model("skip", 78), bench.model("warn", 78));
     bench.train.on_spike = OnSpike::Stop;
     let error = bench.run("stop", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap_err();
     assert!(error.to_string().starts_with(&said[..]), "{error}");
@@ -520,18 +520,18 @@ fn a_spike_is_made_and_said_or_skipped_or_the_end_of_the_run() {
 fn a_run_that_goes_on_judges_updates_as_the_one_that_was_not_interrupted() {
     use crate::spike::OnSpike;
     let mut bench = Bench::new();
-    bench.poison = Some((20, 100.0));
-    bench.train = TrainConfig { accumulate: 1, epochs: 5, on_spike: OnSpike::Skip, ..bench.train };
+    bench.poison = Some((70, 100.0));
+    bench.train = TrainConfig { accumulate: 1, epochs: 13, on_spike: OnSpike::Skip, ..bench.train };
     let straight = bench.run("straight", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap();
     let stop_at = |batch, interrupter: &Interrupter| {
-        if batch == 18 {
+        if batch == 68 {
             interrupter.stop(None);
         }
     };
     bench.run("parts", Box::new(|_| Ok(None)), &stop_at).0.unwrap();
     let parts = bench.run("parts", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap();
     assert_eq!(straight.troubles, parts.troubles);
-    assert_eq!(bench.model("straight", 30), bench.model("parts", 30));
-    let state = |name| read_state(&bench.run_dir(name).checkpoint(30)).unwrap();
+    assert_eq!(bench.model("straight", 78), bench.model("parts", 78));
+    let state = |name| read_state(&bench.run_dir(name).checkpoint(78)).unwrap();
     assert_eq!(state("straight"), state("parts"));
 }
