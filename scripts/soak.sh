@@ -9,8 +9,8 @@ cd "$(dirname "$0")/.."
 
 kills=${1:-200}
 RANDOM=${2:-$$}
-program=$PWD/${CARGO_TARGET_DIR:-target}/release/train-cli
-[[ -x $program ]] || { echo "error: no $program; build it first: cargo build --release -p train-cli" >&2; exit 1; }
+cargo build --release --locked --quiet
+program=${CARGO_TARGET_DIR:-$PWD/target}/release/train-cli
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
