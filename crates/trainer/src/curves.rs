@@ -128,7 +128,7 @@ impl History {
 
     /// The finite values of a key over those of another one.
     fn points(&self, key: &str, over: &str, factor: f64) -> Vec<[f64; 2]> {
-        let point = |line: &Value| Some([line[over].as_f64()?, factor * line[key].as_f64()?]);
+        let point = |line: &Value| Some([number(line, over)?, factor * number(line, key)?]);
         self.lines.iter().filter_map(point).filter(|point| point[1].is_finite()).collect()
     }
 
@@ -137,17 +137,15 @@ impl History {
     }
 }
 
-/// A line of a log, under the keys of today where it was written under former ones; what a look has seen
-/// under `health.` and its name.
+/// A line of a log, under the keys of today where it was written under former ones.
 fn with_present_keys(line: Value) -> Value {
     let Value::Object(fields) = line else { return line };
-    let flat = fields.into_iter().flat_map(|(key, value)| match value {
-        Value::Object(seen) if key == "health" => {
-            seen.into_iter().map(|(name, value)| (format!("health.{name}"), value)).collect()
-        }
-        value => vec![(key.replace("val_acc", "val_top"), value)],
-    });
-    flat.collect()
+    fields.into_iter().map(|(key, value)| (key.replace("val_acc", "val_top"), value)).collect()
+}
+
+/// The number of a key; `a.b` is `b` of the object `a`.
+fn number(line: &Value, key: &str) -> Option<f64> {
+    key.split('.').fold(line, |value, name| &value[name]).as_f64()
 }
 
 /// Draws the log of a run into `curves.png` beside it, if there is anything to draw yet.

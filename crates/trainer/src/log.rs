@@ -307,7 +307,7 @@ mod tests {
         let run = RunDir::create(&dir.path().join("run")).unwrap();
         open(&run, 0).write(&report(1));
         let first = fs::read_dir(run.tensorboard()).unwrap().next().unwrap().unwrap().path();
-        fs::rename(first, run.tensorboard().join(format!("{EVENTS}99999999999.1"))).unwrap();
+        fs::rename(first, run.tensorboard().join(format!("{EVENTS}8888888888.1"))).unwrap();
         open(&run, 1).write(&report(2));
         let steps: Vec<_> =
             events(&run).iter().filter(|event| event.has_summary()).map(Event::get_step).collect();
