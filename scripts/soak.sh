@@ -35,7 +35,8 @@ lr = 1e-3
 warmup_epochs = 1
 [train]
 batch_size = 8
-epochs = $2
+epochs = 2
+max_steps = $2
 checkpoint_every_steps = 2
 keep_last = 2
 [log]
@@ -43,8 +44,8 @@ every_steps = 5
 pictures_every_steps = 10
 END
 }
-{ common "" 40; printf '[fcmae]\npatch_size = 8\ndecoder_dim = 32\n'; } > pretrain.toml
-{ common "val_fraction = 0.2" 60; printf '[finetune]\nema_decay = 0.9\n'; } > finetune.toml
+{ common "" 150; printf '[fcmae]\npatch_size = 8\ndecoder_dim = 32\n'; } > pretrain.toml
+{ common "" 150; printf '[finetune]\nema_decay = 0.9\n'; } > finetune.toml
 
 train() { # COMMAND RUN
     exec "$program" --quiet "$1" --config "$1.toml" --run-dir "$2" --resume auto > "$2.txt" 2>&1

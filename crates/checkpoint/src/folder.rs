@@ -84,6 +84,9 @@ pub struct RunState {
     /// Loss and gradient norm of the last updates, oldest first, by which the next ones are judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<[f64; 2]>,
+    /// How many of them were unusual, one after the other, up to the last.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unusual: u64,
 }
 
 impl Default for RunState {
@@ -99,6 +102,7 @@ impl Default for RunState {
             split: None,
             pace: None,
             recent: Vec::new(),
+            unusual: 0,
         }
     }
 }
@@ -115,6 +119,11 @@ struct Record {
 
 fn first_order() -> u32 {
     1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn one() -> usize {

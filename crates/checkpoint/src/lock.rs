@@ -24,6 +24,10 @@ const BEAT: Duration = Duration::from_secs(2);
 /// their caches.
 const SILENCE: Duration = Duration::from_secs(8);
 
+/// How often, and after what time each, a lock that nobody has written into is tried again.
+const MOMENTS: u32 = 20;
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// The right to write into a run directory. Dropping it gives it back.
 #[derive(Debug)]
 pub struct RunLock {
@@ -62,7 +66,9 @@ impl Holder {
         let text = format!("{},\"beats\":{beats:>20}}}\n", text.trim_end_matches('}'));
         file.rewind()?;
         file.write_all(text.as_bytes())?;
-        file.set_len(text.len() as u64)
+        file.set_len(text.len() as u64)?;
+        // Or a network file system keeps it from others for as long as it likes.
+        file.sync_data()
     }
 }
 
@@ -80,11 +86,19 @@ impl RunLock {
         let path = run_dir.join(LOCK_FILE);
         let cannot = |error| CheckpointError::io("lock", &path)(error);
         let mut file = open(&path).map_err(cannot)?;
-        let locks = match file.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => return Err(in_use(run_dir, Holder::read(&mut file))),
-            // A file system without locks: only the counting tells.
-            Err(TryLockError::Error(_)) => false,
+        let mut patience = MOMENTS;
+        let locks = loop {
+            match file.try_lock() {
+                Ok(()) => break true,
+                // Somebody who only looks holds it for a moment, and has not written anything.
+                Err(TryLockError::WouldBlock) => match Holder::read(&mut file) {
+                    None if patience > 0 => patience -= 1,
+                    holder => return Err(in_use(run_dir, holder)),
+                },
+                // A file system without locks: only the counting tells.
+                Err(TryLockError::Error(_)) => break false,
+            }
+            thread::sleep(MOMENT);
         };
         let this = Holder::this();
         if let Some(holder) = Holder::read(&mut file).filter(|holder| !locks || holder.host != this.host) {
@@ -111,7 +125,7 @@ impl RunLock {
         let Ok(mut file) = OpenOptions::new().read(true).write(true).open(run_dir.join(LOCK_FILE)) else {
             return Ok(());
         };
-        match file.try_lock() {
+        match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => Err(in_use(run_dir, Holder::read(&mut file))),
             _ => Ok(()),
         }

@@ -109,6 +109,14 @@ impl RunDir {
         Self(path.to_owned())
     }
 
+    /// Gives checkpoints their names back that a process which was killed had set aside to replace them.
+    ///
+    /// # Errors
+    /// One cannot be renamed.
+    pub fn give_back(&self) -> Result<(), CheckpointError> {
+        Ok(whole::give_back_all(&self.checkpoints_folder())?)
+    }
+
     /// Clears up after a process that was killed: what it left half-written is removed, what it had set aside
     /// is given back, and folders that it had not come to are made. Only for the process that writes.
     ///

@@ -256,7 +256,13 @@ impl DataConfig {
         if recorded.is_some_and(|list| list.count(Split::Val) == 0) {
             return Ok((training, None));
         }
-        let share = stated.unwrap_or_else(|| usual(training.len()));
+        // A run that has set some apart goes on so, however many would be usual by now.
+        let share = stated.unwrap_or_else(|| match recorded {
+            Some(list) => {
+                list.count(Split::Val) as f64 / (list.count(Split::Val) + list.count(Split::Train)) as f64
+            }
+            None => usual(training.len()),
+        });
         if splits(path, self.format)?.contains(&Split::Val) {
             if stated.is_some_and(|share| share > 0.0) {
                 return Err(DataError::DividedTwice { path: path.clone(), key });

@@ -62,7 +62,10 @@ pub enum LaunchError {
     #[error("--min-nproc is for one machine: with --nnodes the others would not hear of it; leave it out")]
     FewerOfSeveral,
     /// More processes at least than there are.
-    #[error("--min-nproc {min} of --nproc {nproc}: give a number from 1 to {nproc}")]
+    #[error(
+        "--min-nproc {min} of --nproc {nproc}: restarts come back with numbers that divide {nproc}, and none from \
+         {min} on is smaller"
+    )]
     MinNproc {
         /// At least.
         min: usize,
@@ -100,7 +103,7 @@ impl Launch {
             if self.nnodes > 1 {
                 return Err(LaunchError::FewerOfSeveral);
             }
-            if min == 0 || min > self.nproc {
+            if min == 0 || min > self.nproc || self.fewer_than(self.nproc) == self.nproc && min < self.nproc {
                 return Err(LaunchError::MinNproc { min, nproc: self.nproc });
             }
         }
@@ -120,6 +123,11 @@ impl Launch {
         let (mut attempt, mut nproc) = (0, self.nproc);
         loop {
             let job = Job::start(self, nproc, attempt, &command_line(attempt), &children)?;
+            if asked_to_stop.load(Relaxed) {
+                // It may have come before there was anybody to tell.
+                let children = children.lock().unwrap_or_else(PoisonError::into_inner);
+                children.iter().for_each(|process| signal(*process, libc::SIGTERM));
+            }
             let code = job.wait(&children);
             let is_over = [0, STOPPED, MISTAKEN].contains(&code) || asked_to_stop.load(Relaxed);
             if is_over || attempt == self.max_restarts {

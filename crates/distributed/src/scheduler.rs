@@ -58,18 +58,20 @@ pub(crate) fn said(variable: Variable) -> Result<Said, DistributedError> {
     if ["WORLD_SIZE", "RANK"].into_iter().any(|name| variable(name).is_some()) {
         return Ok(Said::new());
     }
-    for launcher in &MPI {
-        if launcher.is_of_several(variable) {
-            return Ok(launcher.said(variable, None));
-        }
+    let [open_mpi, mpich] = &MPI;
+    if open_mpi.is_of_several(variable) {
+        return Ok(open_mpi.said(variable, None));
+    }
+    let steps = ["SLURM_STEP_ID", "SLURM_STEPID", "SLURM_STEP_NUM_TASKS"];
+    let is_step = steps.into_iter().any(|name| variable(name).is_some());
+    // A step of SLURM knows more than what it tells MPICH.
+    if mpich.is_of_several(variable) && !(is_step && SLURM.is_of_several(variable)) {
+        return Ok(mpich.said(variable, None));
     }
     if !SLURM.is_of_several(variable) {
         return Ok(Said::new());
     }
-    if ["SLURM_STEP_ID", "SLURM_STEPID", "SLURM_STEP_NUM_TASKS"]
-        .into_iter()
-        .all(|name| variable(name).is_none())
-    {
+    if !is_step {
         let reason = format!(
             "is {}, and this process was not started by srun: it would train alone beside idle tasks. Start it \
              with srun, or with train-cli launch; WORLD_SIZE=1 says that one process is meant",
@@ -182,6 +184,9 @@ mod tests {
         ];
         assert_eq!(pairs, expected);
         assert!(PORTS.contains(&port.parse().unwrap()));
+        // As `srun --mpi=pmi2` has it.
+        let pmi = [&step[..], &[("PMI_SIZE", "4"), ("PMI_RANK", "3"), ("PMI_JOBID", "123.0")]].concat();
+        assert_eq!(said_of(&pmi).unwrap(), found);
         let mut other = step;
         other[4].1 = "0";
         assert_eq!(&said_of(&other).unwrap()["MASTER_PORT"], port, "the same for all ranks");

@@ -34,12 +34,7 @@ pub enum ReportError {
     /// Data that cannot be written as JSON.
     #[error("cannot write the data of the page: {0}")]
     Data(#[from] serde_json::Error),
-    /// The page cannot be written.
-    #[error("cannot write {}: {error}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The reason that the operating system gives.
-        error: std::io::Error,
-    },
+    /// A checkpoint where a run is to be named.
+    #[error("{} is a checkpoint; name the directory of its run", .0.display())]
+    Checkpoint(PathBuf),
 }

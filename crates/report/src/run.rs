@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use checkpoint::{CONFIG_FILE, CheckpointError, Recipe, RunDir, RunState, read_state};
+use checkpoint::{CONFIG_FILE, CheckpointError, Recipe, RunDir, RunState, STATE_FILE, read_state};
 use data::{IMAGES_FILE, ImageList};
 use serde::Serialize;
 use serde_json::Value;
@@ -68,6 +68,9 @@ impl Run {
     /// # Errors
     /// It is not the directory of a run.
     pub fn read(path: &Path, name: String) -> Result<Self, ReportError> {
+        if path.join(STATE_FILE).is_file() {
+            return Err(ReportError::Checkpoint(path.to_owned()));
+        }
         let run = RunDir::of_leader(path);
         let config = path.join(CONFIG_FILE);
         if RunDir::open(path).is_err() && !config.is_file() && !run.log().is_file() {

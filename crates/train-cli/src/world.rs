@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use data::Shard;
 use distributed::{Communicator, Environment, connect};
 
@@ -38,6 +38,14 @@ impl World {
             world.fail(&format!("{error:#}"));
         }
         result
+    }
+
+    /// Runs a command that one process does by itself, whatever job it is in: the end of a batch script, say.
+    /// `what` is done, for the message to several processes of `launch`, each of which would do it.
+    pub(crate) fn alone<T>(what: &str, command: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let launched = std::env::var("WORLD_SIZE").is_ok_and(|count| count.trim() != "1");
+        ensure!(!launched, "{what} by one process; start it without launch");
+        command(&Self { communicator: Arc::new(distributed::Single), local_rank: 0 })
     }
 
     /// A handle that outlives the command's stack frame.

@@ -55,6 +55,11 @@ impl Interval {
         self.steps += 1;
     }
 
+    /// Whether every update since was skipped.
+    pub(crate) fn has_skipped_all(&self) -> bool {
+        self.steps > 0 && self.made == 0
+    }
+
     /// Whether no update has been made since.
     pub(crate) fn is_empty(&self) -> bool {
         self.steps == 0
@@ -140,7 +145,7 @@ mod tests {
             interval.add(step, report(loss));
         }
         interval.skip();
-        let mut spikes = SpikeGuard::new(OnSpike::Warn, 1.5, &[[2.0, 2.0]; 64]);
+        let mut spikes = SpikeGuard::new(OnSpike::Warn, 1.5, &[[2.0, 2.0]; 64], 0);
         let found = interval.settle(7, &alone, &mut spikes).unwrap().unwrap();
         assert!(matches!(&found[..], [(7, _)]), "{found:?}");
         let IntervalMeans { loss, grad_norm, .. } = interval.means();

@@ -18,7 +18,7 @@ use crate::appended::Appended;
 use crate::error::TrainError;
 use crate::health::Look;
 use crate::progress::{Screen, StepReport};
-use checkpoint::RunDir;
+use checkpoint::{CheckpointError, RunDir};
 
 /// Both records of a run, open for appending. What cannot be written to them does not stop the run.
 pub struct RunLog {
@@ -29,13 +29,19 @@ pub struct RunLog {
 impl RunLog {
     /// Opens the records of a run that goes on after `step`. Lines beyond it, left by a process
     /// that was killed after its last checkpoint, are removed; TensorBoard is told to forget such events.
-    /// `screen` is told when they cannot be written later.
+    /// So is what an evaluation after `step` found, unless it is the one after which the run was `evaluated` last:
+    /// it will be made again. `screen` is told when they cannot be written later.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn open(run: &RunDir, step: u64, screen: &Arc<dyn Screen>) -> Result<Self, TrainError> {
+    pub fn open(
+        run: &RunDir,
+        step: u64,
+        evaluated: Option<u64>,
+        screen: &Arc<dyn Screen>,
+    ) -> Result<Self, TrainError> {
         let path = run.log();
-        remove_lines_beyond(&path, step)?;
+        remove_lines_beyond(&path, step, evaluated == Some(step))?;
         Ok(Self {
             jsonl: Appended::open(&path, screen)?,
             tensorboard: TensorBoard::create(&run.tensorboard(), step, screen)?,
@@ -109,27 +115,34 @@ impl RunLog {
 }
 
 /// Removes what a process wrote after the checkpoint that the run goes on from.
-fn remove_lines_beyond(path: &Path, step: u64) -> Result<(), TrainError> {
+fn remove_lines_beyond(path: &Path, step: u64, is_evaluated: bool) -> Result<(), TrainError> {
     if !path.exists() {
         return Ok(());
     }
     // Bytes: what a power failure leaves at the end need not be text.
     let log = fs::read(path).map_err(TrainError::io("read", path))?;
     let lines = log.split_inclusive(|byte| *byte == b'\n');
-    let kept = lines.filter(|line| belongs(line, step)).collect::<Vec<_>>().concat();
+    let kept = lines.filter(|line| belongs(line, step, is_evaluated)).collect::<Vec<_>>().concat();
     if kept != log {
         // Not in place: on a full disk that would lose the lines to keep.
-        let shorter = path.with_extension("jsonl.tmp");
-        fs::write(&shorter, kept).map_err(TrainError::io("write", &shorter))?;
-        fs::rename(&shorter, path).map_err(TrainError::io("replace", path))?;
+        whole::write(path, &kept).map_err(CheckpointError::from)?;
     }
     Ok(())
 }
 
-/// Whether a line is whole and not beyond `step`.
-fn belongs(line: &[u8], step: u64) -> bool {
+/// Whether a line is whole and not beyond `step`, whose evaluation counts if it `is_evaluated`.
+fn belongs(line: &[u8], step: u64, is_evaluated: bool) -> bool {
     let parsed: Option<Value> = line.ends_with(b"\n").then(|| serde_json::from_slice(line).ok()).flatten();
-    parsed.and_then(|value| value["step"].as_u64()).is_some_and(|found| found <= step)
+    let Some(value) = parsed else { return false };
+    match value["step"].as_u64() {
+        Some(found) if found == step => is_evaluated || !is_evaluation(&value),
+        found => found.is_some_and(|found| found < step),
+    }
+}
+
+/// Whether a line of a log is what an evaluation found.
+pub(crate) fn is_evaluation(line: &Value) -> bool {
+    ["loss", "health", "warning"].into_iter().all(|key| line.get(key).is_none())
 }
 
 /// An event file. Only the record format is tensorboard-rs's: its own writer panics when the disk
@@ -211,7 +224,7 @@ mod tests {
 
     fn open(run: &RunDir, step: u64) -> RunLog {
         let screen: Arc<dyn Screen> = Arc::new(Silent);
-        RunLog::open(run, step, &screen).unwrap()
+        RunLog::open(run, step, None, &screen).unwrap()
     }
 
     fn report(step: u64) -> StepReport {
@@ -234,6 +247,21 @@ mod tests {
         let steps: Vec<_> =
             text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].clone()).collect();
         assert_eq!(steps, [1, 2, 5]);
+    }
+
+    #[test]
+    fn an_evaluation_that_will_be_made_again_has_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("run")).unwrap();
+        let screen: Arc<dyn Screen> = Arc::new(Silent);
+        for (evaluated, lines) in [(None, 2), (None, 2), (Some(3), 3)] {
+            let mut log = RunLog::open(&run, 3, evaluated, &screen).unwrap();
+            if fs::read(run.log()).unwrap().is_empty() {
+                log.write(&report(3));
+            }
+            log.evaluation(3, 1.0, &[("val_top1".to_owned(), 0.5)]);
+            assert_eq!(fs::read_to_string(run.log()).unwrap().lines().count(), lines, "{evaluated:?}");
+        }
     }
 
     /// The events of all files, in the order in which TensorBoard reads them.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::TrainError;
+use crate::log::is_evaluation;
 use crate::plan::Plan;
 use crate::train::Outcome;
 
@@ -103,8 +104,6 @@ impl Results {
             let checkpoint = below(run, &run.best());
             BestNetwork { score, step, ema, checkpoint }
         });
-        let is_evaluation =
-            |line: &Value| ["loss", "health", "warning"].into_iter().all(|key| line.get(key).is_none());
         Self {
             outcome: Ending::of(outcome),
             reason: outcome.interrupted.clone(),

@@ -246,6 +246,11 @@ impl<E: Experiment> Run<E> {
         self.rehearsal().batch_sizes(watch)
     }
 
+    /// Images that are trained on.
+    pub fn images(&self) -> usize {
+        self.data.training.len()
+    }
+
     /// Images of an update, over all processes.
     pub fn effective_batch(&self) -> usize {
         self.plan.effective_batch

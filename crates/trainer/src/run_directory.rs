@@ -36,7 +36,14 @@ pub(crate) fn resume_point(
 ) -> Result<ResumePoint, TrainError> {
     let own = match resume.filter(|_| communicator.is_leader()) {
         None => ResumePoint::default(),
-        Some(Resume::Auto) if !RunDir::is_free(run_dir) => newest_sound(&RunDir::open(run_dir)?)?,
+        Some(Resume::Auto) if !RunDir::is_free(run_dir) => {
+            let run = RunDir::open(run_dir)?;
+            // While another process trains there, it may be the one that has set something aside.
+            if RunLock::require_free(run_dir).is_ok() {
+                run.give_back()?;
+            }
+            newest_sound(&run)?
+        }
         Some(Resume::Auto) => ResumePoint::default(),
         Some(Resume::From(path)) => {
             let checkpoint = Some(Checkpoint::sound_folder_of(path)?);

@@ -39,6 +39,8 @@ pub struct Beginning<M: Module> {
     pub checkpoint: Option<PathBuf>,
     /// Loss and gradient norm of the last updates, oldest first.
     pub recent: Vec<[f64; 2]>,
+    /// How many of them were unusual, one after the other, up to the last.
+    pub unusual: u64,
 }
 
 /// Copies the states of a run, to be written.
@@ -47,11 +49,13 @@ pub(crate) struct Copier<'a> {
     pub(crate) judged: Judged,
     /// Loss and gradient norm of the last updates.
     pub(crate) recent: Vec<[f64; 2]>,
+    /// How many of them were unusual, one after the other, up to the last.
+    pub(crate) unusual: u64,
 }
 
 impl Copier<'_> {
     fn run_state(self, step: u64) -> RunState {
-        let Self { plan, judged: Judged { best, evaluated }, recent } = self;
+        let Self { plan, judged: Judged { best, evaluated }, recent, unusual } = self;
         RunState {
             position: plan.position(step),
             best,
@@ -62,6 +66,7 @@ impl Copier<'_> {
             split: Some(plan.split()),
             pace: Some(plan.pace),
             recent,
+            unusual,
         }
     }
 
@@ -117,7 +122,7 @@ impl StateParts<'_> {
         let ema = self.ema.map(|decay| Ema::new(decay, model.valid()));
         let state =
             State { model, optimizer: build_optimizer(self.groups, &self.optim.adamw()), ema, step: 0 };
-        Beginning { state, best: None, evaluated: None, checkpoint: None, recent: Vec::new() }
+        Beginning { state, best: None, evaluated: None, checkpoint: None, recent: Vec::new(), unusual: 0 }
     }
 
     /// The state of a checkpoint that says `found` of itself. `model` gives the shapes. Rank 0 reads for
@@ -139,7 +144,7 @@ impl StateParts<'_> {
         if !changed {
             require_same_place(checkpoint, &found, plan)?;
         }
-        let RunState { position: found, best, evaluated, order, recent, .. } = found;
+        let RunState { position: found, best, evaluated, order, recent, unusual, .. } = found;
         // Checkpoints of former versions do not say when they were evaluated, but may stand at the best.
         let evaluated = evaluated.or(best.map(|best| best.step)).filter(|_| !changed);
         let best = best.filter(|_| !changed);
@@ -161,7 +166,7 @@ impl StateParts<'_> {
             }
         };
         let state = State { model, optimizer, ema, step: found.step };
-        Ok(Beginning { state, best, evaluated, checkpoint: Some(checkpoint.to_owned()), recent })
+        Ok(Beginning { state, best, evaluated, checkpoint: Some(checkpoint.to_owned()), recent, unusual })
     }
 }
 

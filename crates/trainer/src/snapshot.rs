@@ -30,9 +30,11 @@ pub(crate) struct Snapshot {
 
 /// What became of a snapshot.
 pub(crate) struct Attempt {
-    pub(crate) snapshot: Snapshot,
-    /// Where it is.
-    pub(crate) written: Result<PathBuf, CheckpointError>,
+    pub(crate) place: Place,
+    /// Updates after which it was taken.
+    pub(crate) step: u64,
+    /// Where it is; or why not, and the snapshot to try again with.
+    pub(crate) written: Result<PathBuf, (CheckpointError, Snapshot)>,
     /// Whether checkpoints that are too many could be removed.
     pub(crate) tidied: Result<(), CheckpointError>,
 }
@@ -54,13 +56,14 @@ impl Writer {
         let (run_dir, companions) = (run_dir.clone(), Companions::read(run_dir));
         let thread = thread::spawn(move || {
             for snapshot in to_write {
-                let written = companions.write(&snapshot, &run_dir);
-                let tidied = match (&written, snapshot.place) {
+                let (place, step) = (snapshot.place, snapshot.state.position.step);
+                let written = companions.write(&snapshot, &run_dir).map_err(|error| (error, snapshot));
+                let tidied = match (&written, place) {
                     (Ok(_), Place::Step) => run_dir.keep_last(keep_last),
                     _ => Ok(()),
                 };
                 // Nobody listens any more when the run has failed otherwise.
-                let _ = tell.send(Attempt { snapshot, written, tidied });
+                let _ = tell.send(Attempt { place, step, written, tidied });
             }
         });
         Self { snapshots: Some(snapshots), attempts, under_way: Vec::new(), thread: Some(thread) }
@@ -70,10 +73,7 @@ impl Writer {
     /// of earlier ones.
     pub(crate) fn write(&mut self, snapshot: Snapshot) -> Vec<Attempt> {
         let mut done = self.look();
-        while self.under_way.contains(&snapshot.place) {
-            let Some(attempt) = self.wait_for_one() else { break };
-            done.push(attempt);
-        }
+        done.extend(self.wait_for(snapshot.place));
         self.under_way.push(snapshot.place);
         if let Some(snapshots) = &self.snapshots {
             // The thread ends only after its sender.
@@ -82,10 +82,20 @@ impl Writer {
         done
     }
 
+    /// Waits for the snapshot that goes to a place, if one does. Returns what has become of others as well.
+    pub(crate) fn wait_for(&mut self, place: Place) -> Vec<Attempt> {
+        let mut done = Vec::new();
+        while self.under_way.contains(&place) {
+            let Some(attempt) = self.wait_for_one() else { break };
+            done.push(attempt);
+        }
+        done
+    }
+
     /// What has become of snapshots by now.
     pub(crate) fn look(&mut self) -> Vec<Attempt> {
         let done: Vec<_> = self.attempts.try_iter().collect();
-        done.iter().for_each(|attempt| self.take_off(attempt.snapshot.place));
+        done.iter().for_each(|attempt| self.take_off(attempt.place));
         done
     }
 
@@ -105,7 +115,7 @@ impl Writer {
             self.under_way.clear();
             return None;
         };
-        self.take_off(attempt.snapshot.place);
+        self.take_off(attempt.place);
         Some(attempt)
     }
 

@@ -55,18 +55,18 @@ pub(crate) struct SpikeGuard {
     factor: f64,
     /// Loss and gradient norm, oldest first.
     recent: VecDeque<[f64; 2]>,
-    skipped_in_a_row: u64,
+    unusual_in_a_row: u64,
 }
 
 impl SpikeGuard {
-    /// A guard that knows the last updates of a run.
-    pub(crate) fn new(on_spike: OnSpike, factor: f64, recent: &[[f64; 2]]) -> Self {
-        Self { on_spike, factor, recent: recent.iter().copied().collect(), skipped_in_a_row: 0 }
+    /// A guard that knows the last updates of a run, and how many of them were unusual up to the last.
+    pub(crate) fn new(on_spike: OnSpike, factor: f64, recent: &[[f64; 2]], unusual_in_a_row: u64) -> Self {
+        Self { on_spike, factor, recent: recent.iter().copied().collect(), unusual_in_a_row }
     }
 
     /// One that only warns, for updates that are none of a run.
     pub(crate) fn idle() -> Self {
-        Self::new(OnSpike::Warn, f64::INFINITY, &[])
+        Self::new(OnSpike::Warn, f64::INFINITY, &[], 0)
     }
 
     /// Whether an update has to be judged before it is made.
@@ -79,6 +79,11 @@ impl SpikeGuard {
         self.recent.iter().copied().collect()
     }
 
+    /// How many updates were unusual, one after the other, up to the last.
+    pub(crate) fn unusual_in_a_row(&self) -> u64 {
+        self.unusual_in_a_row
+    }
+
     /// Judges an update, and remembers it if it is finite.
     pub(crate) fn judge(&mut self, loss: f64, grad_norm: f64) -> Option<Spike> {
         let found = [("loss", loss), ("gradient norm", grad_norm)]
@@ -89,13 +94,13 @@ impl SpikeGuard {
             self.recent.push_back([loss, grad_norm]);
             self.recent.drain(..self.recent.len().saturating_sub(MEMORY));
         }
-        self.skipped_in_a_row = if found.is_some() { self.skipped_in_a_row + 1 } else { 0 };
+        self.unusual_in_a_row = if found.is_some() { self.unusual_in_a_row + 1 } else { 0 };
         found
     }
 
     /// Whether so many updates were skipped, one after the other, that something else is wrong.
     pub(crate) fn has_skipped_enough(&self) -> bool {
-        self.skipped_in_a_row > MOST_SKIPPED
+        self.unusual_in_a_row > MOST_SKIPPED
     }
 
     fn spike(&self, place: usize, what: &'static str, value: f64) -> Option<Spike> {
@@ -121,7 +126,7 @@ mod tests {
     use super::*;
 
     fn guard(updates: usize) -> SpikeGuard {
-        let mut guard = SpikeGuard::new(OnSpike::Skip, 4.0, &[]);
+        let mut guard = SpikeGuard::new(OnSpike::Skip, 4.0, &[], 0);
         for update in 0..updates {
             assert_eq!(guard.judge(1.0 + 0.1 * (update % 3) as f64, 0.5), None);
         }
@@ -138,14 +143,14 @@ mod tests {
         let found = guard.judge(1.0, 2.25).unwrap().to_string();
         assert_eq!(found, "the gradient norm is 2.2500, 4.5 times its median of 0.5000");
         // What a run goes on from judges alike.
-        let mut again = SpikeGuard::new(OnSpike::Skip, 4.0, &guard.recent());
+        let mut again = SpikeGuard::new(OnSpike::Skip, 4.0, &guard.recent(), guard.unusual_in_a_row());
         assert_eq!(again.judge(5.0, 9.0), guard.judge(5.0, 9.0));
         assert_eq!(again.recent(), guard.recent());
     }
 
     #[test]
     fn what_is_not_finite_is_beyond_everything_and_not_remembered() {
-        let mut guard = SpikeGuard::new(OnSpike::Skip, 4.0, &[]);
+        let mut guard = SpikeGuard::new(OnSpike::Skip, 4.0, &[], 0);
         for update in 0..=MOST_SKIPPED {
             assert!(!guard.has_skipped_enough(), "{update}");
             assert!(guard.judge(f64::NAN, 1.0).is_some() && guard.recent().is_empty());

@@ -102,11 +102,13 @@ impl<O: Objective> Trainer<O> {
         progress: &mut dyn Progress,
         interrupter: &Interrupter,
     ) -> Result<Outcome, TrainError> {
-        let Beginning { mut state, best, evaluated, checkpoint, recent } = beginning;
+        let Beginning { mut state, best, evaluated, checkpoint, recent, unusual } = beginning;
         let step = state.step;
         let (log, writer) = match self.communicator.is_leader() {
             true => {
-                let log = RunLog::open(&self.run_dir, state.step, &progress.screen())?;
+                // Of a process that was killed before it came to that.
+                self.run_dir.keep_last(self.train.keep_last)?;
+                let log = RunLog::open(&self.run_dir, state.step, evaluated, &progress.screen())?;
                 (Some(log), Some(Writer::start(&self.run_dir, self.train.keep_last)))
             }
             false => (None, None),
@@ -123,7 +125,7 @@ impl<O: Objective> Trainer<O> {
             writer,
             unwritten_best: None,
             watchdog,
-            spikes: SpikeGuard::new(self.train.on_spike, self.train.spike_factor, &recent),
+            spikes: SpikeGuard::new(self.train.on_spike, self.train.spike_factor, &recent, unusual),
             progress,
             interrupter,
             stop: &stop,
@@ -333,8 +335,10 @@ impl<O: Objective> Session<'_, O> {
         if self.saved == Some(state.step) || state.step == 0 {
             return Ok(());
         }
+        self.watchdog.moves(Doing::Update(state.step));
         self.settle()?;
         require_equal(&state.model, self.trainer.communicator.as_ref(), state.step)?;
+        self.watchdog.moves(Doing::Writing);
         self.hand_over(state)
     }
 
@@ -350,14 +354,20 @@ impl<O: Objective> Session<'_, O> {
         if let Some(best) = self.unwritten_best.take() {
             self.write(best);
         }
+        let pause = Instant::now();
+        // Before anything is copied: there is memory for one copy.
+        let done = self.writer.as_mut().map(|writer| writer.wait_for(Place::Step));
+        done.into_iter().flatten().for_each(|attempt| self.take_note(attempt));
         let snapshot = self.copier().checkpoint::<O>(state).map_err(|error| self.since_last(error))?;
         self.write(snapshot);
+        self.interval.pause(pause.elapsed());
         Ok(())
     }
 
     fn copier(&self) -> Copier<'_> {
         let judged = Judged { best: self.outcome.best, evaluated: self.evaluated };
-        Copier { plan: &self.trainer.plan, judged, recent: self.spikes.recent() }
+        let (recent, unusual) = (self.spikes.recent(), self.spikes.unusual_in_a_row());
+        Copier { plan: &self.trainer.plan, judged, recent, unusual }
     }
 
     fn write(&mut self, snapshot: Snapshot) {
@@ -375,15 +385,14 @@ impl<O: Objective> Session<'_, O> {
         done.into_iter().flatten().for_each(|attempt| self.take_note(attempt));
     }
 
-    fn take_note(&mut self, Attempt { snapshot, written, tidied }: Attempt) {
+    fn take_note(&mut self, Attempt { place, step, written, tidied }: Attempt) {
         if let Err(error) = tidied {
             self.warn(error.to_string());
         }
-        let step = snapshot.state.position.step;
-        match (written, snapshot.place) {
+        match (written, place) {
             (Ok(path), Place::Step) => self.has_written(step, path),
             (Ok(_), Place::Best) => {}
-            (Err(error), place) => {
+            (Err((error, snapshot)), place) => {
                 self.warn(error.to_string());
                 self.failure = Some(error);
                 if place == Place::Best && self.outcome.best.is_some_and(|best| best.step == step) {
@@ -416,14 +425,25 @@ impl<O: Objective> Session<'_, O> {
         let communicator = self.trainer.communicator.as_ref();
         let settled = self.interval.settle(self.outcome.step, communicator, &mut self.spikes)?;
         let unusual = settled.map_err(|found| self.since_last(found.since(None)))?;
-        for (step, spike) in unusual.into_iter().filter(|_| communicator.is_leader()) {
-            self.warn(format!("step {step}: {spike}"));
+        match &unusual[..] {
+            [] => {}
+            [(step, spike)] => self.warn(format!("step {step}: {spike}")),
+            // One line for all of an interval: a run that diverges has nothing else any more.
+            [(first, spike), .., (last, _)] => self.warn(format!(
+                "{} updates of steps {first} to {last} are beyond what is usual; in the first, {spike}",
+                unusual.len()
+            )),
         }
         Ok(())
     }
 
     fn write_log(&mut self, step: u64) -> Result<(), TrainError> {
         self.settle()?;
+        if self.interval.has_skipped_all() {
+            // Each was said, and there is nothing to take a mean of.
+            self.interval = Interval::start();
+            return Ok(());
+        }
         let report = self.report(step);
         let first = self.outcome.losses.map_or(report.loss, |(first, _)| first);
         self.outcome.losses = Some((first, report.loss));
@@ -527,7 +547,9 @@ impl<O: Objective> Session<'_, O> {
         let path = self.picture(state.step);
         let Some(log) = &mut self.log else { return Ok(()) };
         self.outcome.picture = None;
+        let pause = Instant::now();
         let picture = self.trainer.objective.picture(&state.model.valid()).map_err(TrainError::Objective)?;
+        self.interval.pause(pause.elapsed());
         let Some(Picture { tag, image }) = picture else { return Ok(()) };
         log.picture(tag, &image, state.step);
         match drawing::save(&image, &path) {
@@ -547,10 +569,10 @@ impl<O: Objective> Session<'_, O> {
             self.hand_over(state)?;
             self.wait_for_writer();
         }
-        if self.lacks_anything(state.step)
-            && let Some(failure) = self.failure.take()
-        {
-            return Err(failure.into());
+        if self.lacks_anything(state.step) {
+            let path = self.trainer.run_dir.checkpoint(state.step);
+            let reason = "is not written: the thread that writes has ended".to_owned();
+            return Err(self.failure.take().unwrap_or(CheckpointError::None { path, reason }).into());
         }
         if self.trainer.communicator.is_leader() && self.outcome.step > 0 {
             match draw_curves(&self.trainer.run_dir) {

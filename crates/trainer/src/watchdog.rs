@@ -19,6 +19,8 @@ pub(crate) enum Doing {
     Update(u64),
     /// It judges the network.
     Evaluation,
+    /// It looks at its health.
+    Health,
     /// It draws, or writes a checkpoint.
     Writing,
 }
@@ -121,6 +123,7 @@ impl Shared {
                 }
             },
             Doing::Evaluation => format!("{who}the evaluation has not moved for {lasted} s"),
+            Doing::Health => format!("{who}the look at the health of the run has taken {lasted} s"),
             Doing::Writing => format!("{who}the run directory has been written to for {lasted} s"),
         })
     }

@@ -133,7 +133,9 @@ fn replace(path: &Path, part: &Path) -> io::Result<()> {
         return Err(error);
     }
     sync_names(path);
-    if is_there { fs::remove_dir_all(&aside) } else { Ok(()) }
+    // Best effort: the new one is there, and `recover` clears up.
+    let _ = fs::remove_dir_all(&aside);
+    Ok(())
 }
 
 /// Where a folder is while another one takes its name.
@@ -147,22 +149,36 @@ fn give_back(path: &Path) -> io::Result<()> {
     if aside.exists() && !path.exists() { fs::rename(&aside, path) } else { Ok(()) }
 }
 
+/// Gives back what a process that was killed has set aside below a folder, unless another folder has its name.
+///
+/// # Errors
+/// Something cannot be renamed.
+pub fn give_back_all(folder: &Path) -> Result<(), Unwritten> {
+    let give_all_back = || {
+        for entry in fs::read_dir(folder)? {
+            let name = entry?.file_name();
+            let hidden = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".old"));
+            hidden.map_or(Ok(()), |name| give_back(&folder.join(name)))?;
+        }
+        Ok(())
+    };
+    give_all_back().map_err(Unwritten::at(folder))
+}
+
 /// Clears up below a folder after a process that was killed: what it had set aside has its name back unless
 /// another folder has it, and what it had not finished is gone.
 ///
 /// # Errors
 /// Something cannot be renamed or removed.
 pub fn recover(folder: &Path) -> Result<(), Unwritten> {
+    give_back_all(folder)?;
     let recover = || {
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
             let hidden =
                 path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('.'));
             let Some(hidden) = hidden.filter(|_| path.is_dir()) else { continue };
-            if let Some(name) = hidden.strip_suffix(".old") {
-                give_back(&folder.join(name))?;
-            }
-            if path.exists() && (hidden.ends_with(".old") || hidden.ends_with(".part")) {
+            if hidden.ends_with(".old") || hidden.ends_with(".part") {
                 fs::remove_dir_all(&path)?;
             }
         }

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use file::{NewFile, write, write_all};
-pub use folder::{NewFolder, recover};
+pub use folder::{NewFolder, give_back_all, recover};
 
 /// Why something is not there.
 #[derive(Debug, thiserror::Error)]

@@ -159,6 +159,34 @@ fn unreadable_images_are_replaced_and_counted_up_to_the_limit() {
     assert!(error.contains("data.max_corrupt = 1") && error.contains("image 3 (broken)"), "{error}");
 }
 
+/// Files that go while a run reads them count as unreadable ones, and as many end it.
+#[test]
+fn images_that_vanish_are_left_out_up_to_the_limit() {
+    use crate::{DataConfig, Labels};
+    for (max_corrupt, ends) in [(2, false), (1, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        for index in 0..22u8 {
+            let image = RgbImage::from_pixel(12, 9, Rgb([index; 3]));
+            image.save(dir.path().join(format!("{index:02}.png"))).unwrap();
+        }
+        let data = DataConfig { path: Some(dir.path().to_owned()), ..DataConfig::default() };
+        let source = data.open(Labels::Ignored).unwrap();
+        let numbered = loader(&[], 0, max_corrupt);
+        let loader =
+            Loader::new(source, Arc::clone(&numbered.0.transform), numbered.0.config.clone()).unwrap();
+        let mut batches = loader.batches(0, 0);
+        batches.next().unwrap().unwrap();
+        for name in ["03.png", "04.png"] {
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        let error = batches.take(12).find_map(Result::err).map(|error| error.to_string());
+        assert_eq!(error.is_some(), ends, "{error:?}");
+        let names: Vec<_> = loader.corrupt().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert!(names[0].ends_with("03.png") && names[1].ends_with("04.png"), "{names:?}");
+    }
+}
+
 #[test]
 fn a_source_without_readable_images_is_an_error() {
     let all: Vec<_> = (0..22).collect();

@@ -68,12 +68,29 @@ struct Part {
     is_wanted: bool,
 }
 
+/// Whether an open file is the one that has this name now.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let open = file.metadata()?;
+    Ok(path.metadata().is_ok_and(|named| (named.dev(), named.ino()) == (open.dev(), open.ino())))
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> io::Result<bool> {
+    Ok(path.exists())
+}
+
 impl Part {
     fn open(remote: &Remote, target: &Path) -> io::Result<Self> {
         let shared = part_of(remote, target);
         let open =
             |path: &Path| File::options().read(true).write(true).create(true).truncate(false).open(path);
-        let file = open(&shared)?;
+        let mut file = open(&shared)?;
+        // Who finished between opening and locking has given the file its name: it is no part any more.
+        while matches!(file.try_lock(), Ok(())) && !is_at(&file, &shared)? {
+            file = open(&shared)?;
+        }
         let (path, file, is_shared) = match file.try_lock() {
             // Another process is downloading the same.
             Err(TryLockError::WouldBlock) => {

@@ -91,6 +91,9 @@ pub enum HubError {
     /// The target of a download is in use.
     #[error("{} exists already and is not empty; choose another folder", .0.display())]
     Occupied(PathBuf),
+    /// Another process downloads into the target.
+    #[error("another process is downloading into {}; wait for it, or choose another folder", .0.display())]
+    InUse(PathBuf),
     /// A file that would land outside its folder.
     #[error("the repository holds a file named `{0}`, which would land outside the target folder")]
     UnsafePath(String),

@@ -1,7 +1,7 @@
 //! A repository becomes files.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,12 @@ impl Hub {
             ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => HubError::Occupied(folder.to_owned()),
             _ => refused.into(),
         })?;
+        // Held until the end; there are disks without locks.
+        let lock = fs::File::open(new.part()).ok();
+        if lock.as_ref().is_some_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock))) {
+            new.keep();
+            return Err(HubError::InUse(folder.to_owned()));
+        }
         match self.fill(source, new.part(), progress) {
             Ok(()) => Ok(new.finish()?),
             Err(error) if is_empty(new.part()) => Err(error),

@@ -41,8 +41,6 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<String>,
     #[command(flatten)]
-    pub(crate) shortcuts: Shortcuts,
-    #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print the plan and stop.
     #[arg(long)]
@@ -53,6 +51,9 @@ pub(crate) struct RunArgs {
     /// Full-screen dashboard instead of a progress bar.
     #[arg(long, conflicts_with = "json")]
     pub(crate) tui: bool,
+    // Last: its heading is for all behind it.
+    #[command(flatten)]
+    pub(crate) shortcuts: Shortcuts,
 }
 
 /// Settings that have a flag of their own.

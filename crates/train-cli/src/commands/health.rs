@@ -9,12 +9,19 @@ use crate::output::{self, out};
 
 pub(crate) fn run(args: &HealthArgs) -> Result<()> {
     let report = HealthReport::read(&args.run)?;
-    let picture = args.out.clone().unwrap_or_else(|| RunDir::of_leader(&args.run).health());
-    drawing::save(&report.draw(), &picture).with_context(|| format!("cannot write {}", picture.display()))?;
-    if args.json {
-        return output::json(&report);
+    match args.json {
+        true => output::json(&report)?,
+        false => out!("{report}"),
     }
-    out!("{report}");
-    out!("picture      {}", picture.display());
+    let picture = args.out.clone().unwrap_or_else(|| RunDir::of_leader(&args.run).health());
+    let drawn = drawing::save(&report.draw(), &picture);
+    let drawn = drawn.with_context(|| format!("cannot write {}", picture.display()));
+    match drawn {
+        Ok(()) if args.json => {}
+        Ok(()) => out!("picture      {}", picture.display()),
+        // Nobody has asked for it there: the run may be somebody else's, or its disk full.
+        Err(error) if args.out.is_none() => output::say(format_args!("warning: {error:#}")),
+        Err(error) => return Err(error),
+    }
     Ok(())
 }

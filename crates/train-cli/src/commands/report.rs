@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ::report::{Judgement, LIMIT, MOST_MISTAKES, MOST_RUNS, Mistake, Page, ReportError, Run, page, save};
+use ::report::{Judgement, LIMIT, MOST_MISTAKES, MOST_RUNS, Mistake, Page, ReportError, Run, page};
 use anyhow::{Context, Result, bail};
 use checkpoint::REPORT_FILE;
 use data::{Targets, image_of, shown};
@@ -26,13 +26,10 @@ struct Written<'a> {
 }
 
 pub(crate) fn run(args: &ReportArgs) -> Result<()> {
-    World::enter(args.device.name, |world| report(args, world))
+    World::alone("a report is written", |world| report(args, world))
 }
 
 fn report(args: &ReportArgs, world: &World) -> Result<()> {
-    if world.world_size() > 1 {
-        bail!("a report is written by one process; start it without launch");
-    }
     let count = args.runs.len();
     if count > MOST_RUNS {
         return Err(ReportError::TooManyRuns { runs: count, most: MOST_RUNS }.into());
@@ -55,7 +52,7 @@ fn report(args: &ReportArgs, world: &World) -> Result<()> {
         });
     }
     let Page { html, missing } = page(runs, LIMIT)?;
-    save(&out, html.as_bytes())?;
+    whole::write(&out, html.as_bytes())?;
     missing.iter().for_each(|what| note!("missing      {what}"));
     if args.json {
         let runs = names.iter().map(String::as_str).collect();

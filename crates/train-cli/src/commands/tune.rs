@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
-use drawing::{Chart, LINES, Line, MUTED, Panel};
+use anyhow::{Context as _, Result, bail, ensure};
+use drawing::{Chart, Key, LINES, Line, MUTED, Panel};
 use serde::Serialize;
 use trainer::{
-    BatchSizes, Context, Experiment, Init, RateRange, RateTrial, Run, Start, Unit, readable, readable_speed,
-    suggested_rate,
+    BatchSizes, BatchTrial, Context, Experiment, Init, RateRange, RateTrial, Run, Start, Unit, readable,
+    readable_speed, suggested_rate,
 };
 
 use crate::args::{KeyArgs, TriedArgs, TuneArgs, TuneLrArgs};
@@ -16,11 +16,16 @@ use crate::bundled::Meant;
 use crate::checkpoint;
 use crate::configuration::{AnyExperiment, Source};
 use crate::output::{self, out};
+use crate::world::World;
 
 /// Images that base learning rates are for.
 const BASE: f64 = 256.0;
 
 pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
+    World::alone("settings are tried", |world| experiment(args, world))
+}
+
+fn experiment(args: &TuneArgs, world: &World) -> Result<ExitCode> {
     let tried = match args {
         TuneArgs::Lr(args) => &args.tried,
         TuneArgs::Batch(args) => &args.tried,
@@ -31,12 +36,17 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
         overrides.push(format!("data.path={}", toml::Value::from(text)));
     }
     match Source::find(&tried.config, Meant::Either)?.load_any(&overrides)? {
-        AnyExperiment::Pretrain(experiment) => tune(args, tried, *experiment),
-        AnyExperiment::Finetune(experiment) => tune(args, tried, *experiment),
+        AnyExperiment::Pretrain(experiment) => tune(args, tried, world, *experiment),
+        AnyExperiment::Finetune(experiment) => tune(args, tried, world, *experiment),
     }
 }
 
-fn tune<E: Experiment>(args: &TuneArgs, tried: &TriedArgs, mut experiment: E) -> Result<ExitCode> {
+fn tune<E: Experiment>(
+    args: &TuneArgs,
+    tried: &TriedArgs,
+    world: &World,
+    mut experiment: E,
+) -> Result<ExitCode> {
     let configured = experiment.init_mut().and_then(|init| init.take());
     let start = Start {
         init: Init::from(tried.init.clone().or(configured)),
@@ -44,7 +54,7 @@ fn tune<E: Experiment>(args: &TuneArgs, tried: &TriedArgs, mut experiment: E) ->
         // Nothing is written there.
         ..Start::new("")
     };
-    let device = tried.device.name.device()?;
+    let device = world.device(tried.device.name)?;
     let run = Run::open(experiment, Context::single(&device), start)?;
     match args {
         TuneArgs::Lr(args) => rates(args, run)?,
@@ -55,6 +65,9 @@ fn tune<E: Experiment>(args: &TuneArgs, tried: &TriedArgs, mut experiment: E) ->
 
 /// How many times the first loss is drawn.
 const HIGHEST: f64 = 1.3;
+
+/// Share of the best speed that is fast enough.
+const NEARLY: f64 = 0.9;
 
 /// What `tune lr --json` prints.
 #[derive(Serialize)]
@@ -77,6 +90,10 @@ fn rates<E: Experiment>(args: &TuneLrArgs, run: Run<E>) -> Result<()> {
         "--from has to be above 0 and below --to"
     );
     ensure!(args.steps >= 20, "--steps {}: fewer than 20 updates tell nothing", args.steps);
+    let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        bail!("cannot write {}: there is no folder {}", args.out.display(), folder.display());
+    }
     let effective_batch = run.effective_batch();
     let bar = output::bar();
     bar.start("training with rising rates", Unit::Items, 0..range.steps);
@@ -138,17 +155,29 @@ fn picture(trials: &[RateTrial]) -> image::RgbImage {
     };
     let (loss, smoothed, rate) =
         (points(|trial| trial.loss), points(|trial| trial.smoothed), points(|trial| trial.lr.log10()));
-    let panel = |title: &str, lines: Vec<Line>, marked: Option<Line>| Panel {
+    let key = |name: &str, colour| Key { name: name.to_owned(), colour, dashed: false };
+    let suggested = suggested_rate(trials).map(|lr| Key {
+        name: format!("suggested: {}", readable(lr)),
+        colour: MUTED,
+        dashed: true,
+    });
+    let panel = |title: &str, lines: Vec<Line>, marked: Option<Line>, legend: Vec<Key>| Panel {
         title: title.to_owned(),
         unit: "",
         lines: marked.into_iter().chain(lines).collect(),
-        legend: Vec::new(),
+        legend,
     };
+    let losses = vec![key("of each update", LINES[1]), key("smoothed", LINES[0])];
     let marks = [across(&smoothed), across(&rate)];
     let [on_loss, on_rate] = marks;
     let panels = vec![
-        panel("loss, and its smoothed mean", vec![line(LINES[1], loss), line(LINES[0], smoothed)], on_loss),
-        panel("learning rate, as a power of ten", vec![line(LINES[2], rate)], on_rate),
+        panel("loss", vec![line(LINES[1], loss), line(LINES[0], smoothed)], on_loss, losses),
+        panel(
+            "learning rate, as a power of ten",
+            vec![line(LINES[2], rate)],
+            on_rate,
+            suggested.into_iter().collect(),
+        ),
     ];
     Chart { x: "update", panels }.draw()
 }
@@ -189,17 +218,23 @@ fn batches<E: Experiment>(tried: &TriedArgs, run: &Run<E>) -> Result<()> {
         out!("{:>8} {:>10} {memory:>12}", trial.images, readable_speed(trial.img_per_s));
     }
     match largest {
-        Some(largest) => {
-            let power = 1 << largest.ilog2();
-            out!(
-                "largest      {largest} images fit in the memory that is free now; {power} is a power of two"
-            );
-            out!(
-                "             --set train.batch_size={power}; optim.blr is for 256 images, so the rate follows"
-            );
-        }
+        Some(largest) if largest >= run.images() => out!("largest      all {largest} images fit in memory"),
+        Some(largest) => out!("largest      {largest} images fit in the memory that is free now"),
         None => out!("largest      cannot be told: the memory of this process does not show it"),
+    }
+    if let Some(fast) = fast_enough(&found) {
+        let (images, speed) = (fast.images, readable_speed(fast.img_per_s));
+        out!("suggestion   batches of {images}, at {speed}: larger ones are hardly faster");
+        out!(
+            "             --set train.batch_size={images}; optim.blr is for 256 images, so the rate follows"
+        );
     }
     out!("Nothing was changed: train.batch_size is what the configuration says.");
     Ok(())
+}
+
+/// The smallest batch that is nearly as fast as the fastest.
+fn fast_enough(tried: &[BatchTrial]) -> Option<&BatchTrial> {
+    let fastest = tried.iter().map(|trial| trial.img_per_s).fold(0.0, f64::max);
+    tried.iter().find(|trial| trial.img_per_s >= NEARLY * fastest)
 }

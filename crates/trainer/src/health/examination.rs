@@ -23,9 +23,9 @@ use crate::stop::StopSignal;
 /// has.
 const NEIGHBOURS: usize = 20;
 const SHARE_OF_NEIGHBOURS: usize = 10;
-/// Images that are looked at together, whatever a batch of training takes: without a backward pass, a network
-/// holds little of each.
-const TOGETHER: usize = 32;
+/// Images that are looked at together, whatever a batch of training takes: few, since all their patches are
+/// visible, and the expanded features of all stages are held at once.
+const TOGETHER: usize = 8;
 
 /// A network, without autodiff, as health looks at it.
 pub trait Examined: Sync {

@@ -22,6 +22,8 @@ pub(super) struct Looks {
     last: Option<u64>,
     /// What the last update that was watched did.
     layers: Option<Watched>,
+    /// What was seen so far, on rank 0: the log may be on a disk that is full.
+    seen: Vec<Look>,
 }
 
 /// What an update did, which its look has yet to tell: also after the run was interrupted between the two.
@@ -43,15 +45,16 @@ impl<O: Objective> Trainer<O> {
         if self.health.is_none() {
             return Ok(Looks::default());
         }
-        let (mut last, mut layers) = (None, None);
+        let (mut last, mut layers, mut seen) = (None, None, Vec::new());
         if self.communicator.is_leader() {
-            last = looks_of(&self.run_dir.log())?.last().map(|look| look.step);
+            seen = looks_of(&self.run_dir.log())?;
+            last = seen.last().map(|look| look.step);
             // Half a file, or that of another update, tells nothing.
             let found = fs::read(self.pending()).ok().and_then(|text| serde_json::from_slice(&text).ok());
             layers = found.filter(|watched: &Watched| watched.step == step);
         }
         let last = self.communicator.broadcast_text(&last.map_or(String::new(), |step| step.to_string()))?;
-        Ok(Looks { last: last.parse().ok(), layers })
+        Ok(Looks { last: last.parse().ok(), layers, seen })
     }
 }
 
@@ -89,11 +92,18 @@ impl<O: Objective> Session<'_, O> {
             return Ok(());
         }
         self.settle()?;
-        self.watchdog.moves(Doing::Evaluation);
+        self.watchdog.moves(Doing::Health);
         let pause = Instant::now();
         let measured = self.trainer.objective.health(&state.model.valid(), self.stop);
         self.interval.pause(pause.elapsed());
-        let measures = measured.map_err(TrainError::Objective)?;
+        let measures = match measured {
+            // What is only looked at need not stop a run. Of several processes the others may wait for this one.
+            Err(error) if self.trainer.communicator.world_size() == 1 => {
+                self.warn(format!("the health of the run cannot be looked at: {error}"));
+                None
+            }
+            measured => measured.map_err(TrainError::Objective)?,
+        };
         if self.stop.was_given() {
             self.interrupt();
             return Ok(());
@@ -104,12 +114,12 @@ impl<O: Objective> Session<'_, O> {
         let layers = self.looks.layers.take().filter(|watched| watched.step == state.step);
         let updates = layers.map_or_else(LayerUpdates::default, |watched| watched.updates);
         let (step, epoch) = (state.step, self.trainer.plan.epoch(state.step));
-        // A log that cannot be read is no reason to stop.
-        let before = looks_of(&self.trainer.run_dir.log()).unwrap_or_default();
-        let (verdict, reason) = judge(&before, epoch, &measures, &updates);
+        let before = &self.looks.seen;
+        let (verdict, reason) = judge(before, epoch, &measures, &updates);
         let look = Look { step, epoch, health: Health { verdict, reason, measures, updates } };
         log.health(&look);
-        self.progress.health(&look, &before);
+        self.progress.health(&look, before);
+        self.looks.seen.push(look);
         // One that stays is that of another update the next time.
         let _ = fs::remove_file(self.trainer.pending());
         Ok(())
