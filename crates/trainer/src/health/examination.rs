@@ -125,6 +125,7 @@ impl Examination {
             let Some(known) = self.embed(&probed.known, network, device, stop)? else { return Ok(None) };
             let Some(asked) = self.embed(&probed.asked, network, device, stop)? else { return Ok(None) };
             (measures.knn, measures.linear) = probe(probed.classes, &known, &asked).unzip();
+            measures.num_classes = measures.knn.map(|_| probed.classes);
         }
         Ok(Some(measures))
     }

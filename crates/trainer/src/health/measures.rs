@@ -35,6 +35,9 @@ pub struct Measures {
     /// Accuracy of the linear classifier, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linear: Option<f64>,
+    /// Classes that both tell apart; by chance they would be right once in as many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_classes: Option<usize>,
 }
 
 /// Numbers, of which those that are not finite were written as null.

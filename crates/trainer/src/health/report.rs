@@ -163,7 +163,7 @@ impl fmt::Display for HealthReport {
         }
         for (name, share) in [("k-NN", m.knn), ("linear", m.linear)] {
             if let Some(share) = share {
-                write!(f, "\n{name:<12} {:.1} %", 100.0 * share)?;
+                write!(f, "\n{name:<12} {:.1} %{}", 100.0 * share, by_chance(m.num_classes))?;
             }
         }
         let stages = (1..=m.distance.len()).map(|stage| format!("{stage:>8}")).collect::<String>();
@@ -212,12 +212,19 @@ impl Look {
             let distances: Vec<_> = m.distance.iter().map(|distance| format!("{distance:.2}")).collect();
             parts.push(format!("distance {}", distances.join(" ")));
         }
-        parts.extend(m.knn.map(|share| format!("k-NN {:.1} %", 100.0 * share)));
+        parts.extend(m.knn.map(|share| format!("k-NN {:.0} %{}", 100.0 * share, by_chance(m.num_classes))));
         if *verdict != Verdict::Learning {
             parts.extend(reason.split(", ").map(str::to_owned));
         }
         parts
     }
+}
+
+/// What a probe of so many classes scores without features: ` (chance 10 %)`.
+fn by_chance(classes: Option<usize>) -> String {
+    let Some(classes) = classes else { return String::new() };
+    let chance = 100.0 / classes as f64;
+    format!(" (chance {chance:.*} %)", usize::from(chance < 1.0))
 }
 
 /// By how many percent a number is another one now: `−1.4`.
@@ -253,6 +260,7 @@ mod tests {
                 grn_beta: vec![0.01, 0.02, 0.03],
                 knn: Some(0.1 + 0.3 * done),
                 linear: Some(0.1 + 0.4 * done),
+                num_classes: Some(10),
             };
             let updates = LayerUpdates { grad_norm: by_layer(2.0), update_ratio: by_layer(0.01) };
             let (verdict, reason) = (Verdict::Learning, "a reason".to_owned());
@@ -293,19 +301,19 @@ mod tests {
     fn a_look_is_a_line_for_people_and_a_report_a_table() {
         let looks = looks();
         let line = "health  learning: held-out loss 0.6000 (−9.1 % since epoch 18), distance 0.50 0.40 0.30, \
-                    k-NN 40.0 %";
+                    k-NN 40 % (chance 10 %)";
         assert_eq!(looks[9].line(&looks[..9]), line);
         let mut bad = looks[0].clone();
         bad.health.verdict = Verdict::Collapsing;
         bad.health.measures.held_out = false;
-        let line = "health  collapsing: training loss 1.1400, distance 0.50 0.49 0.48, k-NN 13.0 %, a reason";
+        let line = "health  collapsing: training loss 1.1400, distance 0.50 0.49 0.48, k-NN 13 % (chance 10 %), a reason";
         assert_eq!(bad.line(&[]), line);
         let text = HealthReport::read(run(&looks, "").path()).unwrap().to_string();
         for expected in [
             "verdict      learning: a reason\n",
             "looked at    10 times, last at step 400, epoch 20.00\n",
             "loss         0.6000 on held-out images; 1.1000 of the same answer for every image\n",
-            "linear       50.0 %\n",
+            "linear       50.0 % (chance 10 %)\n",
             "stage              1       2       3\n",
             "distance       0.500   0.400   0.300\n",
             "dead           0.0 %  10.0 %   3.0 %\n",

@@ -184,7 +184,8 @@ mod tests {
             view.report(&StepReport { step, epoch, loss, lr: 1.2e-4, eta_s, ..StepReport::default() });
         }
         let found = [("val_loss", 0.7), ("val_top1", 0.5), ("ema_val_loss", 0.6), ("ema_val_top1", 0.75)];
-        view.health = ["health  learning", "held-out loss 0.7", "k-NN 34.1 %"].map(str::to_owned).to_vec();
+        view.health =
+            ["health  learning", "held-out loss 0.7", "k-NN 34 % (chance 10 %)"].map(str::to_owned).to_vec();
         view.evaluation(30, &found.map(|(name, value)| (name.to_owned(), value)));
         change(&mut view);
         let mut terminal = Terminal::new(TestBackend::new(width, 24)).unwrap();
@@ -209,7 +210,7 @@ mod tests {
                 "val_top1 0.5000",
                 "ema_val_loss 0.6000",
                 "ema_val_top1 0.7500",
-                "health  learning  held-out loss 0.7  k-NN 34.1 %",
+                "health  learning  held-out loss 0.7  k-NN 34 % (chance 10 %)",
                 "0/10  epoch 4 of 4",
                 "30/40  eta 0:02:11",
                 "Ctrl-C or q stops with a checkpoint",
