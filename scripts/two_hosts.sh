@@ -59,7 +59,7 @@ host() { # NUMBER RUN STEPS [MASTER]
         --node-rank "$1" --master-addr "${4:-10.77.0.1}" --master-port $port -- $(train "$2" 16 "$3")
 }
 losses() {
-    sed -E 's/.*"step":([0-9]+).*"loss":([0-9.e-]+).*/\1 \2/' "$work/$1/log.jsonl"
+    grep '"lr"' "$work/$1/log.jsonl" | sed -E 's/.*"step":([0-9]+).*"loss":([0-9.e-]+).*/\1 \2/'
 }
 
 echo "== one process, batch 32"
