@@ -108,6 +108,17 @@ impl Source {
     }
 }
 
+/// Overrides, and that of `data.path` where `--data` is given.
+pub(crate) fn with_data(overrides: &[String], data: Option<&Path>) -> Result<Vec<String>> {
+    let mut overrides = overrides.to_vec();
+    if let Some(path) = data {
+        let text =
+            path.to_str().with_context(|| format!("--data {}: the name is not UTF-8", path.display()))?;
+        overrides.push(format!("data.path={}", toml::Value::from(text)));
+    }
+    Ok(overrides)
+}
+
 /// What may have been meant by a name that is none.
 fn nearest(path: &Path, meant: Meant) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();

@@ -18,7 +18,7 @@ use trainer::{
 use crate::args::RunArgs;
 use crate::bundled::Meant;
 use crate::checkpoint;
-use crate::configuration::Source;
+use crate::configuration::{Source, with_data};
 use crate::output::{self, Verbosity, detail, out};
 use crate::stopping::Stopping;
 use crate::world::World;
@@ -120,12 +120,7 @@ struct Planned<C> {
 
 /// What the command line changes of the configuration.
 fn overrides(args: &RunArgs) -> Result<Vec<String>> {
-    let mut overrides = args.set.clone();
-    if let Some(path) = &args.data {
-        let text =
-            path.to_str().with_context(|| format!("--data {}: the name is not UTF-8", path.display()))?;
-        overrides.push(format!("data.path={}", toml::Value::from(text)));
-    }
+    let mut overrides = with_data(&args.set, args.data.as_deref())?;
     for (flag, key, value) in args.shortcuts.given() {
         let is_set = |entry: &String| entry.split_once('=').is_some_and(|(set, _)| set.trim() == key);
         if args.set.iter().any(is_set) {

@@ -14,7 +14,7 @@ use trainer::{
 use crate::args::{KeyArgs, TriedArgs, TuneArgs, TuneLrArgs};
 use crate::bundled::Meant;
 use crate::checkpoint;
-use crate::configuration::{AnyExperiment, Source};
+use crate::configuration::{AnyExperiment, Source, with_data};
 use crate::output::{self, out};
 use crate::world::World;
 
@@ -30,11 +30,7 @@ fn experiment(args: &TuneArgs, world: &World) -> Result<ExitCode> {
         TuneArgs::Lr(args) => &args.tried,
         TuneArgs::Batch(args) => &args.tried,
     };
-    let mut overrides = tried.set.clone();
-    if let Some(path) = &tried.data {
-        let text = path.to_str().with_context(|| format!("--data {}: not UTF-8", path.display()))?;
-        overrides.push(format!("data.path={}", toml::Value::from(text)));
-    }
+    let overrides = with_data(&tried.set, tried.data.as_deref())?;
     match Source::find(&tried.config, Meant::Either)?.load_any(&overrides)? {
         AnyExperiment::Pretrain(experiment) => tune(args, tried, world, *experiment),
         AnyExperiment::Finetune(experiment) => tune(args, tried, world, *experiment),
