@@ -36,7 +36,7 @@ pub(crate) fn assert_same(a: &Path, b: &Path) {
 fn signal_at(bench: &Bench, args: &[&str], step: u64, signal: &str) -> Option<i32> {
     let mut child = bench.command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let wanted = format!("{step}/40");
+    let wanted = format!(" {step}/");
     let reached = lines.by_ref().find(|line| line.as_ref().unwrap().contains(&wanted));
     assert!(reached.is_some(), "never reached step {step}");
     let id = child.id().to_string();
@@ -84,8 +84,14 @@ fn killed_at_random_points_and_resumed_equals_straight_through() {
         if step >= 38 {
             break;
         }
-        assert_eq!(signal_at(&bench, &args, step, "-KILL"), None);
-        kills += 1;
+        match signal_at(&bench, &args, step, "-KILL") {
+            None => kills += 1,
+            // It was faster than the signal.
+            code => {
+                assert_eq!(code, Some(0));
+                break;
+            }
+        }
         let done = checkpoints(&bench.path("killed")).len();
         assert!(done <= 4, "{done} checkpoints and leftovers");
     }
@@ -109,10 +115,13 @@ fn killed_at_random_points_and_resumed_equals_straight_through() {
 #[test]
 fn interrupted_runs_write_a_checkpoint_and_say_how_to_continue() {
     let bench = Bench::new();
-    assert!(bench.pretrain("straight", &STEPS).status.success());
+    // So many that the signal comes in time on a machine with much else to do. Without regular checkpoints,
+    // only the one that the signal causes can be there.
+    let rare = ["--set", "train.max_steps=300", "--set", "train.epochs=100"];
+    let rare = [&rare[..], &["--set", "train.checkpoint_every_steps=0"]].concat();
+    let last = |run: &str| bench.path(run).join("checkpoints/step-00000300");
+    assert!(bench.pretrain("straight", &rare).status.success());
     for (run, signal) in [("interrupted", "-INT"), ("terminated", "-TERM")] {
-        // Without regular checkpoints, only the one that the signal causes can be there.
-        let rare = [&STEPS[..], &["--set", "train.checkpoint_every_steps=0"]].concat();
         assert_eq!(signal_at(&bench, &pretrain_args(run, &rare), 9, signal), Some(75));
         let step = checkpoints(&bench.path(run)).pop().unwrap();
         assert!(step >= bench.path(run).join("checkpoints/step-00000009"), "{}", step.display());
@@ -121,7 +130,7 @@ fn interrupted_runs_write_a_checkpoint_and_say_how_to_continue() {
         assert!(step.ends_with(results["checkpoint"].as_str().unwrap()), "{results}");
         let finish = [&rare[..], &["--resume", "auto"]].concat();
         assert!(bench.pretrain(run, &finish).status.success());
-        assert_same(&last(&bench, "straight"), &last(&bench, run));
+        assert_same(&last("straight"), &last(run));
     }
 }
 
