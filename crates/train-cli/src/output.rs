@@ -108,6 +108,15 @@ pub(crate) fn bar() -> Bar {
     }
 }
 
+/// Refuses a file whose folder is missing, before what goes into it is computed.
+pub(crate) fn require_folder_of(file: &Path) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => bail!("cannot write {}: there is no folder {}", file.display(), folder.display()),
+        None => Ok(()),
+    }
+}
+
 /// The file of numbers beside a picture, which may replace an older one that has `key`, but nothing else.
 pub(crate) fn beside(picture: &Path, key: &str) -> Result<PathBuf> {
     let path = picture.with_extension("json");

@@ -1,6 +1,5 @@
 //! Curves of what runs have logged: `curves.png` of each, and several over each other.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use checkpoint::RunDir;
@@ -9,6 +8,7 @@ use image::RgbImage;
 use serde_json::Value;
 
 use crate::error::TrainError;
+use crate::log::lines_of;
 
 /// What is drawn together.
 struct Group {
@@ -96,17 +96,7 @@ impl History {
         if !path.is_file() {
             return Err(TrainError::NoLog(run.to_owned()));
         }
-        let log = fs::read(&path).map_err(TrainError::io("read", &path))?;
-        let mut lines = Vec::new();
-        for (index, line) in log.split_inclusive(|byte| *byte == b'\n').enumerate() {
-            match serde_json::from_slice(line) {
-                Ok(value) => lines.push(with_present_keys(value)),
-                Err(_) if line.trim_ascii().is_empty() => {}
-                // The run goes on, and is at this line.
-                Err(_) if !line.ends_with(b"\n") => {}
-                Err(error) => return Err(TrainError::LogLine { path, line: index + 1, error }),
-            }
-        }
+        let lines = lines_of(&path)?.into_iter().map(|(_, line)| with_present_keys(line)).collect();
         let history = Self { name: String::new(), objective: "", lines };
         if history.is_empty() {
             return Err(TrainError::EmptyLog(path));
@@ -260,6 +250,7 @@ fn objectives(runs: &[History], key: &str) -> Vec<Option<&'static str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// A run of `epochs` epochs of two updates, with an evaluation after each.
     fn history(name: &str, objective: &'static str, epochs: u64, evaluates: bool) -> History {

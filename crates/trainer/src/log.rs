@@ -114,6 +114,24 @@ impl RunLog {
     }
 }
 
+/// The lines of a log, and their numbers from 1. A last one that is being written, or was when its process was
+/// killed, is none yet.
+///
+/// # Errors
+/// It cannot be read; another line is no JSON.
+pub(crate) fn lines_of(path: &Path) -> Result<Vec<(usize, Value)>, TrainError> {
+    let log = fs::read(path).map_err(TrainError::io("read", path))?;
+    let mut lines = Vec::new();
+    for (line, number) in log.split_inclusive(|byte| *byte == b'\n').zip(1..) {
+        match serde_json::from_slice(line) {
+            Ok(value) => lines.push((number, value)),
+            Err(_) if line.trim_ascii().is_empty() || !line.ends_with(b"\n") => {}
+            Err(error) => return Err(TrainError::LogLine { path: path.to_owned(), line: number, error }),
+        }
+    }
+    Ok(lines)
+}
+
 /// Removes what a process wrote after the checkpoint that the run goes on from.
 fn remove_lines_beyond(path: &Path, step: u64, is_evaluated: bool) -> Result<(), TrainError> {
     if !path.exists() {

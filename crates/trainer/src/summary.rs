@@ -254,7 +254,6 @@ fn in_words(HealthPlan { every_epochs }: HealthPlan, subjects: &Subjects) -> Str
     format!("{often} and at the end: {}", subjects.describe())
 }
 
-/// What to say of a run that ends within its warm-up.
 /// A warning for each checkpoint that the run would have gone on from.
 fn damaged_warnings(damaged: &[String]) -> impl Iterator<Item = String> {
     damaged
@@ -262,6 +261,7 @@ fn damaged_warnings(damaged: &[String]) -> impl Iterator<Item = String> {
         .map(|reason| format!("{reason}; it is set aside, and the run goes on from an older checkpoint"))
 }
 
+/// What to say of a run that ends within its warm-up.
 fn warm_up_warning(settings: &Settings<'_>, plan: &Plan) -> Option<String> {
     let schedule = CosineSchedule::of(settings.optim, settings.train, plan.effective_batch);
     let (warmup, length) = (schedule.warmup_epochs, plan.epoch(plan.total_steps));

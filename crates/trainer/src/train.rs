@@ -356,8 +356,7 @@ impl<O: Objective> Session<'_, O> {
         }
         let pause = Instant::now();
         // Before anything is copied: there is memory for one copy.
-        let done = self.writer.as_mut().map(|writer| writer.wait_for(Place::Step));
-        done.into_iter().flatten().for_each(|attempt| self.take_note(attempt));
+        self.tell_writer(|writer| writer.wait_for(Place::Step));
         let snapshot = self.copier().checkpoint::<O>(state).map_err(|error| self.since_last(error))?;
         self.write(snapshot);
         self.interval.pause(pause.elapsed());
@@ -371,17 +370,20 @@ impl<O: Objective> Session<'_, O> {
     }
 
     fn write(&mut self, snapshot: Snapshot) {
-        let done = self.writer.as_mut().map(|writer| writer.write(snapshot));
-        done.into_iter().flatten().for_each(|attempt| self.take_note(attempt));
+        self.tell_writer(|writer| writer.write(snapshot));
     }
 
     fn look_at_writer(&mut self) {
-        let done = self.writer.as_mut().map(Writer::look);
-        done.into_iter().flatten().for_each(|attempt| self.take_note(attempt));
+        self.tell_writer(Writer::look);
     }
 
     fn wait_for_writer(&mut self) {
-        let done = self.writer.as_mut().map(Writer::wait);
+        self.tell_writer(Writer::wait);
+    }
+
+    /// Tells the writer something, on rank 0, and takes note of what has become of earlier snapshots.
+    fn tell_writer(&mut self, what: impl FnOnce(&mut Writer) -> Vec<Attempt>) {
+        let done = self.writer.as_mut().map(what);
         done.into_iter().flatten().for_each(|attempt| self.take_note(attempt));
     }
 

@@ -6,6 +6,8 @@
 
 mod file;
 mod folder;
+#[cfg(test)]
+mod testing;
 
 use std::ffi::OsString;
 use std::fs::File;

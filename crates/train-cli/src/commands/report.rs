@@ -40,11 +40,7 @@ fn report(args: &ReportArgs, world: &World) -> Result<()> {
     for (path, name) in args.runs.iter().zip(&names) {
         runs.push(Run::read(path, name.clone())?);
     }
-    // Before anything is judged, which may take a while.
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        bail!("cannot write {}: there is no folder {}", out.display(), folder.display());
-    }
+    output::require_folder_of(&out)?;
     for (run, path) in runs.iter_mut().zip(&args.runs).filter(|(run, _)| run.tells_classes()) {
         run.judged(match args.no_eval {
             true => Err("not judged, as --no-eval asks".to_owned()),

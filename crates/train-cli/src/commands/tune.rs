@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use drawing::{Chart, Key, LINES, Line, MUTED, Panel};
 use serde::Serialize;
 use trainer::{
@@ -86,10 +86,7 @@ fn rates<E: Experiment>(args: &TuneLrArgs, run: Run<E>) -> Result<()> {
         "--from has to be above 0 and below --to"
     );
     ensure!(args.steps >= 20, "--steps {}: fewer than 20 updates tell nothing", args.steps);
-    let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        bail!("cannot write {}: there is no folder {}", args.out.display(), folder.display());
-    }
+    output::require_folder_of(&args.out)?;
     let effective_batch = run.effective_batch();
     let bar = output::bar();
     bar.start("training with rising rates", Unit::Items, 0..range.steps);

@@ -1,40 +1,31 @@
 //! The health of a run, read from its log: in words, and drawn.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use checkpoint::RunDir;
 use drawing::{Chart, Key, LINES, Line, Panel};
 use image::RgbImage;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::error::TrainError;
 use crate::health::layers::LayerUpdates;
 use crate::health::measures::{Health, Look, Measures};
 use crate::health::verdict::Verdict;
+use crate::log::lines_of;
 use crate::number::readable;
 
 /// The looks of a log, in order; none where there is no log yet.
 pub(crate) fn looks_of(log: &Path) -> Result<Vec<Look>, TrainError> {
-    let bytes = match fs::read(log) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        read => read.map_err(TrainError::io("read", log))?,
+    let lines = match lines_of(log) {
+        Err(TrainError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        lines => lines?,
     };
-    let mut looks = Vec::new();
-    for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let parsed = match serde_json::from_slice::<Value>(line) {
-            Ok(value) => Look::of_line(value),
-            Err(_) if line.trim_ascii().is_empty() => None,
-            // The run goes on, and is at this line.
-            Err(_) if !line.ends_with(b"\n") => None,
-            Err(error) => Some(Err(error)),
-        };
-        let damaged = |error| TrainError::LogLine { path: log.to_owned(), line: index + 1, error };
-        looks.extend(parsed.transpose().map_err(damaged)?);
-    }
-    Ok(looks)
+    let looks = lines.into_iter().filter_map(|(line, value)| {
+        let damaged = |error| TrainError::LogLine { path: log.to_owned(), line, error };
+        Some(Look::of_line(value)?.map_err(damaged))
+    });
+    looks.collect()
 }
 
 /// How a run is, by its last look, and how it came there.
@@ -237,6 +228,7 @@ pub(crate) fn percent_change(before: f64, now: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// Ten looks, every second epoch, of a network of three stages and four layers.
     fn looks() -> Vec<Look> {
