@@ -298,7 +298,7 @@ mod tests {
         let others = [place("a 1", "127.0.0.1"), place("b 2", "10.0.0.2")];
         let towards = |address: &str| (address == "10.0.0.2").then(|| "10.0.0.1".parse().unwrap());
         assert_eq!(master.reachable(&others, towards), Some("10.0.0.1".parse().unwrap()));
-        assert_eq!(others[1].reachable(&[master.clone()], never), Some(others[1].address));
+        assert_eq!(others[1].reachable(std::slice::from_ref(&master), never), Some(others[1].address));
         // Every machine takes the name for itself.
         assert_eq!(master.reachable(&[place("b 2", "127.0.0.1")], never), None);
     }
