@@ -11,7 +11,11 @@ fn main() {
 
 #[cfg(feature = "tch")]
 fn compile_aten() {
-    println!("cargo::rerun-if-changed=src/libtorch/aten.cpp");
+    const SOURCES: [&str; 4] = ["aten.cpp", "counter.cpp", "later.cpp", "lists.cpp"];
+    let folder = std::path::Path::new("src/libtorch");
+    for file in SOURCES.iter().chain(&["guarded.h"]) {
+        println!("cargo::rerun-if-changed={}", folder.join(file).display());
+    }
     let Some(libtorch) = std::env::var_os("LIBTORCH").map(std::path::PathBuf::from) else {
         println!("cargo::error=LIBTORCH must name a libtorch; scripts/setup_libtorch.sh installs one");
         return;
@@ -29,6 +33,6 @@ fn compile_aten() {
         .std("c++17")
         .include(&headers)
         .warnings(false)
-        .file("src/libtorch/aten.cpp")
+        .files(SOURCES.map(|file| folder.join(file)))
         .compile("host_aten");
 }

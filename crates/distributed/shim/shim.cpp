@@ -10,6 +10,7 @@
 #endif
 
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -158,6 +159,9 @@ bool c10d_has_nccl() {
 char* c10d_nccl_open(Store* store, int rank, int size, int64_t timeout_ms, Group** out) {
 #ifdef USE_C10D_NCCL
   return guarded([&] {
+    // A collective that fails or takes too long is to become an error that we find, not the end of the
+    // process: communicators are aborted, and nothing else.
+    setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "2", /*overwrite=*/0);
     auto options = c10d::ProcessGroupNCCL::Options::create();
     options->timeout = milliseconds(timeout_ms);
     auto prefixed = c10::make_intrusive<c10d::PrefixStore>("nccl", store->store);
@@ -168,6 +172,22 @@ char* c10d_nccl_open(Store* store, int rank, int size, int64_t timeout_ms, Group
   (void)store, (void)rank, (void)size, (void)timeout_ms, (void)out;
   return message("this build has no NCCL: its headers were not found when it was compiled");
 #endif
+}
+
+// The first failure of collectives that nobody waited for.
+char* c10d_group_check(Group* group) {
+  return guarded([&] {
+    switch (group->backend->getError()) {
+      case c10d::ErrorType::SUCCESS:
+        return;
+      case c10d::ErrorType::TIMEOUT:
+        throw std::runtime_error("a collective timed out");
+      case c10d::ErrorType::REMOTE_ERROR:
+        throw std::runtime_error("a collective failed on another rank");
+      default:
+        throw std::runtime_error("a collective failed");
+    }
+  });
 }
 
 void c10d_group_close(Group* group) {
@@ -216,12 +236,11 @@ char* c10d_all_gather(
   });
 }
 
-// Returns when the work is done, well or badly: nobody touches its memory afterwards. A timeout of
-// 0 leaves it to the group's.
-char* c10d_wait(Work* work, int64_t timeout_ms) {
+// On the host, returns when the work is done, well or badly: nobody touches its memory afterwards. On a
+// GPU, makes what it is asked for next come after the work, and returns at once. The group's timeout holds.
+char* c10d_wait(Work* work) {
   return guarded([&] {
-    auto timeout = timeout_ms > 0 ? milliseconds(timeout_ms) : kNoTimeout;
-    if (!work->work->wait(timeout)) {
+    if (!work->work->wait(kNoTimeout)) {
       throw std::runtime_error("the collective was aborted");
     }
   });

@@ -7,14 +7,15 @@ use crate::error::DistributedError;
 pub enum Bucket {
     /// Numbers in the memory of the host.
     Host(Vec<f32>),
-    /// A contiguous tensor on a CUDA device.
+    /// A contiguous tensor of libtorch, on a GPU or the host. The sums take its place.
     #[cfg(feature = "tch")]
-    Cuda(tch::Tensor),
+    Tensor(tch::Tensor),
 }
 
 /// A collective that is under way.
 pub trait Pending: Send {
-    /// Waits for it and returns the sums.
+    /// The sums. On the host this waits for them; on a GPU, where whatever is asked of it next comes after
+    /// them, it does not, and [`Communicator::check`] knows of failures.
     ///
     /// # Errors
     /// As all collectives of [`Communicator`].
@@ -34,9 +35,6 @@ pub trait Communicator: Send + Sync {
     /// Number of processes.
     fn world_size(&self) -> usize;
 
-    /// Whether a bucket on a CUDA device can be summed where it is.
-    fn sums_on_device(&self) -> bool;
-
     /// Begins to add up the buckets of all ranks, element by element. They have the same length.
     fn all_reduce_sum(&self, bucket: Bucket) -> Result<Box<dyn Pending>, DistributedError>;
 
@@ -49,6 +47,14 @@ pub trait Communicator: Send + Sync {
     /// Waits until all ranks are here.
     fn barrier(&self) -> Result<(), DistributedError> {
         self.all_gather(&[]).map(drop)
+    }
+
+    /// Looks at collectives that nobody waited for.
+    ///
+    /// # Errors
+    /// One of them has failed.
+    fn check(&self) -> Result<(), DistributedError> {
+        Ok(())
     }
 
     /// Tells the other ranks why this one ends; they end at their next collective. Nothing works

@@ -24,10 +24,6 @@ impl Communicator for Single {
         1
     }
 
-    fn sums_on_device(&self) -> bool {
-        true
-    }
-
     fn all_reduce_sum(&self, bucket: Bucket) -> Result<Box<dyn Pending>, DistributedError> {
         Ok(Box::new(Done(bucket)))
     }

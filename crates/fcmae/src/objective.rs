@@ -5,6 +5,7 @@ use config::SettingError;
 use data::rng::{Stream, rng};
 use data::transform::Normalize;
 use data::{AnyImage, Batch, DataError, DecodeOptions, ImageSource, Target, image_of, prepare};
+use host::Lists;
 use model::drop_path::DropPath;
 use model::layer_norm::LayerNorm;
 use model::{Compute, ConvNextV2Config, Execution, official_name};
@@ -30,6 +31,7 @@ pub struct FcmaeObjective {
     drop_path_rates: Vec<f64>,
     /// The device that computes, with autodiff.
     device: Device,
+    lists: Lists,
     normalize: Normalize,
     pictures: Pictures,
     /// What is measured of the network, if anything is.
@@ -83,6 +85,7 @@ impl FcmaeObjective {
             shape: experiment.fcmae.mask_shape(model, experiment.data.image_size.pixels())?,
             drop_path_rates: model.drop_path_rates(),
             device: device.clone(),
+            lists: Compute::from(experiment.model.kernels).lists(device),
             pictures: Pictures::read(experiment, model, source)?,
             normalize,
             examination: examination.transpose()?,
@@ -121,6 +124,10 @@ impl Objective for FcmaeObjective {
         let drop_path = DropPath::for_training(&self.drop_path_rates, streams, &self.device);
         let images = trainer::to_device(batch.pixels, batch.shape, &self.normalize, &self.device);
         Ok(model.loss(images, &mask, self.execution, drop_path.as_ref()))
+    }
+
+    fn lists(&self, _: &Device) -> Lists {
+        self.lists
     }
 
     fn picture(&self, model: &Fcmae) -> Result<Option<Picture>, BoxError> {

@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use fcmae::{Fcmae, FcmaeConfig, random_mask};
 use model::{Compute, ConvNextV2Config, Execution, GrnStats, Kernels, official_name};
-use trainer::{AdamWConfig, ParameterRule, build_optimizer, learning_rates, parameter_groups};
+use trainer::{AdamW, AdamWConfig, Gradients, ParameterRule, parameter_groups};
 
 const STEPS: u64 = 50;
 const BATCH: usize = 4;
@@ -35,14 +34,14 @@ fn losses(stats: GrnStats, execution: Execution, compute: Compute, device: &Devi
     let mut network = Fcmae::new(&config, &model, compute, 3, &device).unwrap();
     let rule = |_: &str, _: &[usize]| ParameterRule { lr_scale: 1.0, weight_decay: 0.05 };
     let groups = parameter_groups(&network, &official_name, &rule);
-    let mut optimizer = build_optimizer(&groups, &AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 });
+    let mut optimizer = AdamW::new(&groups, AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 });
     (0..STEPS)
         .map(|step| {
             let mask = random_mask(&shape, 0, step, &[0, 1, 2, 3]).unwrap();
             let loss = network.loss(images(step, &device), &mask, execution, None);
             let value = loss.clone().detach().into_scalar::<f32>();
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
-            network = optimizer.step(learning_rates(1e-3, &groups), network.clone(), gradients);
+            let gradients = Gradients::of(loss, &network, compute.lists(&device));
+            network = optimizer.step(1e-3, network.clone(), gradients);
             value
         })
         .collect()

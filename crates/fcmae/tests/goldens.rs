@@ -18,7 +18,7 @@ use fcmae::{Fcmae, FcmaeConfig};
 use model::{
     Compute, ConvNextV2Config, Execution, GrnStats, Kernels, PatchMask, Predict, Sites, official_name,
 };
-use trainer::{AdamWConfig, ParameterRule, build_optimizer, decays, learning_rates, parameter_groups};
+use trainer::{AdamW, AdamWConfig, Gradients, ParameterRule, decays, parameter_groups};
 
 const PATCH: usize = 32;
 
@@ -210,15 +210,17 @@ fn assert_after_three_steps(decay_grn: bool, prefix: &str) {
             };
             let groups = parameter_groups(&fcmae, &official_name, &rule);
             assert_eq!(groups.len(), 2);
-            let mut optimizer = build_optimizer(&groups, &AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 });
+            let mut optimizer = AdamW::new(&groups, AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 });
+            // As a run does: kernels of ATen with its optimizer.
+            let lists = kernels.lists(&device);
             for (step, golden) in losses.into_iter().enumerate() {
                 let loss = fcmae.loss(images.clone(), &mask, execution, None);
                 if decay_grn {
                     assert_forward(&values(loss.clone()), &[golden], &format!("loss of step {step}"));
                 }
                 if step < 3 {
-                    let gradients = GradientsParams::from_grads(loss.backward(), &fcmae);
-                    fcmae = optimizer.step(learning_rates(LR, &groups), fcmae, gradients);
+                    let gradients = Gradients::of(loss, &fcmae, lists);
+                    fcmae = optimizer.step(LR, fcmae, gradients);
                 }
             }
             let found = StateDict::of_module(&fcmae, &official_name);

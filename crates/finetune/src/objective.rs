@@ -8,8 +8,9 @@ use data::rng::{Stream, rng};
 use data::transform::Normalize;
 use data::{Batch, Loader, Target, Targets, evaluation_loader};
 use distributed::Communicator;
+use host::Lists;
 use model::drop_path::DropPath;
-use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
+use model::{Compute, ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 use trainer::health::{Examination, Examined, Measures, Subjects};
 use trainer::{BoxError, Context, Data, Evaluation, Objective, StopSignal};
 
@@ -34,6 +35,7 @@ pub struct ClassificationObjective {
     drop_path_rates: Vec<f64>,
     /// The device that computes, with autodiff.
     device: Device,
+    lists: Lists,
     /// Images to evaluate on, if any are held out.
     validation: Option<Loader>,
     /// The processes that evaluate together.
@@ -69,6 +71,7 @@ impl ClassificationObjective {
             normalize: experiment.data.normalize(channels)?,
             drop_path_rates: model.drop_path_rates(),
             device: context.device.clone(),
+            lists: Compute::from(experiment.model.kernels).lists(&context.device),
             validation: data.validation.as_ref().map(loader).transpose()?,
             communicator: Arc::clone(&context.communicator),
             examination: examination.transpose()?,
@@ -112,6 +115,10 @@ impl Objective for ClassificationObjective {
         let drop_path = DropPath::for_training(&self.drop_path_rates, streams, &self.device);
         let images = trainer::to_device(batch.pixels, batch.shape, &self.normalize, &self.device);
         Ok(self.problem.loss(model.forward(images, drop_path.as_ref()), targets))
+    }
+
+    fn lists(&self, _: &Device) -> Lists {
+        self.lists
     }
 
     fn evaluate(

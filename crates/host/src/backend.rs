@@ -3,7 +3,7 @@
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Flex};
-use burn::tensor::{Shape, TensorData};
+use burn::tensor::{DispatchTensor, Shape, Tensor, TensorData};
 
 /// A backend that holds tensors, or some of them, in this machine's memory.
 pub trait HostBackend: Backend {
@@ -18,6 +18,9 @@ pub trait HostBackend: Backend {
 
     /// A tensor of these values, on the host.
     fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FloatTensor<Self>;
+
+    /// The tensor without its backend and number of dimensions in the type.
+    fn dispatch(tensor: FloatTensor<Self>) -> DispatchTensor;
 }
 
 impl HostBackend for Flex {
@@ -35,5 +38,10 @@ impl HostBackend for Flex {
 
     fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
         FlexTensor::from_data(TensorData::new(values, shape.into()))
+    }
+
+    fn dispatch(tensor: FlexTensor) -> DispatchTensor {
+        // A dispatch tensor has as many dimensions as its primitive, whatever the type on the way says.
+        Tensor::<1>::from_primitive::<Self>(tensor).into_dispatch()
     }
 }

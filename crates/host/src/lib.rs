@@ -5,7 +5,10 @@
 
 mod backend;
 mod device_name;
+pub mod gradient;
+mod lists;
 mod machine;
+mod operations;
 mod precision;
 mod tensor;
 mod upload;
@@ -15,7 +18,9 @@ pub mod libtorch;
 
 pub use backend::HostBackend;
 pub use device_name::{DeviceError, DeviceName};
+pub use lists::Lists;
 pub use machine::Machine;
+pub use operations::Operations;
 pub use precision::Precision;
 pub use tensor::{HostTensor, is_libtorch, is_on_host, processors};
 pub use upload::{floats, indices, intensities};

@@ -1,8 +1,8 @@
 //! A tensor on the host without its backend in the type.
 
 use burn::backend::flex::FlexTensor;
-use burn::backend::{DispatchDevice, Flex};
-use burn::tensor::{Device, Tensor};
+use burn::backend::{DispatchDevice, Flex, TensorMetadata};
+use burn::tensor::{Device, DispatchTensor, Tensor};
 
 use crate::backend::HostBackend;
 use crate::libtorch;
@@ -25,7 +25,7 @@ pub fn is_libtorch(device: &Device) -> bool {
 }
 
 /// A contiguous f32 tensor in this machine's memory, without autodiff.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum HostTensor {
     /// A tensor of the pure Rust backend.
     Flex(FlexTensor),
@@ -74,5 +74,25 @@ impl HostTensor {
             Self::Flex(tensor) => Tensor::from_primitive::<Flex>(tensor),
             Self::LibTorch(tensor) => tensor.into_tensor(),
         }
+    }
+
+    /// A tensor of the same shape, of zeros.
+    #[must_use]
+    pub fn zeros_like(&self) -> Self {
+        let zeros = vec![0.0; self.values().len()];
+        match self {
+            Self::Flex(tensor) => Self::Flex(Flex::tensor(zeros, tensor.shape())),
+            Self::LibTorch(tensor) => tensor.like(zeros),
+        }
+    }
+
+    /// A tensor whose number of dimensions the type does not say, as [`new`](Self::new) takes it.
+    pub fn from_dispatch(tensor: DispatchTensor) -> Option<Self> {
+        Self::new(Tensor::<1>::from_dispatch(tensor))
+    }
+
+    /// The tensor without its number of dimensions in the type.
+    pub fn into_dispatch(self) -> DispatchTensor {
+        self.into_tensor::<1>().into_dispatch()
     }
 }

@@ -1,7 +1,7 @@
 //! What computes the network.
 
 use burn::tensor::Device;
-use host::{Precision, is_on_host};
+use host::{Lists, Precision, is_on_host};
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
@@ -111,6 +111,14 @@ impl Compute {
             return Err(ComputeError::Activation);
         }
         Ok(self)
+    }
+
+    /// What computes on all parameters of a network at once: ATen's operations where they compute the network.
+    pub fn lists(self, device: &Device) -> Lists {
+        match self.engine(device) {
+            Engine::Aten(_) => Lists::Aten,
+            Engine::Slices | Engine::Tensors => Lists::of(device),
+        }
     }
 
     /// Whether the device is to normalise images: it does not wait for the processor then, and gets a

@@ -16,6 +16,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Tensor;
 use host::HostBackend;
+use host::gradient::written;
 use kernels::block::{self as block_kernel, Batch, Saved, Weights};
 use kernels::strided_conv::{self, Windows};
 use kernels::{Arch, layer_norm};
@@ -212,7 +213,9 @@ fn register<B: HostBackend, const N: usize>(
 ) {
     for ((parent, tensor), values) in parents.into_iter().zip(tensors).zip(values) {
         if let (Some(id), Some(values)) = (parent, values) {
-            gradients.register::<B>(id, B::tensor(values, tensor.shape()));
+            let gradient = B::tensor(values, tensor.shape());
+            written::<B>(id, &gradient);
+            gradients.register::<B>(id, gradient);
         }
     }
 }

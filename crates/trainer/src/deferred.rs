@@ -1,7 +1,7 @@
 //! Numbers of a step that may still be on their way from the device.
 
 use burn::tensor::Tensor;
-use host::is_on_host;
+use host::Lists;
 
 /// A loss or a norm: known at once on the processor, and left on any other device until somebody
 /// wants to know it, so that no step waits for the one before it.
@@ -15,12 +15,12 @@ pub enum Deferred {
 }
 
 impl Deferred {
-    /// The number of a tensor `[1]`.
-    pub fn of(value: Tensor<1>) -> Self {
+    /// The number of a tensor `[1]`, read where the work of `lists` is numbers at once.
+    pub fn of(value: Tensor<1>, lists: Lists) -> Self {
         let value = value.without_autodiff();
-        match is_on_host(&value.device()) {
-            true => Self::Known(f64::from(value.into_scalar::<f32>())),
-            false => Self::Pending(value),
+        match lists {
+            Lists::Slices => Self::Known(f64::from(value.into_scalar::<f32>())),
+            Lists::Aten => Self::Pending(value),
         }
     }
 
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn sums_do_not_depend_on_what_is_read_already() {
         let pending = |value| Deferred::Pending(Tensor::full([1], value, &Device::flex()));
-        let known = Deferred::of(Tensor::full([1], 1.5, &Device::flex().autodiff()));
+        let known = Deferred::of(Tensor::full([1], 1.5, &Device::flex().autodiff()), Lists::Slices);
         assert!(matches!(known, Deferred::Known(1.5)));
         let sum = known.clone().plus(pending(2.0)).plus(pending(0.25)).plus(known);
         assert!(matches!(sum, Deferred::Pending(_)));

@@ -1,12 +1,10 @@
 //! The exponential moving average of the weights.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{DispatchTensor, Tensor};
-use host::{HostTensor, is_on_host};
-use rayon::prelude::*;
+use host::Lists;
 
-/// Elements that a thread updates at a time.
-const CHUNK: usize = 1 << 14;
+use crate::tensor_list::{TensorList, give, take};
 
 /// How much of a moving average stays at an update.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,56 +46,42 @@ impl<M: Module> Ema<M> {
     }
 
     /// One step towards `model`, which is without autodiff, after update number `update`, counted from 1.
-    pub fn update(self, model: &M, update: u64) -> Self {
-        let mut weights = Weights(Vec::new());
-        model.visit(&mut weights);
-        let mut follow = Follow { decay: self.decay.at(update), weights: weights.0.into_iter() };
-        Self { model: self.model.map(&mut follow), ..self }
+    pub fn update(self, model: &M, update: u64, lists: Lists) -> Self {
+        let ids = Parameters::of(&self.model).ids;
+        let (average, taken) = take(self.model, &ids);
+        let mut averages = TensorList::new(lists, taken.weights);
+        let weights = TensorList::new(lists, Parameters::of(model).weights);
+        averages.follow(&weights, self.decay.at(update));
+        Self { model: give(average, &ids, averages.into_tensors()), ..self }
     }
 }
 
-/// Collects the weights in the order of the module.
-struct Weights(Vec<DispatchTensor>);
+/// The parameters of a module, in its order.
+#[derive(Default)]
+struct Parameters {
+    ids: Vec<ParamId>,
+    weights: Vec<DispatchTensor>,
+}
 
-impl ModuleVisitor for Weights {
+impl Parameters {
+    fn of<M: Module>(model: &M) -> Self {
+        let mut parameters = Self::default();
+        model.visit(&mut parameters);
+        parameters
+    }
+}
+
+impl ModuleVisitor for Parameters {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.0.push(param.val().into_dispatch());
+        self.ids.push(param.id);
+        self.weights.push(param.val().into_dispatch());
     }
-}
-
-struct Follow {
-    decay: f64,
-    weights: std::vec::IntoIter<DispatchTensor>,
-}
-
-impl ModuleMapper for Follow {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(weight) = self.weights.next() else { return param };
-        let weight = Tensor::<D>::from_dispatch(weight);
-        param.map(|average| follow(average, weight, self.decay))
-    }
-}
-
-/// In place on the host, by tensor operations elsewhere.
-fn follow<const D: usize>(average: Tensor<D>, weight: Tensor<D>, decay: f64) -> Tensor<D> {
-    if !(is_on_host(&average.device()) && is_on_host(&weight.device())) {
-        return average * decay + weight * (1.0 - decay);
-    }
-    let [Some(mut average), Some(weight)] = [average, weight.clone()].map(HostTensor::new) else {
-        return weight;
-    };
-    let (keep, take) = (decay as f32, (1.0 - decay) as f32);
-    average.values_mut().par_chunks_mut(CHUNK).zip(weight.values().par_chunks(CHUNK)).for_each(
-        |(average, weights)| average.iter_mut().zip(weights).for_each(|(a, w)| *a = keep * *a + take * w),
-    );
-    average.into_tensor()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Toy, name};
-    use burn::tensor::Device;
+    use crate::testing::{Toy, all_lists, name};
     use checkpoint::StateDict;
 
     /// `ModelEmaV3(model, decay, use_warmup=True)` of timm 1.0.31, in double precision: decays, and the
@@ -130,15 +114,16 @@ mod tests {
 
     #[test]
     fn five_updates_equal_the_recurrence() {
-        let device = Device::flex();
-        for (decay, warmup) in [(0.9, false), (0.9999, false), (0.9, true)] {
+        let kinds = [(0.9, false), (0.9999, false), (0.9, true)];
+        let all = all_lists().into_iter().flat_map(|list| kinds.map(|kind| (list.clone(), kind)));
+        for ((lists, device), (decay, warmup)) in all {
             let share = EmaDecay { decay, warmup };
             let start = Toy::new(0.0, &device);
             let mut expected = StateDict::of_module(&start, &name);
             let mut ema = Ema::new(share, start);
             for step in 1..=5 {
                 let model = Toy::new(step as f32, &device);
-                ema = ema.update(&model, step);
+                ema = ema.update(&model, step, lists);
                 let decay = share.at(step);
                 let now = StateDict::of_module(&model, &name);
                 expected = expected

@@ -7,9 +7,9 @@ use config::SettingError;
 use data::{Changes, DataError};
 use distributed::DistributedError;
 
+use crate::adamw::OptimizerStateError;
 use crate::curves::MOST_RUNS;
 use crate::objective::BoxError;
-use crate::optimizer_state::OptimizerStateError;
 use crate::spike::Spike;
 
 /// Why a run stops.

@@ -1,108 +1,110 @@
-//! All gradients of a module together: their norm, clipping, and what is not finite.
+//! All gradients of a network together.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
-use host::HostTensor;
-use rayon::prelude::*;
+use burn::tensor::{DispatchTensor, Gradients as AllGradients, Tensor};
+use checkpoint::StateDict;
+use host::Lists;
 
 use crate::deferred::Deferred;
-use checkpoint::StateDict;
+use crate::tensor_list::TensorList;
 
-/// L2 norm over all gradients.
-pub fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> Deferred {
-    let mut sum = SumOfSquares { gradients, sum: Deferred::Known(0.0) };
-    module.visit(&mut sum);
-    match sum.sum {
-        Deferred::Known(sum) => Deferred::Known(sum.sqrt()),
-        Deferred::Pending(sum) => Deferred::Pending(sum.sqrt()),
+/// The gradients of the parameters that have one, in the order of the network.
+#[derive(Debug)]
+pub struct Gradients {
+    ids: Vec<ParamId>,
+    pub(crate) list: TensorList,
+}
+
+impl Gradients {
+    /// The gradients of a loss, contiguous as what updates by them wants them.
+    pub fn of<M: Module>(loss: Tensor<1>, model: &M, lists: Lists) -> Self {
+        let mut collect = Collect { gradients: loss.backward(), ids: Vec::new(), tensors: Vec::new() };
+        model.visit(&mut collect);
+        Self { ids: collect.ids, list: TensorList::new(lists, collect.tensors) }
+    }
+
+    pub(crate) fn new(ids: Vec<ParamId>, list: TensorList) -> Self {
+        Self { ids, list }
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<ParamId>, TensorList) {
+        (self.ids, self.list)
+    }
+
+    /// The parameters, in the order of the network.
+    pub(crate) fn ids(&self) -> &[ParamId] {
+        &self.ids
+    }
+
+    /// L2 norm over all gradients.
+    pub fn norm(&self) -> Deferred {
+        self.list.norm()
+    }
+
+    /// Scales all gradients so that their norm, which is given, is at most `max_norm`, as PyTorch's
+    /// `clip_grad_norm_`.
+    pub fn clip(&mut self, norm: &Deferred, max_norm: f64) {
+        self.list.clip(norm, max_norm);
+    }
+
+    /// Adds the gradients of another loss, which the same parameters have a part in.
+    pub fn add(&mut self, other: &Self) {
+        assert_eq!(self.ids, other.ids, "gradients of different parameters");
+        self.list.add(&other.list);
+    }
+
+    /// The gradients by the names of their parameters.
+    pub fn to_dict<M: Module>(&self, model: &M, name: &dyn Fn(&str) -> String) -> StateDict {
+        let (params, tensors) = (GradientsParams::new(), self.list.clone().into_tensors());
+        let found = self.ids.iter().copied().zip(tensors);
+        let mut register = Register { found: found.collect::<Vec<_>>().into_iter().peekable(), params };
+        model.visit(&mut register);
+        StateDict::of_gradients(model, &register.params, name)
+    }
+
+    /// The first parameter, by name, whose gradient is not finite.
+    pub fn first_non_finite<M: Module>(&self, model: &M, name: &dyn Fn(&str) -> String) -> Option<String> {
+        self.to_dict(model, name).first_non_finite(|_| true).map(|(name, _)| name.to_owned())
     }
 }
 
-struct SumOfSquares<'a> {
-    gradients: &'a GradientsParams,
-    sum: Deferred,
+struct Collect {
+    gradients: AllGradients,
+    ids: Vec<ParamId>,
+    tensors: Vec<DispatchTensor>,
 }
 
-impl ModuleVisitor for SumOfSquares<'_> {
+impl ModuleVisitor for Collect {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let so_far = std::mem::replace(&mut self.sum, Deferred::Known(0.0));
-            self.sum = so_far.plus(sum_of_squares(gradient));
+        if !param.is_require_grad() {
+            return;
+        }
+        if let Some(gradient) = param.val().grad_remove(&mut self.gradients) {
+            self.ids.push(param.id);
+            self.tensors.push(gradient.into_dispatch());
         }
     }
 }
 
-/// On the host by ourselves: Flex's sum over large tensors takes its parts in an order that varies
-/// from call to call, and a clipped run would not be repeatable to the bit.
-pub(crate) fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> Deferred {
-    match HostTensor::new(tensor.clone()) {
-        // A fixed partition, so that the sum does not depend on the number of threads.
-        Some(tensor) => {
-            let parts: Vec<f64> = tensor.values().par_chunks(1 << 16).map(in_lanes).collect();
-            Deferred::Known(parts.iter().sum())
-        }
-        None => Deferred::of(tensor.square().sum()),
-    }
+/// Puts gradients into Burn's container, which knows their dimensions.
+struct Register {
+    found: std::iter::Peekable<std::vec::IntoIter<(ParamId, DispatchTensor)>>,
+    params: GradientsParams,
 }
 
-/// Several sums at once, because each addition waits for the one before it.
-fn in_lanes(values: &[f32]) -> f64 {
-    let (chunks, rest) = values.as_chunks::<8>();
-    let mut lanes = [0.0; 8];
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane += f64::from(*value).powi(2);
-        }
-    }
-    let rest: f64 = rest.iter().map(|value| f64::from(*value).powi(2)).sum();
-    lanes.iter().sum::<f64>() + rest
-}
-
-/// Scales all gradients so that their norm is at most `max_norm`, as PyTorch's `clip_grad_norm_`.
-pub fn clip<M: Module>(module: &M, gradients: &mut GradientsParams, norm: &Deferred, max_norm: f64) {
-    let factor = match norm {
-        Deferred::Known(norm) if max_norm >= norm + 1e-6 => return,
-        Deferred::Known(norm) => Deferred::Known(max_norm / (norm + 1e-6)),
-        Deferred::Pending(norm) => {
-            Deferred::Pending(((norm.clone() + 1e-6).recip() * max_norm).clamp_max(1.0))
-        }
-    };
-    module.visit(&mut Scale { gradients, factor });
-}
-
-struct Scale<'a> {
-    gradients: &'a mut GradientsParams,
-    factor: Deferred,
-}
-
-impl ModuleVisitor for Scale<'_> {
+impl ModuleVisitor for Register {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            let scaled = match &self.factor {
-                Deferred::Known(factor) => gradient * *factor,
-                Deferred::Pending(factor) => gradient * factor.clone().reshape([1; D]),
-            };
-            self.gradients.register(param.id, scaled);
+        if let Some((id, gradient)) = self.found.next_if(|(id, _)| *id == param.id) {
+            self.params.register(id, Tensor::<D>::from_dispatch(gradient));
         }
     }
-}
-
-/// The first parameter, by name, whose gradient is not finite.
-pub fn first_non_finite<M: Module>(
-    module: &M,
-    gradients: &GradientsParams,
-    name: &dyn Fn(&str) -> String,
-) -> Option<String> {
-    let dict = StateDict::of_gradients(module, gradients, name);
-    dict.first_non_finite(|_| true).map(|(name, _)| name.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Toy, name};
-    use burn::tensor::{Device, TensorData};
+    use crate::testing::{Toy, all_lists, name};
 
     fn norm_of(dict: &StateDict) -> f64 {
         dict.iter().flat_map(|(_, e)| &e.values).map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
@@ -110,65 +112,49 @@ mod tests {
 
     #[test]
     fn clipping_scales_all_gradients_by_one_factor() {
-        let toy = Toy::new(1.0, &Device::flex().autodiff());
-        let mut gradients = GradientsParams::from_grads(toy.loss(0.5).backward(), &toy);
-        let before = StateDict::of_gradients(&toy, &gradients, &name);
-        let norm = global_norm(&toy, &gradients).read();
-        assert!((norm - norm_of(&before)).abs() < 1e-6 * norm);
+        for (lists, device) in all_lists() {
+            let toy = Toy::new(1.0, &device.autodiff());
+            let mut gradients = Gradients::of(toy.loss(0.5), &toy, lists);
+            let before = gradients.to_dict(&toy, &name);
+            assert_eq!(before.len(), 3);
+            let norm = gradients.norm();
+            assert!((norm.read() - norm_of(&before)).abs() < 1e-6 * norm.read());
 
-        clip(&toy, &mut gradients, &Deferred::Known(norm), 10.0 * norm);
-        assert_eq!(StateDict::of_gradients(&toy, &gradients, &name), before);
-        clip(&toy, &mut gradients, &Deferred::Known(norm), 0.25 * norm);
-        let after = StateDict::of_gradients(&toy, &gradients, &name);
-        for ((_, a), (_, b)) in before.iter().zip(after.iter()) {
-            for (a, b) in a.values.iter().zip(&b.values) {
-                assert!((0.25 * a - b).abs() <= 1e-5 * a.abs());
-            }
-        }
-    }
-
-    #[test]
-    fn clipping_by_a_norm_that_nobody_has_read_is_the_same() {
-        let toy = Toy::new(1.0, &Device::flex().autodiff());
-        let gradients = || GradientsParams::from_grads(toy.loss(0.5).backward(), &toy);
-        let norm = global_norm(&toy, &gradients()).read();
-        let pending = Deferred::Pending(Tensor::full([1], norm, &Device::flex()));
-        for max_norm in [0.25 * norm, 10.0 * norm] {
-            let [known, unread] = [Deferred::Known(norm), pending.clone()].map(|norm| {
-                let mut gradients = gradients();
-                clip(&toy, &mut gradients, &norm, max_norm);
-                StateDict::of_gradients(&toy, &gradients, &name)
-            });
-            for ((_, a), (_, b)) in known.iter().zip(unread.iter()) {
+            gradients.clip(&norm, 10.0 * norm.read());
+            assert_eq!(gradients.to_dict(&toy, &name), before);
+            gradients.clip(&norm, 0.25 * norm.read());
+            for ((_, a), (_, b)) in before.iter().zip(gradients.to_dict(&toy, &name).iter()) {
                 for (a, b) in a.values.iter().zip(&b.values) {
-                    assert!((a - b).abs() <= 1e-5 * a.abs(), "{a} {b}");
+                    assert!((0.25 * a - b).abs() <= 1e-5 * a.abs());
                 }
             }
         }
     }
 
     #[test]
-    fn the_norm_of_a_large_tensor_is_exact_and_repeatable() {
-        let count = (5 << 20) + 3;
-        let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.7).sin()).collect();
-        let expected: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
-        let tensor = Tensor::<1>::from_data(TensorData::new(values, [count]), &Device::flex());
-        let found = sum_of_squares(tensor.clone()).read();
-        assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
-        for _ in 0..20 {
-            assert_eq!(sum_of_squares(tensor.clone()).read().to_bits(), found.to_bits());
+    fn gradients_add_up() {
+        for (lists, device) in all_lists() {
+            let toy = Toy::new(1.0, &device.autodiff());
+            let of = |input| Gradients::of(toy.loss(input), &toy, lists);
+            let mut sum = of(0.5);
+            sum.add(&of(-0.2));
+            let [one, other, sum] = [of(0.5), of(-0.2), sum].map(|gradients| gradients.to_dict(&toy, &name));
+            for (name, entry) in sum.iter() {
+                for (i, sum) in entry.values.iter().enumerate() {
+                    assert_eq!(*sum, one.get(name).unwrap().values[i] + other.get(name).unwrap().values[i]);
+                }
+            }
         }
-        // Squares that single precision cannot hold.
-        let huge = Tensor::<2>::full([2, 2], 1e30, &Device::flex());
-        assert!((sum_of_squares(huge.transpose()).read() / 4e60 - 1.0).abs() < 1e-6);
     }
 
     #[test]
     fn what_is_not_finite_is_named() {
-        let toy = Toy::new(1.0, &Device::flex().autodiff());
-        let gradients = |input| GradientsParams::from_grads(toy.loss(input).backward(), &toy);
-        assert_eq!(first_non_finite(&toy, &gradients(0.5), &name), None);
-        assert!(!global_norm(&toy, &gradients(f32::NAN)).read().is_finite());
-        assert_eq!(first_non_finite(&toy, &gradients(f32::NAN), &name), Some("toy.a.0.w".into()));
+        for (lists, device) in all_lists() {
+            let toy = Toy::new(1.0, &device.autodiff());
+            let of = |input| Gradients::of(toy.loss(input), &toy, lists);
+            assert_eq!(of(0.5).first_non_finite(&toy, &name), None);
+            assert!(!of(f32::NAN).norm().read().is_finite());
+            assert_eq!(of(f32::NAN).first_non_finite(&toy, &name), Some("toy.a.0.w".into()));
+        }
     }
 }

@@ -1,11 +1,8 @@
 //! Parameter groups: which parameters decay, and how fast each learns.
 
-use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
-use burn::optim::ModuleOptimizer;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-use crate::adamw::{AdamW, AdamWConfig};
 use checkpoint::ParameterNames;
 
 /// How the optimizer treats a parameter.
@@ -84,35 +81,15 @@ pub fn decays(name: &str, shape: &[usize], decay_grn: bool) -> bool {
     !exempt && (decay_grn || !grn)
 }
 
-/// AdamW over these groups.
-pub fn build_optimizer(groups: &[ParameterGroup], config: &AdamWConfig) -> ModuleOptimizer {
-    let adamw = |weight_decay| AdamW { config: *config, weight_decay };
-    groups.iter().fold(adamw(0.0).into(), |optimizer: ModuleOptimizer, group| {
-        optimizer.with_group(param_group(group), adamw(group.rule.weight_decay), None)
-    })
-}
-
-/// The learning rate of every parameter when the schedule says `base`.
-pub fn learning_rates(base: f64, groups: &[ParameterGroup]) -> ModuleLearningRate {
-    groups
-        .iter()
-        .fold(ModuleLrScheduler::new(base), |scheduler, group| {
-            scheduler.with_group(param_group(group), base * group.rule.lr_scale)
-        })
-        .step()
-}
-
-fn param_group(group: &ParameterGroup) -> ParamGroup {
-    ParamGroup::from_paths(group.paths.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adamw::{AdamW, AdamWConfig};
+    use crate::gradients::Gradients;
     use crate::testing::{Toy, name};
-    use burn::optim::GradientsParams;
     use burn::tensor::Device;
     use checkpoint::StateDict;
+    use host::Lists;
 
     #[test]
     fn who_decays() {
@@ -142,9 +119,9 @@ mod tests {
         assert_eq!(found, [("toy.a.0.w".into(), 9), ("toy.a.1.w".into(), 9), ("toy.b".into(), 3)]);
 
         let before = StateDict::of_module(&toy, &name);
-        let mut optimizer = build_optimizer(&groups, &AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 });
-        let gradients = GradientsParams::from_grads(toy.loss(0.5).backward(), &toy);
-        let toy = optimizer.step(learning_rates(0.01, &groups), toy, gradients);
+        let mut optimizer = AdamW::new(&groups, AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 });
+        let gradients = Gradients::of(toy.loss(0.5), &toy, Lists::Slices);
+        let toy = optimizer.step(0.01, toy, gradients);
         let after = StateDict::of_module(&toy, &name);
         assert_eq!(before.get("toy.a.0.w"), after.get("toy.a.0.w"));
         // The first Adam step is one learning rate long, whatever the gradient.

@@ -75,7 +75,7 @@ impl Interval {
         self.since += time;
     }
 
-    /// Reads what has not been read, averaged over all processes; on a GPU this waits for it. `steps`
+    /// Reads what has not been read; on a GPU this waits for it. `steps`
     /// updates are done by now. Returns those that `spikes`, which only warns of them, finds unusual.
     ///
     /// # Errors
@@ -87,15 +87,12 @@ impl Interval {
         communicator: &dyn Communicator,
         spikes: &mut SpikeGuard,
     ) -> Result<Result<Vec<(u64, Spike)>, NotFiniteUpdate>, DistributedError> {
-        if self.unread.iter().any(|update| matches!(update.loss, Deferred::Pending(_))) {
-            let own: Vec<_> = self.unread.iter().map(|update| update.loss.read()).collect();
-            for (update, mean) in self.unread.iter_mut().zip(communicator.mean(&own)?) {
-                update.loss = Deferred::Known(mean);
-            }
-        }
+        let read = |unread: Unread| (unread.step, unread.loss.read(), unread.grad_norm.read());
+        let updates: Vec<_> = self.unread.drain(..).map(read).collect();
+        // What a failed collective left behind are no losses.
+        communicator.check()?;
         let mut found = Vec::new();
-        for Unread { step, loss, grad_norm } in self.unread.drain(..) {
-            let (loss, grad_norm) = (loss.read(), grad_norm.read());
+        for (step, loss, grad_norm) in updates {
             if !loss.is_finite() || !grad_norm.is_finite() {
                 return Ok(Err(NotFiniteUpdate { step, done: steps, loss, grad_norm, parameter: None }));
             }
@@ -123,6 +120,7 @@ impl Interval {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reducer::Wishes;
     use crate::spike::OnSpike;
     use burn::tensor::{Device, Tensor};
 
@@ -132,8 +130,7 @@ mod tests {
             loss: pending,
             grad_norm: Deferred::Known(2.0),
             skipped: None,
-            stop: false,
-            save: false,
+            wishes: Wishes::default(),
             layers: None,
         }
     }

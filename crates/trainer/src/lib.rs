@@ -9,7 +9,6 @@
 #![doc = "```"]
 
 mod adamw;
-mod all_reduce;
 mod appended;
 mod broadcast;
 mod continuation;
@@ -31,10 +30,10 @@ mod memory;
 mod non_finite;
 mod number;
 mod objective;
-mod optimizer_state;
 mod outlook;
 mod plan;
 mod progress;
+mod reducer;
 mod results;
 mod run;
 mod run_directory;
@@ -46,6 +45,7 @@ mod spike;
 mod start;
 mod stop;
 mod summary;
+mod tensor_list;
 #[cfg(test)]
 mod testing;
 mod train;
@@ -56,7 +56,7 @@ mod upload;
 mod watchdog;
 
 pub use crate::sections::{LogConfig, OptimConfig, TrainConfig};
-pub use adamw::{AdamW, AdamWConfig, Moments};
+pub use adamw::{AdamW, AdamWConfig, OptimizerStateError, load_optimizer, save_optimizer};
 pub use curves::{History, draw_curves, draw_runs};
 pub use deferred::Deferred;
 pub use ema::{Ema, EmaDecay};
@@ -65,8 +65,8 @@ pub use evaluation::EvaluationPlan;
 pub use experiment::{
     Context, Cost, Data, Experiment, Fit, Input, Memory, Network, NotCounted, Settings, Weights,
 };
-pub use gradients::{clip, first_non_finite, global_norm};
-pub use groups::{ParameterGroup, ParameterRule, build_optimizer, decays, learning_rates, parameter_groups};
+pub use gradients::Gradients;
+pub use groups::{ParameterGroup, ParameterRule, decays, parameter_groups};
 pub use health::{HealthConfig, HealthPlan};
 pub use log::RunLog;
 pub use machine::{MACHINE_FILE, RunMachine};
@@ -74,7 +74,6 @@ pub use memory::peak_rss_mib;
 pub use non_finite::NotFinite;
 pub use number::{readable, readable_speed};
 pub use objective::{BoxError, Evaluation, Objective, Picture};
-pub use optimizer_state::{OptimizerStateError, load_optimizer, save_optimizer};
 pub use outlook::Outlook;
 pub use plan::Plan;
 pub use progress::{Bar, Progress, ProgressKind, Screen, StepReport, Unit, progress};

@@ -3,7 +3,8 @@
 use std::error::Error;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
+use host::Lists;
 use image::RgbImage;
 
 use crate::health::Measures;
@@ -30,6 +31,12 @@ pub trait Objective: Sync {
     /// # Errors
     /// A batch that cannot be used.
     fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Result<Tensor<1>, BoxError>;
+
+    /// What computes on all parameters at once (the optimizer, norms, averages): by default what the device
+    /// has by itself.
+    fn lists(&self, device: &Device) -> Lists {
+        Lists::of(device)
+    }
 
     /// A picture of what the network (without autodiff) does now; none where there is nothing to see.
     ///

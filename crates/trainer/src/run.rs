@@ -332,8 +332,8 @@ impl<E: Experiment> Run<E> {
         )?;
         machine::record(&run_dir, &self.context)?;
         let health = self.health()?;
-        let (optim, ema) = (self.experiment.settings().optim, self.experiment.ema());
-        let parts = StateParts { groups: &self.groups, optim, ema };
+        let (Settings { optim, train, .. }, ema) = (self.experiment.settings(), self.experiment.ema());
+        let parts = StateParts { groups: &self.groups, optim, precision: train.precision, ema };
         let beginning = match (&resumed, self.state) {
             (Some(checkpoint), Some(state)) => {
                 let (plan, changed, world) = (&self.plan, self.changed, &self.context.communicator);

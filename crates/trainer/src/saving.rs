@@ -6,13 +6,14 @@ use std::sync::Arc;
 use burn::module::Module;
 use checkpoint::{Best, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE, Position, RunState, StateDict, read_state};
 use distributed::{Communicator, DistributedError};
+use host::Precision;
 
+use crate::adamw::{AdamW, load_optimizer, save_optimizer};
 use crate::broadcast::broadcast_dict;
 use crate::ema::{Ema, EmaDecay};
 use crate::error::TrainError;
-use crate::groups::{ParameterGroup, build_optimizer};
+use crate::groups::ParameterGroup;
 use crate::objective::Objective;
-use crate::optimizer_state::{load_optimizer, save_optimizer};
 use crate::plan::Plan;
 use crate::sections::OptimConfig;
 use crate::snapshot::{Place, Snapshot};
@@ -80,7 +81,7 @@ impl Copier<'_> {
         if let Some(ema) = &state.ema {
             tensors.push((EMA_FILE, weights_of(ema.model(), name, state.step)?));
         }
-        tensors.push((OPTIMIZER_FILE, save_optimizer(&state.optimizer, &state.model, name)?));
+        tensors.push((OPTIMIZER_FILE, save_optimizer(&state.optimizer, name)));
         Ok(Snapshot { place: Place::Step, state: self.run_state(state.step), tensors })
     }
 
@@ -112,16 +113,21 @@ fn weights_of<M: Module>(
 pub(crate) struct StateParts<'a> {
     pub(crate) groups: &'a [ParameterGroup],
     pub(crate) optim: &'a OptimConfig,
+    /// Numbers that heavy operations compute in.
+    pub(crate) precision: Precision,
     /// How the moving average of the weights follows them; none without one.
     pub(crate) ema: Option<EmaDecay>,
 }
 
 impl StateParts<'_> {
+    fn optimizer(&self) -> AdamW {
+        AdamW::new(self.groups, self.optim.adamw()).in_precision(self.precision)
+    }
+
     /// The state that a run starts from.
     pub(crate) fn fresh<M: Module>(&self, model: M) -> Beginning<M> {
         let ema = self.ema.map(|decay| Ema::new(decay, model.valid()));
-        let state =
-            State { model, optimizer: build_optimizer(self.groups, &self.optim.adamw()), ema, step: 0 };
+        let state = State { model, optimizer: self.optimizer(), ema, step: 0 };
         Beginning { state, best: None, evaluated: None, checkpoint: None, recent: Vec::new(), unusual: 0 }
     }
 
@@ -155,8 +161,7 @@ impl StateParts<'_> {
         let load = |file: &str| broadcast_dict(communicator, || Ok(StateDict::load(&checkpoint.join(file))?));
         let (model, report) = load(MODEL_FILE)?.apply_to(model, name);
         report.require_complete()?;
-        let optimizer = build_optimizer(self.groups, &self.optim.adamw());
-        let optimizer = load_optimizer(optimizer, &model, &load(OPTIMIZER_FILE)?, name)?;
+        let optimizer = load_optimizer(self.optimizer(), &model, &load(OPTIMIZER_FILE)?, name)?;
         let ema = match self.ema {
             None => None,
             Some(decay) => {

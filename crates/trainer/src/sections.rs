@@ -68,10 +68,12 @@ section! {
         spike_factor: f64 = 10.0, "above 1" => |factor| *factor > 1.0;
         /// Numbers in which the heavy operations of a step compute; `bf16` needs a GPU.
         precision: Precision = Precision::F32;
+        /// Numbers in which gradients travel between processes; `bf16` halves the bytes, and needs GPUs.
+        reduce_precision: Precision = Precision::F32;
     }
     on resume {
         fixed: precision;
-        said: epochs, max_steps, on_spike, spike_factor;
+        said: epochs, max_steps, on_spike, spike_factor, reduce_precision;
         free: batch_size, accumulate, checkpoint_every_steps, checkpoint_every_minutes, keep_last;
     }
 }

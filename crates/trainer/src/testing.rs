@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use distributed::{Bucket, Communicator, DistributedError, Pending};
+use host::Lists;
 
 #[derive(Module, Debug)]
 pub(crate) struct Layer {
@@ -18,6 +19,13 @@ pub(crate) struct Toy {
     b: Param<Tensor<1>>,
 }
 
+/// All kinds of lists that this build has, and a device for each.
+pub(crate) fn all_lists() -> Vec<(Lists, Device)> {
+    let devices = host::processors();
+    let aten = devices.get(1).cloned().map(|device| (Lists::Aten, device));
+    devices.into_iter().map(|device| (Lists::Slices, device)).chain(aten).collect()
+}
+
 /// Official names of the toy are its paths behind a prefix.
 pub(crate) fn name(path: &str) -> String {
     format!("toy.{path}")
@@ -28,6 +36,15 @@ impl Toy {
         let values = |n: usize| (0..n).map(|i| (i as f32 * 0.37 + offset).sin()).collect::<Vec<_>>();
         let layer = || Layer { w: Param::from_data(TensorData::new(values(9), [3, 3]), device) };
         Self { a: vec![layer(), layer()], b: Param::from_data(TensorData::new(values(3), [3]), device) }
+    }
+
+    pub(crate) fn weights(&self) -> [Tensor<2>; 2] {
+        [0, 1].map(|layer: usize| self.a[layer].w.val().inner())
+    }
+
+    /// The same with a frozen bias.
+    pub(crate) fn without_gradient_of_b(self) -> Self {
+        Self { b: self.b.set_require_grad(false), ..self }
     }
 
     pub(crate) fn b_requires_grad(&self) -> bool {
@@ -79,11 +96,11 @@ impl Other {
     }
 }
 
-struct Sum(Vec<f32>);
+struct Sum(Bucket);
 
 impl Pending for Sum {
     fn wait(self: Box<Self>) -> Result<Bucket, DistributedError> {
-        Ok(Bucket::Host(self.0))
+        Ok(self.0)
     }
 }
 
@@ -100,10 +117,6 @@ impl Communicator for Other {
         2
     }
 
-    fn sums_on_device(&self) -> bool {
-        false
-    }
-
     fn all_reduce_sum(&self, bucket: Bucket) -> Result<Box<dyn Pending>, DistributedError> {
         #[allow(irrefutable_let_patterns, reason = "without libtorch there is no other")]
         let Bucket::Host(mut numbers) = bucket else { return Err(DistributedError::Disagreement) };
@@ -111,7 +124,7 @@ impl Communicator for Other {
             let others = others.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number));
             numbers.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
         }
-        Ok(Box::new(Sum(numbers)))
+        Ok(Box::new(Sum(Bucket::Host(numbers))))
     }
 
     fn broadcast(&self, bytes: &mut [u8]) -> Result<(), DistributedError> {
@@ -180,19 +193,22 @@ impl Communicator for Threads {
         2
     }
 
-    fn sums_on_device(&self) -> bool {
-        false
-    }
-
     fn all_reduce_sum(&self, bucket: Bucket) -> Result<Box<dyn Pending>, DistributedError> {
-        #[allow(irrefutable_let_patterns, reason = "without libtorch there is no other")]
-        let Bucket::Host(numbers) = bucket else { return Err(DistributedError::Disagreement) };
+        let numbers = match &bucket {
+            Bucket::Host(numbers) => numbers.clone(),
+            #[cfg(feature = "tch")]
+            Bucket::Tensor(tensor) => Vec::try_from(tensor.to_kind(tch::Kind::Float)).unwrap(),
+        };
         let mut sum = vec![0.0; numbers.len()];
         for said in self.exchange(to_bytes(&numbers)) {
             let said = said.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number));
             sum.iter_mut().zip(said).for_each(|(sum, number)| *sum += number);
         }
-        Ok(Box::new(Sum(sum)))
+        Ok(Box::new(Sum(match bucket {
+            Bucket::Host(_) => Bucket::Host(sum),
+            #[cfg(feature = "tch")]
+            Bucket::Tensor(own) => Bucket::Tensor(tch::Tensor::from_slice(&sum).to_kind(own.kind())),
+        })))
     }
 
     fn broadcast(&self, bytes: &mut [u8]) -> Result<(), DistributedError> {

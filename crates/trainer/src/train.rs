@@ -8,6 +8,7 @@ use burn::module::Module;
 use burn::train::Interrupter;
 use checkpoint::{Best, CheckpointError, RunDir, RunLock};
 use distributed::Communicator;
+use host::Lists;
 
 use crate::broadcast::{broadcast_parameters, require_equal};
 use crate::curves::draw_curves;
@@ -21,13 +22,14 @@ use crate::memory::peak_rss_mib;
 use crate::objective::{BoxError, Objective, Picture};
 use crate::plan::Plan;
 use crate::progress::{Progress, StepReport};
+use crate::reducer::Reducer;
 use crate::saving::{Beginning, Copier, Judged};
 use crate::schedule::CosineSchedule;
 use crate::sections::{LogConfig, OptimConfig, TrainConfig};
 use crate::snapshot::{Attempt, Place, Snapshot, Writer};
 use crate::spike::SpikeGuard;
 use crate::stop::StopSignal;
-use crate::update::{State, UpdateReport, Updater};
+use crate::update::{State, Surroundings, UpdateReport, Updater, lists_of};
 use crate::watchdog::{BatchesWaitFor, Doing, Watchdog};
 use health::Looks;
 
@@ -126,6 +128,8 @@ impl<O: Objective> Trainer<O> {
             unwritten_best: None,
             watchdog,
             spikes: SpikeGuard::new(self.train.on_spike, self.train.spike_factor, &recent, unusual),
+            lists: lists_of(&self.objective, &state.model),
+            reducer: Reducer::new(Arc::clone(&self.communicator), self.train.reduce_precision),
             progress,
             interrupter,
             stop: &stop,
@@ -165,12 +169,11 @@ impl<O: Objective> Trainer<O> {
         Watchdog::start(patience, rank, &self.batches_wait_for, progress.screen())
     }
 
-    fn updater(&self, by_layer: bool) -> Updater<'_, O> {
+    fn updater(&self, lists: Lists, by_layer: bool) -> Updater<'_, O> {
         Updater {
             objective: &self.objective,
-            groups: &self.groups,
+            lists,
             clip_grad: self.optim.clip_grad,
-            communicator: self.communicator.as_ref(),
             accumulate: self.plan.accumulate,
             by_layer,
         }
@@ -194,6 +197,9 @@ struct Session<'a, O: Objective> {
     unwritten_best: Option<Snapshot>,
     watchdog: Watchdog,
     spikes: SpikeGuard,
+    /// What computes on all parameters at once.
+    lists: Lists,
+    reducer: Reducer,
     progress: &'a mut dyn Progress,
     interrupter: &'a Interrupter,
     /// Whether any process was asked to stop.
@@ -263,8 +269,10 @@ impl<O: Objective> Session<'_, O> {
         let minutes = trainer.train.checkpoint_every_minutes.filter(|_| trainer.communicator.is_leader());
         let save = || minutes.is_some_and(|minutes| self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes);
         let by_layer = self.is_watched(step + 1);
-        let (lr, spikes) = (trainer.lr_at(step), &mut self.spikes);
-        let updated = trainer.updater(by_layer).update(state, &mut next, lr, self.stop, spikes, &save);
+        let (reducer, spikes) = (&mut self.reducer, &mut self.spikes);
+        let around = Surroundings { reducer, spikes, stop: self.stop, save: &save };
+        let updater = trainer.updater(self.lists, by_layer);
+        let updated = updater.update(state, &mut next, trainer.lr_at(step), around);
         self.interval.waited(waited);
         updated.map_err(|error| self.since_last(error))
     }
@@ -277,10 +285,10 @@ impl<O: Objective> Session<'_, O> {
 
     /// What an update has to be logged and judged for.
     fn after_update(&mut self, state: &State<O::Model>, mut report: UpdateReport) -> Result<(), TrainError> {
-        if report.stop {
+        if report.wishes.stop {
             self.interrupt();
         }
-        let wants_checkpoint = report.save;
+        let wants_checkpoint = report.wishes.save;
         self.keep_layers(state.step, report.layers.take());
         self.outcome.step = state.step;
         match report.skipped {

@@ -8,17 +8,20 @@ use burn::module::Module;
 use burn::tensor::Device;
 use data::{ImageSource, Loader, Subset};
 use distributed::Single;
+use host::Precision;
 
+use crate::ema::EmaDecay;
 use crate::error::TrainError;
-use crate::experiment::{Context, Data, Experiment, Weights};
+use crate::experiment::{Context, Data, Experiment, Settings, Weights};
 use crate::groups::ParameterGroup;
 use crate::memory::peak_rss_mib;
 use crate::objective::Objective;
 use crate::plan::Plan;
+use crate::reducer::Reducer;
 use crate::saving::StateParts;
 use crate::spike::SpikeGuard;
 use crate::stop::StopSignal;
-use crate::update::Updater;
+use crate::update::{Surroundings, Updater, lists_of};
 
 /// Seconds that quick steps are repeated for, and the share of the run that they may take.
 const LONG_ENOUGH: (f64, f64) = (1.5, 0.03);
@@ -62,13 +65,11 @@ impl<E: Experiment> Rehearsal<'_, E> {
         let objective = self.experiment.objective(&data, &context).map_err(TrainError::Experiment)?;
         let network = self.experiment.network(Weights::Zero, self.device).map_err(TrainError::Experiment)?;
         let (optim, ema) = (self.experiment.settings().optim, self.experiment.ema());
-        let mut state = StateParts { groups: self.groups, optim, ema }.fresh(network).state;
-        let (groups, clip_grad) = (self.groups, optim.clip_grad);
+        let mut state = self.parts(ema).fresh(network).state;
         let updater = Updater {
             objective: &objective,
-            groups,
-            clip_grad,
-            communicator: &Single,
+            lists: lists_of(&objective, &state.model),
+            clip_grad: optim.clip_grad,
             accumulate: 1,
             by_layer: false,
         };
@@ -78,7 +79,7 @@ impl<E: Experiment> Rehearsal<'_, E> {
             let batch = batches.next().ok_or(TrainError::OutOfData { step: 0 })?;
             batch.map_err(|error| TrainError::Data(error.into()))
         };
-        let mut spikes = SpikeGuard::idle();
+        let (mut reducer, mut spikes) = (alone(), SpikeGuard::idle());
         let mut steps: Vec<(f64, f64)> = Vec::new();
         while !self.is_enough(&steps) {
             let (begin, report) = (Instant::now(), Cell::new(None));
@@ -87,8 +88,9 @@ impl<E: Experiment> Rehearsal<'_, E> {
                 false
             };
             let made;
-            (state, made) =
-                updater.update(state, &mut next, optim.peak_lr(images), &stop, &mut spikes, &computed)?;
+            let (reducer, spikes) = (&mut reducer, &mut spikes);
+            let around = Surroundings { reducer, spikes, stop: &stop, save: &computed };
+            (state, made) = updater.update(state, &mut next, optim.peak_lr(images), around)?;
             // Waits for the device.
             if let Some(made) = made {
                 let _ = (made.loss.read(), made.grad_norm.read());
@@ -107,6 +109,12 @@ impl<E: Experiment> Rehearsal<'_, E> {
         Ok(Trial { images, batch_s, update_s, judge_s, peak_mib: peak_rss_mib() })
     }
 
+    /// What a state is built with.
+    pub(crate) fn parts(&self, ema: Option<EmaDecay>) -> StateParts<'_> {
+        let Settings { optim, train, .. } = self.experiment.settings();
+        StateParts { groups: self.groups, optim, precision: train.precision, ema }
+    }
+
     /// Whether the steps behind the first have taken long enough to tell.
     fn is_enough(&self, steps: &[(f64, f64)]) -> bool {
         let Some((_, [first, more @ ..])) = steps.split_first() else { return false };
@@ -116,6 +124,11 @@ impl<E: Experiment> Rehearsal<'_, E> {
         let (seconds, share) = LONG_ENOUGH;
         spent >= seconds.min(share * run)
     }
+}
+
+/// Gradients of one process by itself.
+pub(crate) fn alone() -> Reducer {
+    Reducer::new(Arc::new(Single), Precision::F32)
 }
 
 /// Means over the later half of the steps behind the first: before it, they lived on what had been made

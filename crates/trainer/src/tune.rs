@@ -9,11 +9,10 @@ use host::is_on_host;
 use crate::error::TrainError;
 use crate::experiment::{Context, Data, Experiment, Network};
 use crate::memory::{available, resident};
-use crate::saving::StateParts;
 use crate::spike::SpikeGuard;
 use crate::stop::StopSignal;
-use crate::trial::{Rehearsal, Trial};
-use crate::update::Updater;
+use crate::trial::{Rehearsal, Trial, alone};
+use crate::update::{Surroundings, Updater, lists_of};
 
 /// Share of the smoothed loss that each update keeps.
 const SMOOTHING: f64 = 0.9;
@@ -77,16 +76,16 @@ impl<E: Experiment> Rehearsal<'_, E> {
         };
         let objective = self.experiment.objective(&data, &context).map_err(TrainError::Experiment)?;
         let optim = self.experiment.settings().optim;
-        let mut state = StateParts { groups: self.groups, optim, ema: None }.fresh(network).state;
+        let mut state = self.parts(None).fresh(network).state;
         let updater = Updater {
             objective: &objective,
-            groups: self.groups,
+            lists: lists_of(&objective, &state.model),
             clip_grad: optim.clip_grad,
-            communicator: &Single,
             accumulate: self.plan.accumulate,
             by_layer: false,
         };
-        let (stop, mut spikes) = (StopSignal::new(&|| false, &Single), SpikeGuard::idle());
+        let stop = StopSignal::new(&|| false, &Single);
+        let (mut reducer, mut spikes) = (alone(), SpikeGuard::idle());
         let mut batches = self.loader.batches(0, 0);
         let mut next = || {
             let batch = batches.next().ok_or(TrainError::OutOfData { step: 0 })?;
@@ -95,7 +94,9 @@ impl<E: Experiment> Rehearsal<'_, E> {
         let mut losses = Smoothed::default();
         for step in 0..range.steps {
             let lr = range.rate(step);
-            let updated = updater.update(state, &mut next, lr, &stop, &mut spikes, &|| false);
+            let (reducer, spikes) = (&mut reducer, &mut spikes);
+            let around = Surroundings { reducer, spikes, stop: &stop, save: &|| false };
+            let updated = updater.update(state, &mut next, lr, around);
             let made = match updated {
                 // That is what rates that are too high come to.
                 Err(TrainError::NotFinite { .. }) => break,

@@ -2,17 +2,17 @@
 //! averaged over all processes; then the optimizer and the moving average.
 
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use distributed::Communicator;
+use burn::tensor::Tensor;
+use host::Lists;
 
-use crate::all_reduce::all_reduce_gradients;
+use crate::adamw::AdamW;
 use crate::deferred::Deferred;
 use crate::ema::Ema;
 use crate::error::{NotFiniteUpdate, TrainError};
-use crate::gradients::{clip, first_non_finite, global_norm};
-use crate::groups::{ParameterGroup, learning_rates};
+use crate::gradients::Gradients;
 use crate::health::{Before, LayerUpdates};
 use crate::objective::Objective;
+use crate::reducer::{Agreed, Reducer, UnderWay, Wishes};
 use crate::spike::{OnSpike, Spike, SpikeGuard};
 use crate::stop::StopSignal;
 
@@ -21,7 +21,7 @@ pub struct State<M: Module> {
     /// The network.
     pub model: M,
     /// The moments of its parameters.
-    pub optimizer: ModuleOptimizer,
+    pub optimizer: AdamW,
     /// The moving average of its weights, if one is kept.
     pub ema: Option<Ema<M>>,
     /// Updates done.
@@ -31,10 +31,10 @@ pub struct State<M: Module> {
 /// What stays the same from update to update.
 pub(crate) struct Updater<'a, O: Objective> {
     pub(crate) objective: &'a O,
-    pub(crate) groups: &'a [ParameterGroup],
+    /// What computes on all parameters at once.
+    pub(crate) lists: Lists,
     /// Global L2 norm that gradients are scaled down to.
     pub(crate) clip_grad: Option<f64>,
-    pub(crate) communicator: &'a dyn Communicator,
     /// Batches whose gradients make an update.
     pub(crate) accumulate: u64,
     /// Whether to report what the update does layer by layer.
@@ -43,25 +43,40 @@ pub(crate) struct Updater<'a, O: Objective> {
 
 /// What an update was made from; the loop adds these up.
 pub(crate) struct UpdateReport {
-    /// Mean over the batches; over all processes as well where it is known at once.
+    /// Mean over the batches of all processes.
     pub(crate) loss: Deferred,
     /// Norm of the gradients before clipping.
     pub(crate) grad_norm: Deferred,
     /// Why it was not made, if it was not.
     pub(crate) skipped: Option<Spike>,
-    /// Whether any process was asked to stop.
-    pub(crate) stop: bool,
-    /// Whether any process wants a checkpoint.
-    pub(crate) save: bool,
+    /// What any process wished: to stop, or a checkpoint.
+    pub(crate) wishes: Wishes,
     /// What it did layer by layer, if that was asked for.
     pub(crate) layers: Option<LayerUpdates>,
 }
 
-/// What processes tell each other with an update.
-#[derive(Debug, Clone, Copy)]
-struct Wishes {
-    stop: bool,
-    save: bool,
+/// What computes on all parameters of a network at once.
+pub(crate) fn lists_of<O: Objective>(objective: &O, model: &O::Model) -> Lists {
+    let device = model.devices().into_iter().next();
+    device.map_or(Lists::Slices, |device| objective.lists(&device))
+}
+
+/// What an update takes and changes beside the state of the run.
+pub(crate) struct Surroundings<'a> {
+    /// Averages gradients over the processes.
+    pub(crate) reducer: &'a mut Reducer,
+    pub(crate) spikes: &'a mut SpikeGuard,
+    /// Whether any process was asked to stop.
+    pub(crate) stop: &'a StopSignal<'a>,
+    /// Says, at the end, whether this process wants a checkpoint.
+    pub(crate) save: &'a dyn Fn() -> bool,
+}
+
+/// Losses of the batches of an update so far, and their gradients.
+struct Sums {
+    loss: Deferred,
+    /// None before the first.
+    earlier: Option<Gradients>,
 }
 
 impl<O: Objective> Updater<'_, O> {
@@ -70,9 +85,8 @@ impl<O: Objective> Updater<'_, O> {
     /// no more than one is held.
     ///
     /// When any process is asked to stop in between, the update is dropped and the state is what it was:
-    /// there is no report. `save` says, at the end, whether this process wants a checkpoint. Where loss and
-    /// norm are known at once, nothing is updated with what is not finite, and where `spikes` acts on what is
-    /// unusual, not with that either.
+    /// there is no report. Where loss and norm are known at once, nothing is updated with what is not finite,
+    /// and where the spike guard acts on what is unusual, not with that either.
     ///
     /// The state is moved, not borrowed: the optimizer updates in place only what nobody else holds.
     pub(crate) fn update(
@@ -80,102 +94,110 @@ impl<O: Objective> Updater<'_, O> {
         mut state: State<O::Model>,
         next: &mut dyn FnMut() -> Result<O::Batch, TrainError>,
         lr: f64,
-        stop: &StopSignal<'_>,
-        spikes: &mut SpikeGuard,
-        save: &dyn Fn() -> bool,
+        around: Surroundings<'_>,
     ) -> Result<(State<O::Model>, Option<UpdateReport>), TrainError> {
-        let (mut loss, mut gradients) = (Deferred::Known(0.0), GradientsAccumulator::new());
-        for _ in 0..self.accumulate {
+        let Surroundings { reducer, spikes, stop, save } = around;
+        let mut sums = Sums { loss: Deferred::Known(0.0), earlier: None };
+        for _ in 1..self.accumulate {
             if stop.is_given()? {
                 return Ok((state, None));
             }
             let batch = next()?;
-            (state.model, loss, gradients) =
-                kernels::on_pool(|| self.accumulate(state.model, batch, loss, gradients))?;
+            (state, sums) = kernels::on_pool(|| self.accumulate(state, batch, sums))?;
         }
+        if stop.is_given()? {
+            return Ok((state, None));
+        }
+        let batch = next()?;
+        let (loss, under_way);
+        (state, loss, under_way) = kernels::on_pool(|| self.last(state, batch, sums, reducer))?;
         // Late enough to hear of a signal within the step.
-        let wishes = Wishes { stop: stop.own(), save: save() };
-        let (state, report) =
-            kernels::on_pool(|| self.apply(state, loss, gradients.grads(), lr, spikes, wishes))?;
+        let own = Wishes { stop: stop.own(), save: save() };
+        let apply = || self.apply(state, reducer.finish(under_way, loss, own)?, lr, spikes);
+        let (state, report) = kernels::on_pool(apply)?;
         Ok((state, Some(report)))
     }
 
-    /// Adds loss and gradients of a batch, each a share of the update's.
-    #[allow(clippy::type_complexity, reason = "what goes in comes out")]
-    fn accumulate(
+    /// The loss of a batch as its share of the update's, and the sum of the losses so far.
+    fn share(
         &self,
-        model: O::Model,
+        model: &O::Model,
         batch: O::Batch,
-        loss_sum: Deferred,
-        mut gradients: GradientsAccumulator<O::Model>,
-    ) -> Result<(O::Model, Deferred, GradientsAccumulator<O::Model>), TrainError> {
-        let share = 1.0 / self.accumulate as f32;
-        let loss = self.objective.loss(&model, batch).map_err(TrainError::Objective)? * share;
-        let loss_sum = loss_sum.plus(Deferred::of(loss.clone()));
-        gradients.accumulate(&model, GradientsParams::from_grads(loss.backward(), &model));
-        Ok((model, loss_sum, gradients))
+        so_far: Deferred,
+    ) -> Result<(Tensor<1>, Deferred), TrainError> {
+        let loss = self.objective.loss(model, batch).map_err(TrainError::Objective)?;
+        let loss = match self.accumulate {
+            1 => loss,
+            batches => loss * (1.0 / batches as f32),
+        };
+        let sum = so_far.plus(Deferred::of(loss.clone(), self.lists));
+        Ok((loss, sum))
     }
 
-    /// Averages loss and gradients over all processes and updates the state by them.
+    /// Adds loss and gradients of a batch that others follow.
+    fn accumulate(
+        &self,
+        state: State<O::Model>,
+        batch: O::Batch,
+        Sums { loss, earlier }: Sums,
+    ) -> Result<(State<O::Model>, Sums), TrainError> {
+        let (own, loss) = self.share(&state.model, batch, loss)?;
+        let mut gradients = Gradients::of(own, &state.model, self.lists);
+        if let Some(earlier) = earlier {
+            gradients.add(&earlier);
+        }
+        Ok((state, Sums { loss, earlier: Some(gradients) }))
+    }
+
+    /// The same of the last batch, whose gradients begin to travel as they are written.
+    fn last(
+        &self,
+        state: State<O::Model>,
+        batch: O::Batch,
+        Sums { loss, earlier }: Sums,
+        reducer: &mut Reducer,
+    ) -> Result<(State<O::Model>, Deferred, UnderWay), TrainError> {
+        let (own, loss) = self.share(&state.model, batch, loss)?;
+        let under_way = reducer.backward(own, &state.model, self.lists, earlier)?;
+        Ok((state, loss, under_way))
+    }
+
+    /// Updates the state by what the processes agreed on: all of them see the same numbers.
     fn apply(
         &self,
         state: State<O::Model>,
-        loss: Deferred,
-        mut gradients: GradientsParams,
+        agreed: Agreed,
         lr: f64,
         spikes: &mut SpikeGuard,
-        own: Wishes,
     ) -> Result<(State<O::Model>, UpdateReport), TrainError> {
         let State { model, mut optimizer, ema, step } = state;
-        // The means over all processes: from here on, all of them see the same numbers. What is still
-        // on the device is averaged when it is read.
-        let (loss, wishes) = self.exchange(loss, own)?;
-        all_reduce_gradients(&model, &mut gradients, self.communicator)?;
-        let (mut loss, mut grad_norm, mut skipped) = (loss, global_norm(&model, &gradients), None);
+        let Agreed { mut gradients, mut loss, wishes } = agreed;
+        let (mut grad_norm, mut skipped) = (gradients.norm(), None);
         if spikes.acts() {
-            (loss, grad_norm) = (self.known(loss)?, Deferred::Known(grad_norm.read()));
+            // Waits for the device.
+            (loss, grad_norm) = (Deferred::Known(loss.read()), Deferred::Known(grad_norm.read()));
             skipped = judge(spikes, step + 1, &loss, &grad_norm)?;
         }
         if skipped.is_some() {
             let state = State { model, optimizer, ema, step: step + 1 };
-            let Wishes { stop, save } = wishes;
-            return Ok((state, UpdateReport { loss, grad_norm, skipped, stop, save, layers: None }));
+            return Ok((state, UpdateReport { loss, grad_norm, skipped, wishes, layers: None }));
         }
         if let (Deferred::Known(loss), Deferred::Known(norm)) = (&loss, &grad_norm)
             && !(loss.is_finite() && norm.is_finite())
         {
-            let parameter = first_non_finite(&model, &gradients, &O::parameter_name);
+            let parameter = gradients.first_non_finite(&model, &O::parameter_name);
             let (step, loss, grad_norm) = (step + 1, *loss, *norm);
             return Err(NotFiniteUpdate { step, done: step - 1, loss, grad_norm, parameter }.since(None));
         }
         let before = self.by_layer.then(|| Before::of(&model, &gradients, &O::parameter_name));
         if let Some(max_norm) = self.clip_grad {
-            clip(&model, &mut gradients, &grad_norm, max_norm);
+            gradients.clip(&grad_norm, max_norm);
         }
-        let model = optimizer.step(learning_rates(lr, self.groups), model, gradients);
+        let model = optimizer.step(lr, model, gradients);
         let layers = before.map(|before| before.compare(&model));
-        let ema = ema.map(|ema| ema.update(&model.valid(), step + 1));
+        let ema = ema.map(|ema| ema.update(&model.valid(), step + 1, self.lists));
         let state = State { model, optimizer, ema, step: step + 1 };
-        Ok((state, UpdateReport { loss, grad_norm, skipped, stop: wishes.stop, save: wishes.save, layers }))
-    }
-
-    /// The mean loss over all processes as a number, which waits for the device.
-    fn known(&self, loss: Deferred) -> Result<Deferred, TrainError> {
-        match loss {
-            Deferred::Known(_) => Ok(loss),
-            pending => Ok(Deferred::Known(self.communicator.mean(&[pending.read()])?[0])),
-        }
-    }
-
-    /// The mean loss, and what any process wishes.
-    fn exchange(&self, loss: Deferred, own: Wishes) -> Result<(Deferred, Wishes), TrainError> {
-        let mut numbers = vec![f64::from(u8::from(own.stop)), f64::from(u8::from(own.save))];
-        if let Deferred::Known(loss) = loss {
-            numbers.push(loss);
-        }
-        let means = self.communicator.mean(&numbers)?;
-        let loss = means.get(2).map_or(loss, |mean| Deferred::Known(*mean));
-        Ok((loss, Wishes { stop: means[0] > 0.0, save: means[1] > 0.0 }))
+        Ok((state, UpdateReport { loss, grad_norm, skipped, wishes, layers }))
     }
 }
 

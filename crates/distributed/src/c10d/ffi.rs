@@ -59,6 +59,7 @@ unsafe extern "C" {
         out: *mut *mut Opaque,
     ) -> Message;
     fn c10d_group_close(group: *mut Opaque);
+    fn c10d_group_check(group: *mut Opaque) -> Message;
     fn c10d_all_reduce_f32(
         group: *mut Opaque,
         data: *mut f32,
@@ -80,7 +81,7 @@ unsafe extern "C" {
         received: *mut u8,
         out: *mut *mut Opaque,
     ) -> Message;
-    fn c10d_wait(work: *mut Opaque, timeout_ms: i64) -> Message;
+    fn c10d_wait(work: *mut Opaque) -> Message;
     fn c10d_work_free(work: *mut Opaque);
 }
 
@@ -194,8 +195,6 @@ impl Drop for Store {
 pub(super) struct Group {
     group: NonNull<Opaque>,
     world_size: usize,
-    /// Time that a single operation may take; none where the group has its own.
-    timeout: Option<Duration>,
 }
 
 // SAFETY: any thread may call a process group, one at a time.
@@ -223,7 +222,7 @@ impl Group {
                 out,
             )
         })?;
-        Ok(Self { group, world_size, timeout: None })
+        Ok(Self { group, world_size })
     }
 
     pub(super) fn has_nccl() -> bool {
@@ -240,14 +239,19 @@ impl Group {
         let group = handle(|out| unsafe {
             c10d_nccl_open(store.0.as_ptr(), rank as c_int, world_size as c_int, milliseconds(timeout), out)
         })?;
-        // Without a timeout, NCCL's wait returns before the work is done, and never fails.
-        Ok(Self { group, world_size, timeout: Some(timeout) })
+        Ok(Self { group, world_size })
+    }
+
+    /// Whether a collective that nobody waited for has failed; only NCCL's group has such.
+    pub(super) fn check(&self) -> Result<(), String> {
+        // SAFETY: the group is open.
+        check(unsafe { c10d_group_check(self.group.as_ptr()) })
     }
 
     fn work<T>(&self, buffer: T, call: impl FnOnce(&mut T, *mut *mut Opaque) -> Message) -> Started<T> {
         let mut buffer = buffer;
         let work = handle(|out| call(&mut buffer, out))?;
-        Ok(Work { work, timeout: self.timeout, buffer: Some(buffer) })
+        Ok(Work { work, buffer: Some(buffer) })
     }
 
     pub(super) fn all_reduce(&self, numbers: Vec<f32>) -> Started<Vec<f32>> {
@@ -298,7 +302,6 @@ type Started<T> = Result<Work<T>, String>;
 /// A collective under way, and the memory it works on.
 pub(super) struct Work<T> {
     work: NonNull<Opaque>,
-    timeout: Option<Duration>,
     /// None once it was given back.
     buffer: Option<T>,
 }
@@ -307,16 +310,16 @@ pub(super) struct Work<T> {
 unsafe impl<T: Send> Send for Work<T> {}
 
 impl<T> Work<T> {
-    /// Waits for the end, and gives the memory back.
+    /// Waits for the end, and gives the memory back. A GPU is only told to wait, which it does before anything
+    /// that it is asked for next.
     pub(super) fn wait(mut self) -> Result<T, String> {
         self.finish()?;
         self.buffer.take().ok_or_else(|| "the memory was given back already".to_owned())
     }
 
     fn finish(&mut self) -> Result<(), String> {
-        let timeout = self.timeout.map_or(0, milliseconds);
         // SAFETY: made by the shim and not freed yet.
-        check(unsafe { c10d_wait(self.work.as_ptr(), timeout) })
+        check(unsafe { c10d_wait(self.work.as_ptr()) })
     }
 }
 

@@ -203,6 +203,23 @@ impl Inner {
         self.outcome(started)
     }
 
+    /// By NCCL, or through the memory of the host in a build without it.
+    fn all_reduce_on_gpu(
+        self: &Arc<Self>,
+        tensor: tch::Tensor,
+    ) -> Result<Box<dyn Pending>, DistributedError> {
+        if !Group::has_nccl() {
+            let host = tensor.to_device(tch::Device::Cpu);
+            let work = self.start(|groups| groups.gloo.all_reduce_tensor(host))?;
+            return Ok(Box::new(ByHost(Sum(work, Arc::clone(self), Bucket::Tensor), tensor)));
+        }
+        let work = self.start(|groups| {
+            let nccl = groups.nccl.as_ref().ok_or("the tensor of a GPU in a job of processors")?;
+            nccl.all_reduce_tensor(tensor)
+        })?;
+        Ok(Box::new(Sum(work, Arc::clone(self), Bucket::Tensor)))
+    }
+
     /// Finds out whose fault a failure is.
     fn outcome<T>(&self, result: Result<T, String>) -> Result<T, DistributedError> {
         result.map_err(|reason| DistributedError::Lost(self.liveness.explain(&reason)))
@@ -218,6 +235,19 @@ impl<T: Send> Pending for Sum<T> {
     }
 }
 
+/// The sums of a tensor on a GPU that are made on the host.
+struct ByHost(Sum<tch::Tensor>, tch::Tensor);
+
+impl Pending for ByHost {
+    fn wait(self: Box<Self>) -> Result<Bucket, DistributedError> {
+        let Self(sum, mut on_gpu) = *self;
+        if let Bucket::Tensor(sum) = Box::new(sum).wait()? {
+            on_gpu.copy_(&sum);
+        }
+        Ok(Bucket::Tensor(on_gpu))
+    }
+}
+
 impl Communicator for ProcessGroup {
     fn rank(&self) -> usize {
         self.0.rank
@@ -227,11 +257,6 @@ impl Communicator for ProcessGroup {
         self.0.world_size
     }
 
-    fn sums_on_device(&self) -> bool {
-        let groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.as_ref().is_some_and(|groups| groups.nccl.is_some())
-    }
-
     fn all_reduce_sum(&self, bucket: Bucket) -> Result<Box<dyn Pending>, DistributedError> {
         let inner = &self.0;
         Ok(match bucket {
@@ -239,13 +264,11 @@ impl Communicator for ProcessGroup {
                 let work = inner.start(|groups| groups.gloo.all_reduce(numbers))?;
                 Box::new(Sum(work, Arc::clone(inner), Bucket::Host))
             }
-            Bucket::Cuda(tensor) => {
-                let work = inner.start(|groups| {
-                    let nccl = groups.nccl.as_ref().ok_or("this build has no NCCL")?;
-                    nccl.all_reduce_tensor(tensor)
-                })?;
-                Box::new(Sum(work, Arc::clone(inner), Bucket::Cuda))
+            Bucket::Tensor(tensor) if tensor.device() == tch::Device::Cpu => {
+                let work = inner.start(|groups| groups.gloo.all_reduce_tensor(tensor))?;
+                Box::new(Sum(work, Arc::clone(inner), Bucket::Tensor))
             }
+            Bucket::Tensor(tensor) => inner.all_reduce_on_gpu(tensor)?,
         })
     }
 
@@ -270,6 +293,15 @@ impl Communicator for ProcessGroup {
         padded.resize(longest, 0);
         let all = gather(padded)?;
         Ok(all.chunks(longest).zip(lengths).map(|(bytes, length)| bytes[..length].to_vec()).collect())
+    }
+
+    fn check(&self) -> Result<(), DistributedError> {
+        let found = {
+            let groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            let nccl = groups.as_ref().and_then(|groups| groups.nccl.as_ref());
+            nccl.map_or(Ok(()), Group::check)
+        };
+        self.0.outcome(found)
     }
 
     fn fail(&self, reason: &str) {
@@ -330,9 +362,15 @@ mod tests {
             let lists = world.all_gather(&vec![rank as u8; 3 * rank]).unwrap();
             let means = world.mean(&[rank as f64, 0.1]).unwrap();
             let sum = world.all_reduce_sum(Bucket::Host(vec![1.0; 2])).unwrap();
+            let tensor = tch::Tensor::from_slice(&[0.25f32, rank as f32]);
+            let tensor = world.all_reduce_sum(Bucket::Tensor(tensor.to_kind(tch::Kind::BFloat16))).unwrap();
+            let Bucket::Tensor(tensor) = tensor.wait().unwrap() else { panic!("another bucket") };
+            assert_eq!(tensor.kind(), tch::Kind::BFloat16);
+            assert_eq!(Vec::<f32>::try_from(tensor.to_kind(tch::Kind::Float)).unwrap(), [0.5, 1.0]);
+            world.check().unwrap();
             let sum = match sum.wait().unwrap() {
                 Bucket::Host(sum) => sum,
-                Bucket::Cuda(_) => Vec::new(),
+                Bucket::Tensor(_) => Vec::new(),
             };
             world.barrier().unwrap();
             (text, lists, means, sum)

@@ -1,4 +1,4 @@
-// What tch does not bind of ATen: backward passes, the fused optimizer, and memory of ours as a tensor.
+// What tch does not bind of ATen: backward passes, and memory of ours as a tensor.
 //
 // Tensors are passed as tch passes them, as pointers to at::Tensor. Every function returns null, or a
 // message that the caller frees.
@@ -6,14 +6,10 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
-#include <exception>
 #include <optional>
 #include <tuple>
-#include <vector>
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/native_layer_norm_backward.h>
@@ -21,31 +17,16 @@
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include "guarded.h"
+
 using at::Tensor;
 
 namespace {
-
-template <typename F> char *guarded(F body) {
-    try {
-        body();
-        return nullptr;
-    } catch (const std::exception &error) {
-        return strdup(error.what());
-    } catch (...) {
-        return strdup("an unknown C++ exception");
-    }
-}
 
 void give(Tensor **out, std::tuple<Tensor, Tensor, Tensor> result) {
     out[0] = new Tensor(std::get<0>(result));
     out[1] = new Tensor(std::get<1>(result));
     out[2] = new Tensor(std::get<2>(result));
-}
-
-std::vector<Tensor> list(Tensor *const *tensors, size_t count) {
-    std::vector<Tensor> result;
-    for (size_t i = 0; i < count; i++) result.push_back(*tensors[i]);
-    return result;
 }
 
 } // namespace
@@ -70,17 +51,6 @@ char *host_convolution_backward(Tensor **out, const Tensor *dy, const Tensor *x,
         std::array<int64_t, 2> strides{stride, stride}, paddings{padding, padding}, ones{1, 1}, none{0, 0};
         give(out, at::convolution_backward(*dy, *x, *weight, at::OptionalIntArrayRef(bias), strides,
                                            paddings, ones, false, none, groups, {wants_dx, true, true}));
-    });
-}
-
-// One update of `count` tensors in place.
-char *host_fused_adamw(Tensor *const *weights, Tensor *const *gradients, Tensor *const *first,
-                       Tensor *const *second, Tensor *const *steps, size_t count, double lr,
-                       double beta_1, double beta_2, double weight_decay, double eps) {
-    return guarded([&] {
-        at::_fused_adamw_(list(weights, count), list(gradients, count), list(first, count),
-                          list(second, count), {}, list(steps, count), lr, beta_1, beta_2, weight_decay,
-                          eps, false, false);
     });
 }
 

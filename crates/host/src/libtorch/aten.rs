@@ -11,7 +11,7 @@ use std::ptr;
 use tch::Tensor;
 
 /// An `at::Tensor*`.
-type Raw = *mut c_void;
+pub(super) type Raw = *mut c_void;
 
 unsafe extern "C" {
     fn host_layer_norm_backward(
@@ -33,19 +33,6 @@ unsafe extern "C" {
         groups: i64,
         wants_dx: bool,
     ) -> *mut c_char;
-    fn host_fused_adamw(
-        weights: *const Raw,
-        gradients: *const Raw,
-        first: *const Raw,
-        second: *const Raw,
-        steps: *const Raw,
-        count: usize,
-        lr: f64,
-        beta_1: f64,
-        beta_2: f64,
-        weight_decay: f64,
-        eps: f64,
-    ) -> *mut c_char;
     fn host_from_values(
         out: *mut Raw,
         values: *mut f32,
@@ -58,17 +45,17 @@ unsafe extern "C" {
     fn host_free_message(message: *mut c_char);
 }
 
-fn raw(tensor: &Tensor) -> Raw {
+pub(super) fn raw(tensor: &Tensor) -> Raw {
     tensor.as_ptr().cast_mut().cast()
 }
 
 /// Takes a tensor that C++ made.
-fn owned(tensor: Raw) -> Tensor {
+pub(super) fn owned(tensor: Raw) -> Tensor {
     // SAFETY: `aten.cpp` made it by `new at::Tensor`, which is what tch frees, and gives it away.
     unsafe { Tensor::from_ptr(tensor.cast()) }
 }
 
-fn check(message: *mut c_char) {
+pub(super) fn check(message: *mut c_char) {
     if message.is_null() {
         return;
     }
@@ -141,49 +128,6 @@ impl Convolution {
         });
         out.map(owned)
     }
-}
-
-/// What an update by AdamW multiplies with.
-#[derive(Debug, Clone, Copy)]
-pub struct AdamWStep {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decay rates of the moments.
-    pub betas: [f64; 2],
-    /// Decoupled.
-    pub weight_decay: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-}
-
-/// ATen's fused AdamW on one tensor, in place; `steps` counts this update too.
-pub fn fused_adamw(
-    step: AdamWStep,
-    weight: &mut Tensor,
-    gradient: &Tensor,
-    first: &mut Tensor,
-    second: &mut Tensor,
-    steps: i64,
-) {
-    let steps = Tensor::full([] as [i64; 0], steps as f64, (tch::Kind::Float, weight.device()));
-    let AdamWStep { lr, betas: [beta_1, beta_2], weight_decay, eps } = step;
-    let [weight, gradient, first, second, steps] = [&*weight, gradient, &*first, &*second, &steps].map(raw);
-    // SAFETY: live tensors, one of each list; those that are written are borrowed mutably.
-    check(unsafe {
-        host_fused_adamw(
-            &weight,
-            &gradient,
-            &first,
-            &second,
-            &steps,
-            1,
-            lr,
-            beta_1,
-            beta_2,
-            weight_decay,
-            eps,
-        )
-    });
 }
 
 extern "C" fn free_values(owner: *mut c_void) {

@@ -4,14 +4,20 @@
 #![allow(unsafe_code, reason = "libtorch gives its memory as a pointer")]
 
 pub mod aten;
+pub mod copies;
+pub mod counter;
+pub mod later;
+pub mod lists;
 mod upload;
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::libtorch::TchTensor;
-use burn::backend::{DispatchDevice, LibTorch, LibTorchDevice};
-use burn::tensor::Shape;
+use burn::backend::{Autodiff, DispatchDevice, LibTorch, LibTorchDevice, TensorMetadata};
+use burn::tensor::{DispatchTensor, Shape, Tensor as BurnTensor};
 use tch::{Device, Kind, Tensor};
 
 use crate::backend::HostBackend;
+use crate::tensor::HostTensor;
 pub(crate) use upload::{floats_on, gpu, indices_on};
 pub use upload::{intensities, to_device};
 
@@ -56,16 +62,41 @@ impl HostBackend for LibTorch {
         let shape: Vec<i64> = shape.into().iter().map(|size| *size as i64).collect();
         TchTensor::new(aten::from_values(values, &shape))
     }
+
+    fn dispatch(tensor: TchTensor) -> DispatchTensor {
+        // As on Flex, the dimensions of the type are not those of the tensor.
+        BurnTensor::<1>::from_primitive::<Self>(tensor).into_dispatch()
+    }
+}
+
+/// The tensor of libtorch behind a tensor of Burn without autodiff; none behind one of another backend.
+pub fn primitive(tensor: DispatchTensor) -> Option<TchTensor> {
+    BurnTensor::<1>::from_dispatch(tensor).try_into_primitive::<LibTorch>().ok()
+}
+
+/// The tensor of Burn around one of libtorch.
+pub fn dispatch(tensor: TchTensor) -> DispatchTensor {
+    LibTorch::dispatch(tensor)
+}
+
+/// The node of a tensor of libtorch with autodiff.
+pub(crate) fn node_of<const D: usize>(tensor: &BurnTensor<D>) -> Option<NodeId> {
+    tensor.clone().try_into_primitive::<Autodiff<LibTorch>>().map(|tensor| tensor.id()).ok()
 }
 
 /// A contiguous f32 tensor of libtorch on the host.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Held(TchTensor);
 
 impl Held {
-    pub(crate) fn new<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Option<Self> {
+    pub(crate) fn new<const D: usize>(tensor: BurnTensor<D>) -> Option<Self> {
         let tensor = tensor.try_into_primitive::<LibTorch>().ok()?;
         Some(Self(LibTorch::contiguous(tensor)))
+    }
+
+    /// A tensor of the same shape, with other values.
+    pub(crate) fn like(&self, values: Vec<f32>) -> HostTensor {
+        HostTensor::LibTorch(Self(LibTorch::tensor(values, self.0.shape())))
     }
 
     pub(crate) fn values(&self) -> &[f32] {
@@ -76,8 +107,8 @@ impl Held {
         LibTorch::values_mut(&mut self.0)
     }
 
-    pub(crate) fn into_tensor<const D: usize>(self) -> burn::tensor::Tensor<D> {
-        burn::tensor::Tensor::from_primitive::<LibTorch>(self.0)
+    pub(crate) fn into_tensor<const D: usize>(self) -> BurnTensor<D> {
+        BurnTensor::from_primitive::<LibTorch>(self.0)
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) fn gpu(device: &BurnDevice) -> Option<usize> {
 
 /// A copy on the device of a tensor in this machine's memory.
 pub fn to_device(host: &Raw, device: Device) -> Raw {
+    super::counter::copied();
     let Device::Cuda(gpu) = device else { return host.shallow_clone() };
     let mut streams = STREAMS.lock().unwrap_or_else(PoisonError::into_inner);
     if streams.len() <= gpu {

@@ -4,6 +4,7 @@
 
 use burn::backend::libtorch::TchTensor;
 use host::libtorch::aten::{Convolution, layer_norm_backward};
+use host::libtorch::copies::in_kind;
 use tch::{Kind, Tensor};
 
 use super::layout::Layout;
@@ -68,7 +69,7 @@ struct Weights {
 
 impl Weights {
     fn new(t: &[TchTensor; 11], kind: Kind) -> Self {
-        let pair = |i: usize| [&t[i], &t[i + 1]].map(|weight| weight.tensor.to_kind(kind));
+        let pair = |i: usize| [&t[i], &t[i + 1]].map(|weight| in_kind(&weight.tensor, kind));
         let grn = [&t[7], &t[8]].map(|weight| weight.tensor.reshape([-1]));
         Self { dwconv: pair(1), norm: pair(3), pwconv1: pair(5), grn, pwconv2: pair(9) }
     }

@@ -11,6 +11,8 @@ use burn::backend::libtorch::TchTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, LibTorch, backend_extension};
 use burn::tensor::Tensor;
+use host::HostBackend;
+use host::gradient::written;
 use host::libtorch::aten::layer_norm_backward;
 use tch::{Kind, Tensor as Raw};
 
@@ -147,7 +149,9 @@ fn register<const N: usize>(
     for ((parent, tensor), value) in parents.into_iter().zip(tensors).zip(values) {
         if let Some(id) = parent {
             let value = value.to_kind(Kind::Float).reshape(tensor.tensor.size());
-            gradients.register::<LibTorch>(id, TchTensor::new(value));
+            let value = LibTorch::contiguous(TchTensor::new(value));
+            written::<LibTorch>(id, &value);
+            gradients.register::<LibTorch>(id, value);
         }
     }
 }

@@ -49,6 +49,9 @@ pub(crate) struct BenchArgs {
     /// How the encoder runs on masked images.
     #[arg(long, value_parser = execution)]
     pub(crate) execution: Option<Execution>,
+    /// Count the operations that a step asks of libtorch, by part; they are launches on a GPU.
+    #[arg(long)]
+    pub(crate) ops: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print one line of JSON.

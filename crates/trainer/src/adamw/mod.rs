@@ -1,227 +1,339 @@
-//! AdamW with PyTorch's arithmetic, updating in place.
+//! AdamW with PyTorch's arithmetic, updating all parameters in place.
 
-use burn::optim::{LearningRate, Optimizer};
-use burn::tensor::{Device, Tensor};
-use host::{HostTensor, is_on_host};
-use kernels::Arch;
-use rayon::prelude::*;
-
-#[cfg_attr(not(feature = "tch"), path = "no_libtorch.rs")]
-mod libtorch;
 mod moments;
 
-pub use moments::{AdamWConfig, Moments};
+use std::collections::{BTreeMap, HashMap};
 
-/// Elements that a thread updates at a time.
-const CHUNK: usize = 1 << 14;
+use burn::module::Module;
+use burn::tensor::DispatchTensor;
+use host::Precision;
+
+use crate::gradients::Gradients;
+use crate::groups::{ParameterGroup, ParameterRule};
+use crate::tensor_list::{Clock, Copies, Taken, TensorList, give, take};
+use moments::Moments;
+pub use moments::{OptimizerStateError, load_optimizer, save_optimizer};
+
+/// Settings shared by all parameter groups.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWConfig {
+    /// Decay rates of the first and second moment.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub eps: f64,
+}
 
 /// AdamW (arXiv:1711.05101) as `torch.optim.AdamW` computes it: decoupled decay first, then the
 /// bias-corrected update.
 ///
-/// Burn's own optimizer allocates several temporaries a parameter; this one makes a single pass
-/// over memory on the host and takes tensor operations elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Burn's own goes parameter by parameter, with several operations for each: on the host it allocates as many
+/// temporaries, and a GPU waits for the processor. This one makes a single pass over memory on the host, and
+/// elsewhere one call for all parameters under the same [rule](ParameterRule).
+#[derive(Debug)]
 pub struct AdamW {
-    /// Shared settings.
-    pub config: AdamWConfig,
-    /// Decoupled weight decay of this group.
-    pub weight_decay: f64,
+    config: AdamWConfig,
+    /// By path; whoever is missing learns at the full rate and does not decay.
+    rules: HashMap<String, ParameterRule>,
+    /// Of the parameters that were updated, by path.
+    moments: BTreeMap<String, Moments>,
+    clocks: Vec<Clock>,
+    /// Weights in the numbers that heavy operations compute in.
+    copies: Copies,
+}
+
+/// An update of parameters under one rule.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdamWUpdate {
+    pub(crate) config: AdamWConfig,
+    pub(crate) lr: f64,
+    pub(crate) weight_decay: f64,
 }
 
 /// What one update multiplies with.
-struct Factors {
-    keep: f32,
-    beta_1: f32,
-    beta_2: f32,
+pub(crate) struct Factors {
+    pub(crate) keep: f32,
+    pub(crate) beta_1: f32,
+    pub(crate) beta_2: f32,
     /// Learning rate over the first bias correction.
-    step_size: f32,
+    pub(crate) step_size: f32,
     /// Root of the second bias correction.
-    root: f32,
-    eps: f32,
+    pub(crate) root: f32,
+    pub(crate) eps: f32,
 }
 
-impl AdamW {
-    fn factors(&self, lr: f64, steps: i64) -> Factors {
-        let [beta_1, beta_2] = self.config.betas;
+impl AdamWUpdate {
+    /// For update number `steps`, counted from 1.
+    pub(crate) fn factors(&self, steps: i64) -> Factors {
+        let Self { config: AdamWConfig { betas: [beta_1, beta_2], eps }, lr, weight_decay } = *self;
         let correction = |beta: f64| 1.0 - beta.powf(steps as f64);
         Factors {
-            keep: (1.0 - lr * self.weight_decay) as f32,
+            keep: (1.0 - lr * weight_decay) as f32,
             beta_1: beta_1 as f32,
             beta_2: beta_2 as f32,
             step_size: (lr / correction(beta_1)) as f32,
             root: correction(beta_2).sqrt() as f32,
-            eps: self.config.eps as f32,
+            eps: eps as f32,
         }
     }
 }
 
-impl Optimizer for AdamW {
-    type State<const D: usize> = Moments<D>;
+/// Parameters that one call updates: they have a rule and a number of updates in common.
+struct Call {
+    rule: ParameterRule,
+    steps: i64,
+    /// Their places in the order of the gradients.
+    places: Vec<usize>,
+    paths: Vec<String>,
+    weights: Vec<DispatchTensor>,
+    gradients: Vec<DispatchTensor>,
+    /// First ones and second ones; none before the first update.
+    moments: [Vec<DispatchTensor>; 2],
+}
 
-    fn step<const D: usize>(
-        &self,
-        lr: LearningRate,
-        weight: Tensor<D>,
-        gradient: Tensor<D>,
-        state: Option<Moments<D>>,
-    ) -> (Tensor<D>, Option<Moments<D>>) {
-        let Moments { first, second, steps } = state.unwrap_or_else(|| Moments {
-            first: weight.zeros_like(),
-            second: weight.zeros_like(),
-            steps: 0,
+impl AdamW {
+    /// A fresh optimizer of these groups, without moments.
+    pub fn new(groups: &[ParameterGroup], config: AdamWConfig) -> Self {
+        let of = |group: &ParameterGroup| {
+            let rule = group.rule;
+            group.paths.iter().map(move |path| (path.clone(), rule)).collect::<Vec<_>>()
+        };
+        let rules = groups.iter().flat_map(of).collect();
+        Self { config, rules, moments: BTreeMap::new(), clocks: Vec::new(), copies: Copies::default() }
+    }
+
+    /// The same for a network whose heavy operations compute in these numbers: its weights are cast once an
+    /// update, on devices of libtorch.
+    #[must_use]
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { copies: Copies::new(precision), ..self }
+    }
+
+    /// One update at learning rate `lr`, of the parameters that have a gradient.
+    pub fn step<M: Module>(&mut self, lr: f64, model: M, gradients: Gradients) -> M {
+        let (ids, gradients) = gradients.into_parts();
+        let (model, taken) = take(model, &ids);
+        let (lists, count) = (gradients.lists(), ids.len());
+        let mut updated: Vec<Option<DispatchTensor>> = vec![None; count];
+        for call in self.calls(taken, gradients.into_tensors()) {
+            let mut weights = TensorList::new(lists, call.weights);
+            let gradients = TensorList::new(lists, call.gradients);
+            let mut moments = match call.steps {
+                0 => [weights.zeros_like(), weights.zeros_like()],
+                _ => call.moments.map(|moments| TensorList::new(lists, moments)),
+            };
+            let ParameterRule { lr_scale, weight_decay } = call.rule;
+            let update = AdamWUpdate { config: self.config, lr: lr * lr_scale, weight_decay };
+            let clock = self.clock(call.steps, &weights);
+            weights.adamw(&update, &gradients, moments.each_mut(), clock);
+            let steps = call.steps + 1;
+            let [first, second] = moments.map(TensorList::into_tensors);
+            for (path, (first, second)) in call.paths.into_iter().zip(first.into_iter().zip(second)) {
+                self.moments.insert(path, Moments { first, second, steps });
+            }
+            for (place, weight) in call.places.into_iter().zip(weights.into_tensors()) {
+                updated[place] = Some(weight);
+            }
+        }
+        self.clocks.iter_mut().for_each(Clock::end_update);
+        let weights: Vec<_> = updated.into_iter().flatten().collect();
+        self.copies.refresh(lists, &weights);
+        give(model, &ids, weights)
+    }
+
+    /// Sorts parameters by the calls that update them.
+    fn calls(&mut self, taken: Taken, gradients: Vec<DispatchTensor>) -> Vec<Call> {
+        let Taken { paths, weights } = taken;
+        let mut calls: Vec<Call> = Vec::new();
+        for (place, ((path, weight), gradient)) in paths.into_iter().zip(weights).zip(gradients).enumerate() {
+            let rule = self.rules.get(&path).copied();
+            let rule = rule.unwrap_or(ParameterRule { lr_scale: 1.0, weight_decay: 0.0 });
+            let moments = self.moments.remove(&path);
+            let steps = moments.as_ref().map_or(0, |moments| moments.steps);
+            let index = match calls.iter().position(|call| call.rule == rule && call.steps == steps) {
+                Some(index) => index,
+                None => {
+                    calls.push(Call::new(rule, steps));
+                    calls.len() - 1
+                }
+            };
+            calls[index].add(place, path, weight, gradient, moments);
+        }
+        calls
+    }
+
+    /// The clock that stands at one update more, for weights that have had so many.
+    fn clock(&mut self, steps: i64, weights: &TensorList) -> &Clock {
+        let known = self.clocks.iter().position(|clock| clock.began_at(steps));
+        let index = known.unwrap_or_else(|| {
+            self.clocks.push(Clock::at(steps));
+            self.clocks.len() - 1
         });
-        let steps = steps + 1;
-        let factors = self.factors(lr, steps);
-        if [&weight, &gradient, &first, &second].iter().all(|tensor| is_on_host(&tensor.device())) {
-            let [mut weight, mut first, mut second] = [weight, first, second].map(on_host);
-            in_place(&factors, &mut weight, &on_host(gradient), [&mut first, &mut second]);
-            let [weight, first, second] = [weight, first, second].map(HostTensor::into_tensor);
-            return (weight, Some(Moments { first, second, steps }));
-        }
-        if host::is_libtorch(&weight.device()) {
-            let moments = Moments { first, second, steps };
-            let (weight, moments) =
-                libtorch::update(lr, &self.config, self.weight_decay, weight, gradient, moments);
-            return (weight, Some(moments));
-        }
-        let (weight, first, second) = by_tensors(&factors, weight, gradient, first, second);
-        (weight, Some(Moments { first, second, steps }))
-    }
-
-    fn to_device<const D: usize>(state: Moments<D>, device: &Device) -> Moments<D> {
-        let Moments { first, second, steps } = state;
-        Moments { first: first.to_device(device), second: second.to_device(device), steps }
+        let clock = &mut self.clocks[index];
+        clock.count(weights);
+        clock
     }
 }
 
-fn on_host<const D: usize>(tensor: Tensor<D>) -> HostTensor {
-    HostTensor::new(tensor).expect("checked to be on the host; optimizers get tensors without autodiff")
-}
+impl Call {
+    fn new(rule: ParameterRule, steps: i64) -> Self {
+        let (places, paths) = (Vec::new(), Vec::new());
+        let (weights, gradients, moments) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
+        Self { rule, steps, places, paths, weights, gradients, moments }
+    }
 
-/// One pass over memory. Every buffer that nobody else holds is updated where it lies.
-fn in_place(f: &Factors, weight: &mut HostTensor, gradient: &HostTensor, moments: [&mut HostTensor; 2]) {
-    let [first, second] = moments.map(|moment| moment.values_mut().par_chunks_mut(CHUNK));
-    let weights = weight.values_mut().par_chunks_mut(CHUNK);
-    weights.zip(gradient.values().par_chunks(CHUNK)).zip(first.zip(second)).for_each(
-        |((weights, elements), (first, second))| {
-            Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    for ((w, g), (m, v)) in weights.iter_mut().zip(elements).zip(first.iter_mut().zip(second))
-                    {
-                        *m += (g - *m) * (1.0 - f.beta_1);
-                        *v = f.beta_2 * *v + (1.0 - f.beta_2) * g * g;
-                        *w = f.keep * *w - f.step_size * *m / (v.sqrt() / f.root + f.eps);
-                    }
-                },
-            );
-        },
-    );
-}
-
-fn by_tensors<const D: usize>(
-    f: &Factors,
-    weight: Tensor<D>,
-    gradient: Tensor<D>,
-    first: Tensor<D>,
-    second: Tensor<D>,
-) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
-    let first = first.clone() + (gradient.clone() - first) * (1.0 - f.beta_1);
-    let second = second * f.beta_2 + gradient.square() * (1.0 - f.beta_2);
-    let update = first.clone() * f.step_size / (second.clone().sqrt() / f.root + f.eps);
-    (weight * f.keep - update, first, second)
+    fn add(
+        &mut self,
+        place: usize,
+        path: String,
+        weight: DispatchTensor,
+        gradient: DispatchTensor,
+        moments: Option<Moments>,
+    ) {
+        self.places.push(place);
+        self.paths.push(path);
+        self.weights.push(weight);
+        self.gradients.push(gradient);
+        if let Some(Moments { first, second, .. }) = moments {
+            self.moments[0].push(first);
+            self.moments[1].push(second);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::TensorData;
+    use crate::groups::parameter_groups;
+    use crate::testing::{Toy, all_lists, name};
+    use burn::tensor::{Device, Tensor};
+    use checkpoint::StateDict;
+    use host::{HostTensor, Lists};
 
     const CONFIG: AdamWConfig = AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 };
 
-    fn gradient(step: usize) -> Vec<f32> {
-        (0..5).map(|i| ((step * 5 + i) as f32).sin()).collect()
+    /// The second layer learns at half the rate, and the bias does not decay.
+    fn rule(name: &str, _: &[usize]) -> ParameterRule {
+        ParameterRule {
+            lr_scale: if name == "toy.a.1.w" { 0.5 } else { 1.0 },
+            weight_decay: if name == "toy.b" { 0.0 } else { 0.1 },
+        }
     }
 
-    /// PyTorch's documented algorithm in double precision.
-    fn reference(steps: usize, lr: f64, wd: f64) -> Vec<f64> {
-        let ([b1, b2], mut w, mut m, mut v) = (CONFIG.betas, vec![0.5; 5], [0.0; 5], [0.0; 5]);
-        for step in 0..steps {
-            for (i, g) in gradient(step).into_iter().enumerate() {
-                let g = f64::from(g);
-                w[i] -= lr * wd * w[i];
-                m[i] = b1 * m[i] + (1.0 - b1) * g;
-                v[i] = b2 * v[i] + (1.0 - b2) * g * g;
-                let t = (step + 1) as i32;
-                let (m_hat, v_hat) = (m[i] / (1.0 - b1.powi(t)), v[i] / (1.0 - b2.powi(t)));
-                w[i] -= lr * m_hat / (v_hat.sqrt() + CONFIG.eps);
-            }
+    fn gradients(toy: &Toy, step: usize, lists: Lists) -> Gradients {
+        Gradients::of(toy.loss(step as f32 * 0.3), toy, lists)
+    }
+
+    /// PyTorch's documented algorithm in double precision, on one number.
+    struct Published {
+        w: f64,
+        m: f64,
+        v: f64,
+    }
+
+    impl Published {
+        fn step(&mut self, g: f64, lr: f64, wd: f64, t: i32) {
+            let [b1, b2] = CONFIG.betas;
+            self.w -= lr * wd * self.w;
+            self.m = b1 * self.m + (1.0 - b1) * g;
+            self.v = b2 * self.v + (1.0 - b2) * g * g;
+            let (m_hat, v_hat) = (self.m / (1.0 - b1.powi(t)), self.v / (1.0 - b2.powi(t)));
+            self.w -= lr * m_hat / (v_hat.sqrt() + CONFIG.eps);
         }
-        w
     }
 
     #[test]
-    fn both_paths_equal_the_published_algorithm() {
-        for device in host::processors() {
-            let tensor = |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [5]), &device);
-            let adamw = AdamW { config: CONFIG, weight_decay: 0.1 };
-            let (mut weight, mut state) = (tensor(vec![0.5; 5]), None);
-            let (mut slow, mut m, mut v) = (tensor(vec![0.5; 5]), tensor(vec![0.0; 5]), tensor(vec![0.0; 5]));
+    fn every_kind_of_list_equals_the_published_algorithm() {
+        for (lists, device) in all_lists() {
+            let mut toy = Toy::new(1.0, &device.autodiff());
+            let mut adamw = AdamW::new(&parameter_groups(&toy, &name, &rule), CONFIG);
+            let mut expected: BTreeMap<String, Vec<Published>> = StateDict::of_module(&toy, &name)
+                .into_iter()
+                .map(|(name, entry)| {
+                    let numbers = entry.values.iter().map(|w| Published { w: f64::from(*w), m: 0.0, v: 0.0 });
+                    (name, numbers.collect())
+                })
+                .collect();
             for step in 0..7 {
-                (weight, state) = adamw.step(0.01, weight, tensor(gradient(step)), state);
-                let f = adamw.factors(0.01, step as i64 + 1);
-                (slow, m, v) = by_tensors(&f, slow, tensor(gradient(step)), m, v);
+                let found = gradients(&toy, step, lists);
+                for (name, entry) in found.to_dict(&toy, &name) {
+                    let ParameterRule { lr_scale, weight_decay } = rule(&name, &[]);
+                    for (number, g) in expected.get_mut(&name).unwrap().iter_mut().zip(entry.values) {
+                        number.step(f64::from(g), 0.01 * lr_scale, weight_decay, step as i32 + 1);
+                    }
+                }
+                toy = adamw.step(0.01, toy, found);
             }
-            assert_published(weight);
-            assert_published(slow);
+            for (name, entry) in StateDict::of_module(&toy, &name) {
+                for (found, expected) in entry.values.iter().zip(&expected[&name]) {
+                    assert!((f64::from(*found) - expected.w).abs() < 1e-6, "{lists:?} {name}");
+                }
+            }
         }
-    }
-
-    fn assert_published(weight: Tensor<1>) {
-        let found: Vec<f32> = weight.into_data().try_into_vec().unwrap();
-        for (found, expected) in found.iter().zip(&reference(7, 0.01, 0.1)) {
-            assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} {expected}");
-        }
-    }
-
-    #[cfg(feature = "tch")]
-    #[test]
-    fn the_fused_kernel_of_libtorch_equals_the_published_algorithm() {
-        let device = &host::processors()[1];
-        let tensor = |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [5]), device);
-        let adamw = AdamW { config: CONFIG, weight_decay: 0.1 };
-        let mut weight = tensor(vec![0.5; 5]);
-        let mut state = Moments { first: weight.zeros_like(), second: weight.zeros_like(), steps: 0 };
-        let untouched = weight.clone();
-        for step in 0..7 {
-            state.steps += 1;
-            (weight, state) = libtorch::update(
-                0.01,
-                &adamw.config,
-                adamw.weight_decay,
-                weight,
-                tensor(gradient(step)),
-                state,
-            );
-        }
-        assert_published(weight);
-        assert_eq!(untouched.into_data().try_into_vec::<f32>().unwrap(), [0.5; 5]);
     }
 
     #[test]
     fn weights_and_moments_stay_where_they_are() {
-        host::processors().iter().for_each(assert_in_place);
+        let place = |tensor: &DispatchTensor| {
+            HostTensor::from_dispatch(tensor.clone()).unwrap().values().as_ptr() as usize
+        };
+        for (lists, device) in all_lists() {
+            let toy = Toy::new(1.0, &device.autodiff());
+            let mut adamw = AdamW::new(&parameter_groups(&toy, &name, &rule), CONFIG);
+            let places = |toy: &Toy, adamw: &AdamW| {
+                let weights = toy.weights().map(|weight| place(&weight.into_dispatch()));
+                let moments = adamw.moments.values().flat_map(|m| [place(&m.first), place(&m.second)]);
+                (weights, moments.collect::<Vec<_>>())
+            };
+            let found = gradients(&toy, 0, lists);
+            let toy = adamw.step(0.01, toy, found);
+            let before = places(&toy, &adamw);
+            let found = gradients(&toy, 1, lists);
+            let toy = adamw.step(0.01, toy, found);
+            assert_eq!(before, places(&toy, &adamw), "{lists:?}");
+            assert_eq!(before.1.len(), 6);
+        }
     }
 
-    fn assert_in_place(device: &Device) {
-        let adamw = AdamW { config: CONFIG, weight_decay: 0.1 };
-        let place = |tensor: &Tensor<1>| HostTensor::new(tensor.clone()).unwrap().values().as_ptr() as usize;
-        let gradient = || Tensor::<1>::ones([9], device);
-        let (weight, state) = adamw.step(0.01, Tensor::zeros([9], device), gradient(), None);
-        let state = state.unwrap();
-        let before = [place(&weight), place(&state.first), place(&state.second)];
-        let (weight, state) = adamw.step(0.01, weight, gradient(), Some(state));
-        let state = state.unwrap();
-        assert_eq!(before, [place(&weight), place(&state.first), place(&state.second)]);
+    #[test]
+    fn weights_that_others_hold_are_left_to_them() {
+        for (lists, device) in all_lists() {
+            let toy = Toy::new(1.0, &device.autodiff());
+            let held = toy.valid();
+            let before = StateDict::of_module(&held, &name);
+            let found = gradients(&toy, 0, lists);
+            let toy = AdamW::new(&[], CONFIG).step(0.01, toy, found);
+            assert_eq!(StateDict::of_module(&held, &name), before);
+            assert_ne!(StateDict::of_module(&toy, &name), before);
+            assert!(toy.b_requires_grad());
+        }
+    }
+
+    #[test]
+    fn a_parameter_without_a_gradient_is_not_touched_and_counts_its_own_updates() {
+        for (lists, device) in all_lists() {
+            let mut toy = Toy::new(1.0, &device.autodiff());
+            let (mut adamw, mut alone) = (AdamW::new(&[], CONFIG), AdamW::new(&[], CONFIG));
+            let found = gradients(&toy, 0, lists);
+            toy = adamw.step(0.01, toy, found);
+            toy = toy.without_gradient_of_b();
+            let b = |toy: &Toy| StateDict::of_module(toy, &name).get("toy.b").cloned();
+            let before = b(&toy);
+            let found = gradients(&toy, 1, lists);
+            toy = adamw.step(0.01, toy, found);
+            assert_eq!(b(&toy), before);
+            let found = gradients(&toy, 2, lists);
+            let _ = alone.step(0.01, toy, found);
+            let steps = |adamw: &AdamW| adamw.moments.values().map(|m| m.steps).collect::<Vec<_>>();
+            assert_eq!((steps(&adamw), steps(&alone)), (vec![2, 2, 1], vec![1, 1]));
+        }
+    }
+
+    #[test]
+    fn unread_tensors_of_no_update_are_no_panic() {
+        let toy = Toy::new(1.0, &Device::flex());
+        let none = Gradients::of(Tensor::<1>::ones([1], &Device::flex().autodiff()), &toy, Lists::Slices);
+        assert_eq!(none.norm().read(), 0.0);
+        let after = AdamW::new(&[], CONFIG).step(0.1, toy.clone(), none);
+        assert_eq!(StateDict::of_module(&after, &name), StateDict::of_module(&toy, &name));
     }
 }

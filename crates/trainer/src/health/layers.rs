@@ -4,13 +4,14 @@ use std::iter::Peekable;
 use std::vec::IntoIter;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{DispatchTensor, Tensor};
 use checkpoint::ParameterNames;
+use host::Lists;
 use serde::{Deserialize, Serialize};
 
 use crate::deferred::Deferred;
-use crate::gradients::sum_of_squares;
+use crate::gradients::Gradients;
+use crate::tensor_list::TensorList;
 
 /// The layer that a parameter belongs to, by its official name: the first part of it, and the second if that
 /// is a number: `stages.2`, `downsample_layers.0`, `decoder.0`, `pred`, `mask_token`.
@@ -37,7 +38,10 @@ pub struct LayerUpdates {
 }
 
 /// Gradients and weights of before an update, to be compared with those behind it.
-pub(crate) struct Before(Vec<Parameter>);
+pub(crate) struct Before {
+    lists: Lists,
+    parameters: Vec<Parameter>,
+}
 
 /// A parameter that has a gradient.
 struct Parameter {
@@ -45,24 +49,24 @@ struct Parameter {
     layer: String,
     /// Σ gradient².
     gradient: Deferred,
-    weights: Tensor<1>,
+    weights: DispatchTensor,
 }
 
 impl Before {
     /// Takes note of an update that is about to be made. The weights are held, not copied.
-    pub(crate) fn of<M: Module>(
-        model: &M,
-        gradients: &GradientsParams,
-        name: &dyn Fn(&str) -> String,
-    ) -> Self {
-        let mut collect = Collect { names: ParameterNames::new(name), gradients, found: Vec::new() };
+    pub(crate) fn of<M: Module>(model: &M, gradients: &Gradients, name: &dyn Fn(&str) -> String) -> Self {
+        let squares = gradients.ids().iter().copied().zip(gradients.list.squares());
+        let squares = squares.collect::<Vec<_>>().into_iter().peekable();
+        let lists = gradients.list.lists();
+        let mut collect = Collect { names: ParameterNames::new(name), squares, found: Vec::new() };
         model.visit(&mut collect);
-        Self(collect.found)
+        Self { lists, parameters: collect.found }
     }
 
     /// What the update did that led to the weights of `model`; on a GPU this waits for it.
     pub(crate) fn compare<M: Module>(self, model: &M) -> LayerUpdates {
-        let mut compare = Compare { before: self.0.into_iter().peekable(), sums: Vec::new() };
+        let before = self.parameters.into_iter().peekable();
+        let mut compare = Compare { lists: self.lists, before, sums: Vec::new() };
         model.visit(&mut compare);
         let mut made = LayerUpdates::default();
         for Sums { layer, squares } in compare.sums {
@@ -78,7 +82,8 @@ impl Before {
 
 struct Collect<'a> {
     names: ParameterNames<'a>,
-    gradients: &'a GradientsParams,
+    /// Σ gradient² of the parameters that have one.
+    squares: Peekable<IntoIter<(ParamId, Deferred)>>,
     found: Vec<Parameter>,
 }
 
@@ -92,15 +97,21 @@ impl ModuleVisitor for Collect<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let (layer, weights) = (layer_of(&self.names.name()).to_owned(), flat(param));
-            self.found.push(Parameter { id: param.id, layer, gradient: sum_of_squares(gradient), weights });
+        if let Some((id, gradient)) = self.squares.next_if(|(id, _)| *id == param.id) {
+            let (layer, weights) = (layer_of(&self.names.name()).to_owned(), weights_of(param));
+            self.found.push(Parameter { id, layer, gradient, weights });
         }
     }
 }
 
-fn flat<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<1> {
-    param.val().without_autodiff().reshape([-1])
+fn weights_of<const D: usize>(param: &Param<Tensor<D>>) -> DispatchTensor {
+    param.val().without_autodiff().into_dispatch()
+}
+
+/// Σ x² of some tensors.
+fn squares<const N: usize>(lists: Lists, tensors: [DispatchTensor; N]) -> [Deferred; N] {
+    let mut squares = TensorList::new(lists, tensors.into()).squares().into_iter();
+    std::array::from_fn(|_| squares.next().unwrap_or(Deferred::Known(0.0)))
 }
 
 /// Sums over a layer: of squared gradients, changes and weights.
@@ -110,6 +121,7 @@ struct Sums {
 }
 
 struct Compare {
+    lists: Lists,
     before: Peekable<IntoIter<Parameter>>,
     sums: Vec<Sums>,
 }
@@ -117,8 +129,10 @@ struct Compare {
 impl ModuleVisitor for Compare {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(before) = self.before.next_if(|before| before.id == param.id) else { return };
-        let change = sum_of_squares(flat(param) - before.weights.clone());
-        let squares = [before.gradient, change, sum_of_squares(before.weights)];
+        let weights = Tensor::<D>::from_dispatch(before.weights.clone());
+        let change = param.val().without_autodiff() - weights;
+        let [change, weights] = squares(self.lists, [change.into_dispatch(), before.weights]);
+        let squares = [before.gradient, change, weights];
         match self.sums.iter_mut().find(|sums| sums.layer == before.layer) {
             None => self.sums.push(Sums { layer: before.layer, squares }),
             Some(sums) => {
@@ -154,9 +168,9 @@ mod as_map {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adamw::AdamWConfig;
-    use crate::groups::{ParameterRule, build_optimizer, learning_rates, parameter_groups};
-    use crate::testing::{Toy, name};
+    use crate::adamw::{AdamW, AdamWConfig};
+    use crate::groups::{ParameterRule, parameter_groups};
+    use crate::testing::{Toy, all_lists, name};
     use burn::tensor::Device;
     use checkpoint::StateDict;
 
@@ -177,16 +191,21 @@ mod tests {
 
     #[test]
     fn norms_and_ratios_are_those_of_the_tensors() {
-        let toy = Toy::new(1.0, &Device::flex().autodiff());
+        for (lists, device) in all_lists() {
+            assert_norms_and_ratios(lists, &device);
+        }
+    }
+
+    fn assert_norms_and_ratios(lists: Lists, device: &Device) {
+        let toy = Toy::new(1.0, &device.clone().autodiff());
         let rule = |_: &str, _: &[usize]| ParameterRule { lr_scale: 1.0, weight_decay: 0.1 };
         let groups = parameter_groups(&toy, &name, &rule);
-        let mut optimizer = build_optimizer(&groups, &AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 });
-        let gradients = GradientsParams::from_grads(toy.loss(0.5).backward(), &toy);
+        let mut optimizer = AdamW::new(&groups, AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 });
+        let gradients = Gradients::of(toy.loss(0.5), &toy, lists);
         let official = |path: &str| path.replace("a.", "stages.");
-        let (g, w) =
-            (StateDict::of_gradients(&toy, &gradients, &official), StateDict::of_module(&toy, &official));
+        let (g, w) = (gradients.to_dict(&toy, &official), StateDict::of_module(&toy, &official));
         let before = Before::of(&toy, &gradients, &official);
-        let toy = optimizer.step(learning_rates(0.01, &groups), toy, gradients);
+        let toy = optimizer.step(0.01, toy, gradients);
         let made = before.compare(&toy);
         let after = StateDict::of_module(&toy, &official);
         let norm = |values: Vec<f32>| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();

@@ -9,6 +9,7 @@ use crate::saving::StateParts;
 use crate::testing::{Threads, Toy};
 use burn::tensor::{Device, Tensor};
 use checkpoint::{MODEL_FILE, read_state};
+use host::Precision;
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
@@ -105,7 +106,7 @@ impl Bench {
         let model = Toy::new(0.0, &Device::flex().autodiff());
         let rule = |_: &str, _: &[usize]| ParameterRule { lr_scale: 1.0, weight_decay: 0.0 };
         let groups = parameter_groups(&model, &ToyObjective::parameter_name, &rule);
-        let parts = StateParts { groups: &groups, optim: &self.optim, ema: None };
+        let parts = StateParts { groups: &groups, optim: &self.optim, precision: Precision::F32, ema: None };
         let run_dir = self.run_dir(name);
         let beginning = match run_dir.latest_checkpoint() {
             None => parts.fresh(model),

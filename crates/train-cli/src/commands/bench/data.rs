@@ -39,6 +39,7 @@ struct Report {
 
 pub(super) fn run(args: &BenchArgs) -> Result<()> {
     ensure!(args.execution.is_none(), "--execution is no matter of data; leave it out");
+    ensure!(!args.ops, "--ops counts what a step computes; data have no step");
     let ImageSettings { data, augment, channels, .. } = settings(args)?;
     let source = data.open(Labels::Ignored)?;
     let batches = TrainingBatches {

@@ -1,22 +1,24 @@
 //! `train-cli bench`: how fast a step is, and how far from what the machine can do.
 
 mod data;
+mod parts;
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
-use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use fcmae::{Fcmae, PretrainCost, PretrainExperiment, random_mask};
-use host::{Precision, is_on_host};
+use host::{Lists, Precision, is_on_host};
 use kernels::gemm::peak_gflops;
 use model::cost::EncoderCost;
-use model::{Compute, ConvNextV2Config, ConvNextV2ForImageClassification, Execution, Kernels, official_name};
+use model::{
+    Compute, ConvNextV2Config, ConvNextV2ForImageClassification, Engine, Execution, Kernels, official_name,
+};
 use serde::Serialize;
 use trainer::{
-    AdamWConfig, ParameterRule, build_optimizer, learning_rates, parameter_groups, peak_rss_mib, readable,
+    AdamW, AdamWConfig, Deferred, Gradients, ParameterRule, parameter_groups, peak_rss_mib, readable,
     readable_speed,
 };
 
@@ -24,6 +26,7 @@ use crate::args::{BenchArgs, BenchKind};
 use crate::bundled::Meant;
 use crate::configuration::{AnyExperiment, Source};
 use crate::output::{self, out};
+use parts::{Part, Parts, Step};
 
 /// Steps before the clock starts.
 const WARM_UP: usize = 2;
@@ -57,20 +60,20 @@ struct Report {
     gemm_peak_gflops: f64,
     peak_share: f64,
     peak_rss_mib: Option<u64>,
+    /// What a step asks of libtorch, if that was to be counted.
+    #[serde(flatten)]
+    operations: Option<Counted>,
 }
 
-/// Seconds of the parts of a step.
-#[derive(Clone, Copy, Default)]
-struct Step {
-    forward: f64,
-    backward: f64,
-    optimizer: f64,
-}
-
-impl Step {
-    fn total(&self) -> f64 {
-        self.forward + self.backward + self.optimizer
-    }
+/// What a step asks of libtorch.
+#[derive(Serialize)]
+struct Counted {
+    /// Operations dispatched, without those that they call themselves.
+    ops: u64,
+    /// Copies to and from the device that nothing waits for.
+    copies: u64,
+    /// Operations for which a GPU would be waited for.
+    synchronising: u64,
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
@@ -91,12 +94,18 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let model = config.resolve()?;
     let device = args.device.name.device()?;
     let compute = config.compute(&model, &device)?;
-    let (steps, macs) = measure(args, &config, compute, &model, &device)?;
-    let report = report(args, &config, &model, steps, macs);
+    ensure!(
+        !args.ops || matches!(compute.engine(&device), Engine::Aten(_)),
+        "--ops counts what a step asks of libtorch's own operations: a GPU (--device cuda:0), or --device libtorch \
+         with --set model.kernels=aten"
+    );
+    let Measured { steps, macs, counted } = measure(args, &config, compute, &model, &device)?;
+    let report = report(args, &config, &model, steps, macs, counted.as_ref());
     match args.json {
         true => output::json(&report),
         false => {
             tell(&report);
+            counted.iter().for_each(parts::tell);
             Ok(())
         }
     }
@@ -129,6 +138,7 @@ fn report(
     model: &ConvNextV2Config,
     mut steps: Vec<Step>,
     macs: u64,
+    counted: Option<&parts::Counts>,
 ) -> Report {
     let peak_rss_mib = peak_rss_mib();
     let step_s = steps.iter().map(Step::total).collect();
@@ -155,6 +165,10 @@ fn report(
         gemm_peak_gflops,
         peak_share: gflops / gemm_peak_gflops,
         peak_rss_mib,
+        operations: counted.map(|counts| {
+            let all = parts::total(counts);
+            Counted { ops: all.dispatched(), copies: all.copies, synchronising: all.synchronising() }
+        }),
     }
 }
 
@@ -186,70 +200,77 @@ fn images(batch: usize, model: &ConvNextV2Config, [height, width]: [usize; 2], d
     Tensor::from_data(TensorData::new(values.collect::<Vec<_>>(), shape), device)
 }
 
+/// Times steps, and counts what one of them asks for where that is wanted.
 fn timed(
     args: &BenchArgs,
     device: &Device,
-    mut step: impl FnMut() -> Result<Step> + Send,
-) -> Result<Vec<Step>> {
-    let mut step = || kernels::on_pool(&mut step);
+    mut step: impl FnMut(&mut Parts) -> Result<()> + Send,
+) -> Result<(Vec<Step>, Option<parts::Counts>)> {
+    let mut step = |counts: bool| {
+        kernels::on_pool(|| {
+            let mut parts = Parts::new(counts);
+            step(&mut parts).map(|()| parts)
+        })
+    };
     for _ in 0..WARM_UP {
-        step()?;
+        step(false)?;
     }
-    if is_on_host(device) {
-        return (0..args.steps).map(|_| step()).collect();
-    }
-    device.sync()?;
-    (0..args.steps).map(|_| burst(device, &mut step)).collect()
+    let steps: Result<Vec<Step>> = match is_on_host(device) {
+        true => (0..args.steps).map(|_| Ok(step(false)?.step())).collect(),
+        false => {
+            device.sync()?;
+            (0..args.steps).map(|_| burst(device, &mut step)).collect()
+        }
+    };
+    let counts = args.ops.then(|| step(true)).transpose()?.and_then(Parts::into_counts);
+    Ok((steps?, counts))
 }
 
 /// The mean of several steps that are not waited for; their parts are those of the processor's time.
-fn burst(device: &Device, step: &mut impl FnMut() -> Result<Step>) -> Result<Step> {
+fn burst(device: &Device, step: &mut impl FnMut(bool) -> Result<Parts>) -> Result<Step> {
     let (start, mut sum) = (Instant::now(), Step::default());
     for _ in 0..BURST {
-        let Step { forward, backward, optimizer } = step()?;
-        sum = Step {
-            forward: sum.forward + forward,
-            backward: sum.backward + backward,
-            optimizer: sum.optimizer + optimizer,
-        };
+        sum = sum.plus(step(false)?.step());
     }
     device.sync()?;
-    let scale = start.elapsed().as_secs_f64() / sum.total() / BURST as f64;
-    Ok(Step {
-        forward: scale * sum.forward,
-        backward: scale * sum.backward,
-        optimizer: scale * sum.optimizer,
-    })
+    Ok(sum.scaled(start.elapsed().as_secs_f64() / sum.total() / BURST as f64))
 }
 
-/// Forward by `loss`, backward, AdamW on all parameters.
+/// Forward by `loss`, backward, norm of the gradients and AdamW on all parameters.
 fn train_step<M: Module>(
     network: &mut Option<M>,
-    optimizer: &mut ModuleOptimizer,
+    optimizer: &mut AdamW,
+    lists: Lists,
+    parts: &mut Parts,
     loss: impl FnOnce(&M) -> Result<Tensor<1>>,
-) -> Result<Step> {
+) -> Result<()> {
     let net = network.take().context("the network of the last step")?;
-    let start = Instant::now();
-    let loss = loss(&net)?;
-    if is_on_host(&loss.device()) {
-        black_box(loss.clone().detach().into_scalar::<f32>());
-    }
-    let forward = start.elapsed().as_secs_f64();
-    let gradients = GradientsParams::from_grads(loss.backward(), &net);
-    let backward = start.elapsed().as_secs_f64() - forward;
-    *network = Some(optimizer.step(learning_rates(LEARNING_RATE, &[]), net, gradients));
-    let optimizer = start.elapsed().as_secs_f64() - forward - backward;
-    Ok(Step { forward, backward, optimizer })
+    let loss = parts.take(Part::Forward, || {
+        let loss = loss(&net)?;
+        black_box(Deferred::of(loss.clone(), lists));
+        anyhow::Ok(loss)
+    })?;
+    let gradients = parts.take(Part::Backward, || Gradients::of(loss, &net, lists));
+    *network = Some(parts.take(Part::Optimizer, || {
+        black_box(gradients.norm());
+        optimizer.step(LEARNING_RATE, net, gradients)
+    }));
+    Ok(())
 }
 
-fn adamw<M: Module>(network: &M) -> ModuleOptimizer {
+fn adamw<M: Module>(network: &M, precision: Precision) -> AdamW {
     let rule = |_: &str, _: &[usize]| ParameterRule { lr_scale: 1.0, weight_decay: 0.05 };
     let groups = parameter_groups(network, &official_name, &rule);
-    build_optimizer(&groups, &AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 })
+    AdamW::new(&groups, AdamWConfig { betas: [0.9, 0.95], eps: 1e-8 }).in_precision(precision)
 }
 
-/// Steps, and useful multiply-adds of one image in one step.
-type Measured = Result<(Vec<Step>, u64)>;
+/// What was measured.
+struct Measured {
+    steps: Vec<Step>,
+    /// Useful multiply-adds of one image in one step.
+    macs: u64,
+    counted: Option<parts::Counts>,
+}
 
 fn pretrain(
     args: &BenchArgs,
@@ -257,25 +278,25 @@ fn pretrain(
     compute: Compute,
     model: &ConvNextV2Config,
     device: &Device,
-) -> Measured {
+) -> Result<Measured> {
     let device = &device.clone().autodiff();
     let size = config.data.image_size.pixels();
     let shape = config.fcmae.mask_shape(model, size)?;
     let cost = PretrainCost::of(config, model)?;
     let images = images(args.batch, model, size, device);
     let network = Fcmae::new(&config.fcmae, model, compute, 0, device)?;
-    let mut optimizer = adamw(&network);
+    let (mut optimizer, lists) = (adamw(&network, compute.precision), compute.lists(device));
     let mut network = Some(network);
     let mut epoch = 0;
     let indices: Vec<u64> = (0..args.batch as u64).collect();
-    let steps = timed(args, device, || {
+    let (steps, counted) = timed(args, device, |parts| {
         epoch += 1;
-        train_step(&mut network, &mut optimizer, |network| {
+        train_step(&mut network, &mut optimizer, lists, parts, |network| {
             let mask = random_mask(&shape, 0, epoch, &indices)?;
             Ok(network.loss(images.clone(), &mask, config.model.execution(), None))
         })
     })?;
-    Ok((steps, 3 * cost.compact_macs))
+    Ok(Measured { steps, macs: 3 * cost.compact_macs, counted })
 }
 
 fn classifier_macs(config: &PretrainExperiment, model: &ConvNextV2Config) -> u64 {
@@ -289,22 +310,22 @@ fn finetune(
     compute: Compute,
     model: &ConvNextV2Config,
     device: &Device,
-) -> Measured {
+) -> Result<Measured> {
     let device = &device.clone().autodiff();
     let images = images(args.batch, model, config.data.image_size.pixels(), device);
     let labels: Vec<i64> = (0..args.batch as i64).map(|i| i * 37 % model.num_labels as i64).collect();
     let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [args.batch]), device);
     let network = ConvNextV2ForImageClassification::new(model, 0, device)?.with_compute(compute);
-    let mut optimizer = adamw(&network);
+    let (mut optimizer, lists) = (adamw(&network, compute.precision), compute.lists(device));
     let mut network = Some(network);
-    let steps = timed(args, device, || {
-        train_step(&mut network, &mut optimizer, |network| {
+    let (steps, counted) = timed(args, device, |parts| {
+        train_step(&mut network, &mut optimizer, lists, parts, |network| {
             let log_probabilities = activation::log_softmax(network.forward(images.clone(), None), 1);
             let picked = log_probabilities.gather(1, labels.clone().reshape([args.batch, 1]));
             Ok(picked.mean().neg())
         })
     })?;
-    Ok((steps, 3 * classifier_macs(config, model)))
+    Ok(Measured { steps, macs: 3 * classifier_macs(config, model), counted })
 }
 
 fn infer(
@@ -313,16 +334,18 @@ fn infer(
     compute: Compute,
     model: &ConvNextV2Config,
     device: &Device,
-) -> Measured {
+) -> Result<Measured> {
     let images = images(args.batch, model, config.data.image_size.pixels(), device);
     let network = ConvNextV2ForImageClassification::new(model, 0, device)?.with_compute(compute);
-    let steps = timed(args, device, || {
-        let start = Instant::now();
-        let logits = network.forward(images.clone(), None);
-        if is_on_host(device) {
-            black_box(logits.into_data());
-        }
-        Ok(Step { forward: start.elapsed().as_secs_f64(), ..Step::default() })
+    let lists = compute.lists(device);
+    let (steps, counted) = timed(args, device, |parts| {
+        parts.take(Part::Forward, || {
+            let logits = network.forward(images.clone(), None);
+            if lists == Lists::Slices {
+                black_box(logits.into_data());
+            }
+        });
+        Ok(())
     })?;
-    Ok((steps, classifier_macs(config, model)))
+    Ok(Measured { steps, macs: classifier_macs(config, model), counted })
 }
