@@ -59,6 +59,12 @@ pub enum DistributedError {
     /// Ranks send what does not belong together.
     #[error("the ranks disagree: are all of the same program, with the same arguments?")]
     Disagreement,
+    /// Something was added to a gradient that was under way.
+    #[error(
+        "a parameter was used more often in this update than in the first; several processes can only train \
+         networks that use each as often in every update"
+    )]
+    Incomplete,
 }
 
 /// `rank 1`, or `ranks 1, 3`.

@@ -107,18 +107,25 @@ fn assert_alike(one: &[Value], two: &[Value]) {
 #[test]
 fn two_processes_with_half_the_batch_train_as_one() {
     let bench = bench();
-    for (command, device, accumulate) in [
-        ("pretrain", "cpu", "train.accumulate=1"),
-        ("pretrain", "cpu", "train.accumulate=2"),
-        ("pretrain", "libtorch", "train.accumulate=1"),
-        ("finetune", "cpu", "train.accumulate=1"),
-        ("finetune", "libtorch", "train.accumulate=2"),
+    for (command, device, kernels, accumulate) in [
+        ("pretrain", "cpu", "fused", "train.accumulate=1"),
+        ("pretrain", "cpu", "fused", "train.accumulate=2"),
+        ("pretrain", "libtorch", "fused", "train.accumulate=1"),
+        ("pretrain", "libtorch", "aten", "train.accumulate=2"),
+        ("finetune", "cpu", "fused", "train.accumulate=1"),
+        ("finetune", "libtorch", "fused", "train.accumulate=2"),
+        ("finetune", "libtorch", "aten", "train.accumulate=1"),
     ] {
-        let args =
-            |run, batch| train(command, run, &["--device", device, "--set", accumulate, "--set", batch]);
-        let names = [1, 2].map(|count| format!("{command}-{device}-{accumulate}-{count}"));
-        bench.succeed(&args(&names[0], "train.batch_size=32"));
-        together(&bench, &args(&names[1], "train.batch_size=16"));
+        let kernels = format!("model.kernels={kernels}");
+        let args = |run, batch| {
+            let more = ["--device", device, "--set", &kernels, "--set", accumulate, "--set", batch];
+            train(command, run, &more).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let names = [1, 2].map(|count| format!("{command}-{device}-{kernels}-{accumulate}-{count}"));
+        let one = args(&names[0], "train.batch_size=32");
+        bench.succeed(&one.iter().map(String::as_str).collect::<Vec<_>>());
+        let two = args(&names[1], "train.batch_size=16");
+        together(&bench, &two.iter().map(String::as_str).collect::<Vec<_>>());
         let [one, two] = [0, 1].map(|i| log(&bench, &names[i]));
         assert!(one.len() >= 20);
         assert_alike(&one, &two);

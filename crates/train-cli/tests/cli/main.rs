@@ -19,6 +19,8 @@ mod health;
 mod hub;
 mod interop;
 mod launch;
+#[cfg(feature = "tch")]
+mod operations;
 mod pictures;
 mod pty;
 mod report;

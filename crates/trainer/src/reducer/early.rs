@@ -26,12 +26,21 @@ pub(super) struct Early {
     earlier: HashMap<usize, DispatchTensor>,
     /// Buckets that are to leave as soon as they are full, one after the other.
     buckets: Vec<Vec<usize>>,
-    /// Gradients of buckets that have not left, by place.
+    /// Gradients that were heard of, by place. While they are held, nothing is added where they lie.
     held: HashMap<usize, DispatchTensor>,
-    /// Place and size of each gradient that was heard of.
-    heard: Vec<(usize, usize)>,
+    /// What was heard of, in its order.
+    heard: Vec<Heard>,
     sent: Vec<Sent>,
     failed: Option<DistributedError>,
+}
+
+/// A gradient that was heard of.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    place: usize,
+    numbers: usize,
+    /// Where it lies. Of a parameter that is used again, the sum of its gradients lies elsewhere.
+    address: usize,
 }
 
 /// A bucket under way.
@@ -71,8 +80,34 @@ impl Early {
         }
     }
 
-    pub(super) fn heard(&self) -> &[(usize, usize)] {
-        &self.heard
+    /// Place and size of what is complete when it is heard of, in the order of hearing; the gradients of all
+    /// places are known by now.
+    pub(super) fn complete(&self, gradients: &TensorList, places: &[usize]) -> Vec<(usize, usize)> {
+        let found = self.addresses(gradients, places);
+        let times = |place| self.heard.iter().filter(|heard| heard.place == place).count();
+        let complete =
+            |heard: &&Heard| found.get(&heard.place) == Some(&heard.address) && times(heard.place) == 1;
+        self.heard.iter().filter(complete).map(|heard| (heard.place, heard.numbers)).collect()
+    }
+
+    fn addresses(&self, gradients: &TensorList, places: &[usize]) -> HashMap<usize, usize> {
+        places.iter().copied().zip(gradients.addresses()).collect()
+    }
+
+    /// Checks that what left early was complete.
+    fn require_complete(&self, gradients: &TensorList, places: &[usize]) -> Result<(), DistributedError> {
+        let found = self.addresses(gradients, places);
+        let gone: HashSet<usize> = self.gone().collect();
+        let complete = |heard: &Heard| found.get(&heard.place) == Some(&heard.address);
+        match self.heard.iter().filter(|heard| gone.contains(&heard.place)).all(complete) {
+            true => Ok(()),
+            false => Err(DistributedError::Incomplete),
+        }
+    }
+
+    /// Places of the gradients that have left.
+    fn gone(&self) -> impl Iterator<Item = usize> {
+        self.sent.iter().flat_map(|sent| sent.places.iter().copied())
     }
 
     #[cfg(test)]
@@ -83,13 +118,14 @@ impl Early {
     /// Takes note of a gradient that was just written, and sends the buckets that it makes full.
     pub(super) fn hear(&mut self, node: NodeId, gradient: DispatchTensor) {
         let Some(place) = self.nodes.get(&node).copied() else { return };
-        self.heard.push((place, numbers(&gradient)));
+        let address = TensorList::new(self.lists, vec![gradient.clone()]).addresses()[0];
+        self.heard.push(Heard { place, numbers: numbers(&gradient), address });
         self.held.insert(place, gradient);
         while let Some(places) = self.buckets.get(self.sent.len()).cloned() {
             if self.failed.is_some() || !places.iter().all(|place| self.held.contains_key(place)) {
                 return;
             }
-            let gradients = places.iter().filter_map(|place| self.held.remove(place)).collect();
+            let gradients = places.iter().map(|place| self.held[place].clone()).collect();
             if let Err(error) = self.send(places, gradients, None) {
                 self.failed = Some(error);
             }
@@ -137,6 +173,7 @@ impl Early {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
+        self.require_complete(&gradients, places)?;
         // Gradients that somebody else holds could not be written where they lie.
         self.held.clear();
         let mut gradients: HashMap<usize, DispatchTensor> =
@@ -164,7 +201,7 @@ impl Early {
     /// Buckets of what has not left, in the order of the network; the last one, with room for the tail, may
     /// hold no gradient.
     fn left(&self, places: &[usize], gradients: &HashMap<usize, DispatchTensor>) -> Vec<Vec<usize>> {
-        let gone: HashSet<usize> = self.sent.iter().flat_map(|sent| sent.places.iter().copied()).collect();
+        let gone: HashSet<usize> = self.gone().collect();
         let left = places.iter().filter(|place| !gone.contains(place));
         let mut buckets = in_buckets(left.map(|place| (*place, numbers(&gradients[place]))), self.sizes);
         // Loss and wishes keep their precision.

@@ -145,7 +145,9 @@ impl Reducer {
         let (ids, list) = gradients.into_parts();
         let places: Vec<usize> = ids.iter().map(|id| places[id]).collect();
         let mut early = lock(&early);
-        self.learn(early.heard())?;
+        if self.buckets.is_none() {
+            self.buckets = Some(self.learn(&early.complete(&list, &places))?);
+        }
         #[cfg(test)]
         {
             self.overlap = early.overlap();
@@ -161,17 +163,13 @@ impl Reducer {
         Ok(Agreed { gradients: Gradients::new(ids, list), loss, wishes })
     }
 
-    /// Divides what was heard of in the first update into buckets.
-    fn learn(&mut self, heard: &[(usize, usize)]) -> Result<(), DistributedError> {
-        if self.buckets.is_some() {
-            return Ok(());
-        }
+    /// Divides what was heard of in the first update, and complete by then, into buckets.
+    fn learn(&self, heard: &[(usize, usize)]) -> Result<Vec<Vec<usize>>, DistributedError> {
         let own: Vec<u8> = heard.iter().flat_map(|(place, _)| (*place as u64).to_le_bytes()).collect();
-        if self.world.all_gather(&own)?.iter().any(|other| *other != own) {
-            return Err(DistributedError::Disagreement);
+        match self.world.all_gather(&own)?.iter().all(|other| *other == own) {
+            true => Ok(in_buckets(heard.iter().copied(), self.sizes)),
+            false => Err(DistributedError::Disagreement),
         }
-        self.buckets = Some(in_buckets(heard.iter().copied(), self.sizes));
-        Ok(())
     }
 }
 
@@ -218,8 +216,13 @@ mod tests {
         Network::new(&config, 1, device).unwrap().with_compute(Compute::from(kernels))
     }
 
-    /// A loss that differs from step to step and from batch to batch.
-    fn loss(network: &Network, seed: usize, device: &Device) -> Tensor<1> {
+    /// A loss that differs from step to step and from batch to batch; the network may be used several times.
+    fn loss(network: &Network, uses: usize, seed: usize, device: &Device) -> Tensor<1> {
+        let losses = (0..uses).map(|use_| once(network, seed + 100 * use_, device));
+        losses.reduce(|sum, loss| sum + loss).unwrap()
+    }
+
+    fn once(network: &Network, seed: usize, device: &Device) -> Tensor<1> {
         let values = (0..2 * 3 * 32 * 32).map(|i| ((i * (2 * seed + 3)) as f32 * 0.37).sin());
         let images = TensorData::new(values.collect::<Vec<_>>(), [2, 3, 32, 32]);
         network.forward(Tensor::from_data(images, device), None).square().mean()
@@ -235,6 +238,7 @@ mod tests {
         device: &Device,
         worlds: [Arc<dyn Communicator>; 2],
         precision: Precision,
+        uses: usize,
     ) -> [Vec<(StateDict, f64, Wishes, Option<(usize, usize)>)>; 2] {
         let rank = |rank: usize, world: Arc<dyn Communicator>| {
             let device = device.clone().autodiff();
@@ -242,8 +246,8 @@ mod tests {
             let mut reducer = Reducer::new(world, precision);
             reducer.sizes = Sizes { first: 300, others: 2000 };
             let mut update = |step: usize| {
-                let earlier = Gradients::of(loss(&network, 10 * step + rank, &device), &network, lists);
-                let last = loss(&network, 10 * step + 5 + rank, &device);
+                let earlier = Gradients::of(loss(&network, uses, 10 * step + rank, &device), &network, lists);
+                let last = loss(&network, uses, 10 * step + 5 + rank, &device);
                 let sum = Deferred::of(last.clone(), lists);
                 let under_way = reducer.backward(last, &network, lists, Some(earlier)).unwrap();
                 let own = Wishes { stop: step == 1 && rank == 1, save: rank == 0 };
@@ -260,18 +264,18 @@ mod tests {
     }
 
     /// The same by one process.
-    fn expected(lists: Lists, device: &Device, step: usize) -> (StateDict, f64) {
+    fn expected(lists: Lists, device: &Device, step: usize, uses: usize) -> (StateDict, f64) {
         let device = device.clone().autodiff();
         let network = network(lists, &device);
-        let of = |seed| Gradients::of(loss(&network, seed, &device), &network, lists);
+        let of = |seed| Gradients::of(loss(&network, uses, seed, &device), &network, lists);
         let mut sum = of(10 * step);
         [1, 5, 6].into_iter().for_each(|seed| sum.add(&of(10 * step + seed)));
         let halves = sum.to_dict(&network, &name).into_iter().map(|(name, mut entry)| {
             entry.values.iter_mut().for_each(|value| *value *= 0.5);
             (name, entry)
         });
-        let last =
-            [5, 6].map(|seed| f64::from(loss(&network, 10 * step + seed, &device).into_scalar::<f32>()));
+        let last = [5, 6]
+            .map(|seed| f64::from(loss(&network, uses, 10 * step + seed, &device).into_scalar::<f32>()));
         (halves.collect(), (last[0] + last[1]) / 2.0)
     }
 
@@ -280,11 +284,12 @@ mod tests {
         device: &Device,
         worlds: [Arc<dyn Communicator>; 2],
         precision: Precision,
+        uses: usize,
     ) {
         let tolerance = if precision == Precision::Bf16 { 2e-2 } else { 1e-5 };
-        for rank in reduced(lists, device, worlds, precision) {
+        for rank in reduced(lists, device, worlds, precision, uses) {
             for (step, (found, loss, wishes, overlap)) in rank.into_iter().enumerate() {
-                let (gradients, mean) = expected(lists, device, step);
+                let (gradients, mean) = expected(lists, device, step, uses);
                 assert_eq!(found.len(), gradients.len());
                 for (name, entry) in gradients.iter() {
                     let most = entry.values.iter().fold(0.0f32, |most, v| most.max(v.abs()));
@@ -298,8 +303,8 @@ mod tests {
                 let told = asked.map_or(Wishes::default(), |step| Wishes { stop: step == 1, save: true });
                 assert_eq!(wishes, told, "{lists:?} step {step}");
                 // The first update finds out what there is to hear of.
-                let (before, all) = overlap.unwrap();
-                assert!(if step == 0 { before == all } else { before < all }, "{step}: {before} of {all}");
+                assert_eq!(overlap.is_some(), step > 0 && uses == 1, "{lists:?} step {step}");
+                assert!(overlap.is_none_or(|(before, all)| before < all), "{step}: {overlap:?}");
             }
         }
     }
@@ -307,8 +312,10 @@ mod tests {
     #[test]
     fn buckets_leave_before_the_backward_pass_ends_and_change_no_result() {
         for (lists, device) in all_lists() {
-            let worlds = Threads::two().map(|world| Arc::new(world) as Arc<dyn Communicator>);
-            assert_reduced(lists, &device, worlds, Precision::F32);
+            for uses in [1, 2] {
+                let worlds = Threads::two().map(|world| Arc::new(world) as Arc<dyn Communicator>);
+                assert_reduced(lists, &device, worlds, Precision::F32, uses);
+            }
         }
     }
 
@@ -336,7 +343,7 @@ mod tests {
         for (lists, device) in all_lists() {
             for precision in [Precision::F32, Precision::Bf16] {
                 if (lists, precision) != (Lists::Slices, Precision::Bf16) {
-                    assert_reduced(lists, &device, by_gloo(), precision);
+                    assert_reduced(lists, &device, by_gloo(), precision, 1);
                 }
             }
         }
@@ -346,7 +353,7 @@ mod tests {
     fn one_process_waits_for_nobody() {
         let device = Device::flex();
         let network = network(Lists::Slices, &device.clone().autodiff());
-        let loss = loss(&network, 0, &device.autodiff());
+        let loss = once(&network, 0, &device.autodiff());
         let sum = Deferred::of(loss.clone(), Lists::Slices);
         let mut reducer = Reducer::new(Arc::new(distributed::Single), Precision::F32);
         let under_way = reducer.backward(loss, &network, Lists::Slices, None).unwrap();

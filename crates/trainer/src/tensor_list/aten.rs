@@ -46,6 +46,10 @@ impl List {
         self.raw()
     }
 
+    pub(super) fn addresses(&self) -> Vec<usize> {
+        self.0.iter().map(|tensor| tensor.tensor.data_ptr() as usize).collect()
+    }
+
     pub(super) fn zeros_like(&self) -> TensorList {
         let zeros = |tensor: &TchTensor| TchTensor::new(tensor.tensor.zeros_like());
         TensorList::Aten(Self(self.0.iter().map(zeros).collect()))

@@ -64,6 +64,14 @@ impl TensorList {
         }
     }
 
+    /// Where the values of the tensors lie.
+    pub(crate) fn addresses(&self) -> Vec<usize> {
+        match self {
+            Self::Slices(tensors) => tensors.iter().map(|tensor| tensor.values().as_ptr() as usize).collect(),
+            Self::Aten(tensors) => tensors.addresses(),
+        }
+    }
+
     /// Tensors of the same shapes, of zeros.
     pub(crate) fn zeros_like(&self) -> Self {
         match self {

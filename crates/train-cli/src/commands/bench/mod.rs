@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use fcmae::{Fcmae, PretrainCost, PretrainExperiment, random_mask};
-use host::{Lists, Precision, is_on_host};
+use host::{Lists, Operations, Precision, is_on_host};
 use kernels::gemm::peak_gflops;
 use model::cost::EncoderCost;
 use model::{
@@ -60,20 +60,13 @@ struct Report {
     gemm_peak_gflops: f64,
     peak_share: f64,
     peak_rss_mib: Option<u64>,
-    /// What a step asks of libtorch, if that was to be counted.
-    #[serde(flatten)]
-    operations: Option<Counted>,
-}
-
-/// What a step asks of libtorch.
-#[derive(Serialize)]
-struct Counted {
-    /// Operations dispatched, without those that they call themselves.
-    ops: u64,
+    /// Operations that a step asks of libtorch, without those that they call themselves; these three are null
+    /// unless they were to be counted.
+    ops: Option<u64>,
     /// Copies to and from the device that nothing waits for.
-    copies: u64,
+    copies: Option<u64>,
     /// Operations for which a GPU would be waited for.
-    synchronising: u64,
+    synchronising: Option<u64>,
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
@@ -140,7 +133,7 @@ fn report(
     macs: u64,
     counted: Option<&parts::Counts>,
 ) -> Report {
-    let peak_rss_mib = peak_rss_mib();
+    let (peak_rss_mib, counted) = (peak_rss_mib(), counted.map(parts::total));
     let step_s = steps.iter().map(Step::total).collect();
     steps.sort_by(|a, b| a.total().total_cmp(&b.total()));
     let median = steps[steps.len() / 2];
@@ -165,10 +158,9 @@ fn report(
         gemm_peak_gflops,
         peak_share: gflops / gemm_peak_gflops,
         peak_rss_mib,
-        operations: counted.map(|counts| {
-            let all = parts::total(counts);
-            Counted { ops: all.dispatched(), copies: all.copies, synchronising: all.synchronising() }
-        }),
+        ops: counted.as_ref().map(Operations::dispatched),
+        copies: counted.as_ref().map(|counted| counted.copies),
+        synchronising: counted.as_ref().map(Operations::synchronising),
     }
 }
 
