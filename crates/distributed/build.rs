@@ -1,7 +1,11 @@
 //! Compiles the shim before libtorch's process groups.
 
+#[cfg(feature = "tch")]
+mod nccl_headers;
+
 fn main() -> Result<(), String> {
     println!("cargo:rerun-if-changed=shim");
+    println!("cargo:rerun-if-changed=nccl_headers.rs");
     #[cfg(feature = "tch")]
     shim::build()?;
     Ok(())
@@ -11,6 +15,8 @@ fn main() -> Result<(), String> {
 mod shim {
     use std::env;
     use std::path::{Path, PathBuf};
+
+    use crate::nccl_headers::nccl_headers;
 
     pub(super) fn build() -> Result<(), String> {
         let lib = PathBuf::from(
@@ -30,18 +36,12 @@ mod shim {
             .flag(&include)
             .flag("-isystem")
             .flag(include.join("torch/csrc/api/include"));
-        let nccl = nccl_headers(torch);
+        let nccl = nccl(torch);
         if let Some(folders) = &nccl {
             build.define("USE_C10D_NCCL", None);
             for folder in folders {
                 build.flag("-isystem").flag(folder);
             }
-        } else {
-            println!(
-                "cargo:warning=no NCCL: its headers are not beside {} (docs/distributed.md says which \
-                 packages have them); gradients of CUDA devices will go through the host",
-                torch.display()
-            );
         }
         build.try_compile("c10d_shim").map_err(|error| format!("cannot compile shim/shim.cpp: {error}"))?;
         let cuda = nccl.is_some().then_some("torch_cuda");
@@ -54,27 +54,21 @@ mod shim {
         Ok(())
     }
 
-    /// Where NCCL's header and those of CUDA that it needs are, if all are there: in the packages of
-    /// NVIDIA that lie beside torch in a site-packages folder, or in CUDA_HOME.
-    fn nccl_headers(torch: &Path) -> Option<Vec<PathBuf>> {
+    /// The folders of NCCL's headers, for a libtorch that computes on GPUs.
+    fn nccl(torch: &Path) -> Option<Vec<PathBuf>> {
         println!("cargo:rerun-if-env-changed=CUDA_HOME");
-        let nvidia = torch.parent()?.join("nvidia");
-        let cuda = env::var("CUDA_HOME").map(PathBuf::from).ok();
-        let mut folders = vec![nvidia.join("nccl/include"), nvidia.join("cu13/include")];
-        folders.extend(cuda.map(|cuda| cuda.join("include")));
-        folders.retain(|folder| folder.is_dir());
-        let needed = [
-            "nccl.h",
-            "cuda.h",
-            "cublas_v2.h",
-            "cusolverDn.h",
-            "cusparse.h",
-            "crt/host_config.h",
-            "nv/target",
-        ];
-        needed
-            .iter()
-            .all(|header| folders.iter().any(|folder| folder.join(header).is_file()))
-            .then_some(folders)
+        if !torch.join("lib/libtorch_cuda.so").exists() {
+            return None;
+        }
+        let toolkit = env::var_os("CUDA_HOME").map(PathBuf::from);
+        let folders = nccl_headers(torch, toolkit.as_deref());
+        let warn = |missing| {
+            println!(
+                "cargo:warning=no NCCL, so several GPUs cannot train together: missing beside {}, and in CUDA_HOME, \
+                 {missing}; scripts/setup_libtorch.sh --cuda installs them (docs/distributed.md)",
+                torch.display()
+            );
+        };
+        folders.map_err(warn).ok()
     }
 }

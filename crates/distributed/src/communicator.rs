@@ -35,6 +35,11 @@ pub trait Communicator: Send + Sync {
     /// Number of processes.
     fn world_size(&self) -> usize;
 
+    /// Whether there is nobody to add gradients up with. A group of one process adds them up all the same.
+    fn is_alone(&self) -> bool {
+        self.world_size() == 1
+    }
+
     /// Begins to add up the buckets of all ranks, element by element. They have the same length.
     fn all_reduce_sum(&self, bucket: Bucket) -> Result<Box<dyn Pending>, DistributedError>;
 

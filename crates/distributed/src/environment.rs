@@ -7,6 +7,8 @@ use crate::scheduler::said;
 
 /// Seconds that a collective may take.
 const TIMEOUT_VARIABLE: &str = "DISTRIBUTED_TIMEOUT_S";
+/// With it, one process opens what several do.
+const GROUP_OF_ONE: &str = "DISTRIBUTED_GROUP_OF_ONE";
 /// Longer than the leader may need for a checkpoint or a picture, while the others wait for it.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -27,6 +29,8 @@ pub struct Environment {
     pub restarts: u64,
     /// torchrun listens at `master`, in rank 0's place.
     pub agent_listens: bool,
+    /// A process by itself forms a process group too, which tries Gloo or NCCL on a machine with one GPU.
+    pub group_of_one: bool,
 }
 
 impl Environment {
@@ -50,6 +54,7 @@ impl Environment {
             timeout: DEFAULT_TIMEOUT,
             restarts: 0,
             agent_listens: false,
+            group_of_one: false,
         }
     }
 
@@ -58,15 +63,19 @@ impl Environment {
         let single = Self {
             restarts: number("TORCHELASTIC_RESTART_COUNT")?.unwrap_or(0) as u64,
             local_rank: number("LOCAL_RANK")?.unwrap_or(0),
+            group_of_one: flag(GROUP_OF_ONE, variable(GROUP_OF_ONE))?,
             ..Self::single()
         };
         let world_size = match (number("WORLD_SIZE")?, number("RANK")?) {
             (Some(0), _) => return Err(wrong("WORLD_SIZE", "is 0; a job has at least one process")),
             (Some(world_size), _) => world_size,
             (None, Some(_)) => return Err(wrong("WORLD_SIZE", "is not set, but RANK is; set both or none")),
+            (None, None) if single.group_of_one => {
+                return Err(wrong(GROUP_OF_ONE, "is set; start the process by train-cli launch --nproc 1"));
+            }
             (None, None) => return Ok(single),
         };
-        if world_size == 1 {
+        if world_size == 1 && !single.group_of_one {
             return Ok(single);
         }
         let missing = |name, what| missing(name, what, world_size);
@@ -121,6 +130,14 @@ fn wrong(variable: &'static str, reason: &str) -> DistributedError {
     DistributedError::Environment { variable, reason: reason.to_owned() }
 }
 
+fn flag(name: &'static str, value: Option<String>) -> Result<bool, DistributedError> {
+    match number(name, value)? {
+        None | Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        Some(other) => Err(wrong(name, &format!("is {other}; 1 is yes, 0 is no"))),
+    }
+}
+
 fn number(name: &'static str, value: Option<String>) -> Result<Option<usize>, DistributedError> {
     let Some(value) = value else { return Ok(None) };
     // What no process could count to is a slip as well.
@@ -158,6 +175,26 @@ mod tests {
     fn a_process_alone_needs_no_variables() {
         assert_eq!(read(&[]).unwrap(), Environment::single());
         assert_eq!(read(&[("WORLD_SIZE", "1"), ("RANK", "0")]).unwrap(), Environment::single());
+    }
+
+    #[test]
+    fn a_process_alone_forms_a_group_if_asked() {
+        let asked = (GROUP_OF_ONE, "1");
+        let one = [
+            ("WORLD_SIZE", "1"),
+            ("RANK", "0"),
+            ("MASTER_ADDR", "localhost"),
+            ("MASTER_PORT", "2000"),
+            asked,
+        ];
+        let found = read(&one).unwrap();
+        assert!(found.group_of_one);
+        assert_eq!((found.rank, found.world_size, found.master), (0, 1, ("localhost".to_owned(), 2000)));
+        let message = |variables: &[(&str, &str)]| read(variables).unwrap_err().to_string();
+        assert!(message(&[asked]).contains("launch --nproc 1"));
+        assert!(message(&[&one[..3], &[asked]].concat()).contains("MASTER_PORT is not set"));
+        assert!(message(&[(GROUP_OF_ONE, "2")]).contains("1 is yes"));
+        assert!(!read(&[(GROUP_OF_ONE, "0")]).unwrap().group_of_one);
     }
 
     #[test]

@@ -17,6 +17,13 @@ pub enum DistributedError {
          build it with --features tch (README.md says how)"
     )]
     NotBuilt(usize),
+    /// Several processes with GPUs, but no NCCL.
+    #[error(
+        "WORLD_SIZE is {0} and gradients are on GPUs, but this program was built without NCCL, which adds them up: \
+         scripts/setup_libtorch.sh --cuda, then build again with --features tch (docs/distributed.md). With \
+         --allow-gloo-for-cuda they go through the memory of the host, which is many times slower"
+    )]
+    NoNccl(usize),
     /// Rank 0 cannot be reached.
     #[error(
         "rank 0 cannot be reached at {address} within {seconds} s ({reason}); is it running there, \

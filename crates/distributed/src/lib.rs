@@ -25,7 +25,7 @@ mod scheduler;
 mod single;
 
 pub use communicator::{Bucket, Communicator, Pending};
-pub use connect::connect;
+pub use connect::{Gradients, connect};
 pub use environment::Environment;
 pub use error::DistributedError;
 pub use launch::{Launch, LaunchError, STOPPED};

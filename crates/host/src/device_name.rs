@@ -105,13 +105,9 @@ impl DeviceName {
         }
     }
 
-    /// Whether it can turn out to be an NVIDIA GPU.
-    pub fn may_be_cuda(self) -> bool {
-        match self {
-            Self::Auto => libtorch::cuda_devices() > 0,
-            Self::Cpu | Self::LibTorch => false,
-            Self::LibTorchCuda(_) => true,
-        }
+    /// Whether it is an NVIDIA GPU of this machine.
+    pub fn is_cuda(self) -> bool {
+        matches!(self, Self::Auto | Self::LibTorchCuda(_)) && libtorch::cuda_devices() > 0
     }
 
     /// Where no GPU was chosen, that of one of several processes of this machine. Schedulers that show

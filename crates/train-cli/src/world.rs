@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use data::Shard;
-use distributed::{Communicator, Environment, connect};
+use distributed::{Communicator, Environment, Gradients, connect};
 
 use host::DeviceName;
 use trainer::Bar;
@@ -29,9 +29,9 @@ impl Deref for World {
 impl World {
     /// Runs a command on all processes of the job, if this is one. When one of them fails, it tells
     /// the others why.
-    pub(crate) fn enter<T>(device: DeviceName, command: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+    pub(crate) fn enter<T>(gradients: Gradients, command: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         let environment = Environment::read()?;
-        let communicator = connect(&environment, device.may_be_cuda())?;
+        let communicator = connect(&environment, gradients)?;
         let world = Self { communicator, local_rank: environment.local_rank };
         let result = command(&world);
         if let Err(error) = &result {

@@ -30,9 +30,14 @@ struct Groups {
     nccl: Option<Group>,
 }
 
+/// Whether this build has NCCL.
+pub(crate) fn has_nccl() -> bool {
+    Group::has_nccl()
+}
+
 impl ProcessGroup {
-    /// Meets the other ranks at the master's address.
-    pub(crate) fn open(environment: &Environment, cuda: bool) -> Result<Self, DistributedError> {
+    /// Meets the other ranks at the master's address. `nccl`: sums buckets on CUDA devices as well.
+    pub(crate) fn open(environment: &Environment, nccl: bool) -> Result<Self, DistributedError> {
         let Environment { rank, world_size, timeout, .. } = *environment;
         let deadline = Instant::now() + timeout;
         let store = loop {
@@ -50,7 +55,7 @@ impl ProcessGroup {
         let place = [rank, world_size];
         let gloo =
             Group::gloo(&store, place, &address, &interface, timeout).map_err(DistributedError::Connect)?;
-        let nccl = (cuda && Group::has_nccl()).then(|| Group::nccl(&store, place, timeout));
+        let nccl = nccl.then(|| Group::nccl(&store, place, timeout));
         let nccl = nccl.transpose().map_err(DistributedError::Connect)?;
         let heartbeat = open_store(environment, false, deadline)?;
         let liveness = Liveness::start(store, heartbeat, environment);
@@ -255,6 +260,10 @@ impl Communicator for ProcessGroup {
 
     fn world_size(&self) -> usize {
         self.0.world_size
+    }
+
+    fn is_alone(&self) -> bool {
+        false
     }
 
     fn all_reduce_sum(&self, bucket: Bucket) -> Result<Box<dyn Pending>, DistributedError> {

@@ -42,6 +42,10 @@ pub(crate) struct RunArgs {
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    /// Let gradients of several GPUs go through the memory of the host where the program was built without
+    /// NCCL; many times slower.
+    #[arg(long)]
+    pub(crate) allow_gloo_for_cuda: bool,
     /// Print the plan and stop.
     #[arg(long)]
     pub(crate) dry_run: bool,

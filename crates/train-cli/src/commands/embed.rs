@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use data::{Format, Labels};
+use distributed::Gradients;
 use finetune::{FeatureExtractor, FeatureFile, FeatureFormat};
 use trainer::Unit;
 
@@ -11,7 +12,7 @@ use crate::output::{note, out};
 use crate::world::World;
 
 pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
-    World::enter(args.device.name, |world| embed(args, world))
+    World::enter(Gradients::OnHost, |world| embed(args, world))
 }
 
 fn embed(args: &EmbedArgs, world: &World) -> Result<()> {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use data::{Changes, ClassMatch, Judged, Naming, sorted_otherwise_by_timm};
+use distributed::Gradients;
 use finetune::{Classifier, Confusion, LabelTally, Metrics, ProblemType, Tally};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -25,7 +26,7 @@ struct Counts<'a> {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
-    World::enter(args.device.name, |world| eval(args, world))
+    World::enter(Gradients::OnHost, |world| eval(args, world))
 }
 
 fn eval(args: &EvalArgs, world: &World) -> Result<()> {

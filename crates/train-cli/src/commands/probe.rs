@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use data::{IMAGES_FILE, ImageList, ImageSource, Judged, Split, Task, with_classes};
+use distributed::Gradients;
 use finetune::{FeatureExtractor, knn, linear_probe};
 use serde::Serialize;
 use trainer::Unit;
@@ -29,7 +30,7 @@ struct Report {
 }
 
 pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
-    World::enter(args.device.name, |world| probe(args, world))
+    World::enter(Gradients::OnHost, |world| probe(args, world))
 }
 
 fn probe(args: &ProbeArgs, world: &World) -> Result<()> {

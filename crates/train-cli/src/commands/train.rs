@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ::checkpoint::{Best, RunDir};
 use anyhow::{Context as _, Result, bail};
 use burn::train::Interrupter;
-use distributed::STOPPED;
+use distributed::{Gradients, STOPPED};
 use serde::Serialize;
 use trainer::{
     Context, Experiment, Init, Outcome, Outlook, ParameterGroup, ProgressKind, RESULTS_FILE, Resume, Run,
@@ -24,7 +24,11 @@ use crate::stopping::Stopping;
 use crate::world::World;
 
 pub(crate) fn run<E: Experiment>(args: &RunArgs, meant: Meant) -> Result<ExitCode> {
-    World::enter(args.device.name, |world| train::<E>(args, meant, world))
+    let gradients = match args.device.name.is_cuda() {
+        true => Gradients::OnCuda { allow_gloo: args.allow_gloo_for_cuda },
+        false => Gradients::OnHost,
+    };
+    World::enter(gradients, |world| train::<E>(args, meant, world))
 }
 
 fn train<E: Experiment>(args: &RunArgs, meant: Meant, world: &World) -> Result<ExitCode> {

@@ -283,6 +283,32 @@ fn a_run_goes_on_with_other_processes_and_the_same_updates() {
     }
 }
 
+/// What tries NCCL on a machine with one GPU, here with Gloo: sums of one are what went in.
+#[test]
+fn a_group_of_one_trains_as_a_process_without_a_group() {
+    let bench = bench();
+    let small = ["--set", "train.batch_size=8"];
+    bench.succeed(&train("pretrain", "alone", &small));
+    let args = [&["launch", "--nproc", "1", "--"][..], &train("pretrain", "group", &small)].concat();
+    let group = bench.command(&args).env("DISTRIBUTED_GROUP_OF_ONE", "1").output().unwrap();
+    assert!(group.status.success(), "{}", String::from_utf8_lossy(&group.stderr));
+    assert_same(&last(&bench, "alone"), &last(&bench, "group"));
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_the_only_complaint_of_all_ranks() {
+    let bench = bench();
+    let args = train("pretrain", "run", &["--device", "cuda:99"]);
+    let port = free_port();
+    let other = rank(&bench, 1, &port, &args).spawn().unwrap();
+    let leader = failure(&rank(&bench, 0, &port, &args).output().unwrap(), &args);
+    let other = failure(&other.wait_with_output().unwrap(), &args);
+    for message in [leader, other] {
+        assert!(message.contains("--device cuda:99: "), "{message}");
+        assert!(!message.contains("NCCL"), "{message}");
+    }
+}
+
 #[test]
 fn ranks_that_do_not_meet_say_where() {
     let bench = bench();

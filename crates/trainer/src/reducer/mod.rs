@@ -113,7 +113,7 @@ impl Reducer {
         lists: Lists,
         earlier: Option<Gradients>,
     ) -> Result<UnderWay, DistributedError> {
-        if self.world.world_size() == 1 {
+        if self.world.is_alone() {
             let mut gradients = Gradients::of(loss, model, lists);
             if let Some(earlier) = earlier {
                 gradients.add(&earlier);
@@ -329,7 +329,7 @@ mod tests {
             let master = ("localhost".to_owned(), port);
             let single = distributed::Environment::single();
             let environment = distributed::Environment { rank, world_size: 2, master, ..single };
-            distributed::connect(&environment, false).unwrap()
+            distributed::connect(&environment, distributed::Gradients::OnHost).unwrap()
         };
         std::thread::scope(|scope| {
             let other = scope.spawn(|| connect(1));
