@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""What `train-cli bench` measures, in PyTorch: the other side of scripts/bench_gpu.sh.
+"""What `train-cli bench` measures, in PyTorch: the other side of scripts/gpu_check.sh.
 
-    python3 scripts/bench_torch.py {pretrain,finetune} [--execution {masked,compact}] [--model {atto,base,...}]
-        [--batch N] [--steps S] [--device {cuda,cpu}] [--precision {f32,bf16}]
+    python3 scripts/bench_torch.py {pretrain,finetune,infer} [--execution {masked,compact}]
+        [--model {atto,base,...}] [--batch N] [--steps S] [--device {cuda,cpu}] [--precision {f32,tf32,bf16}]
 
 One JSON line: images per second from the median timed step after two warm-up steps. On a GPU a timed
 step is the mean of ten that are not waited for, as in `train-cli bench`. Masked is the dense simulation
 as official pretraining would run without MinkowskiEngine; compact gathers the visible tokens and runs
-the depthwise convolution on the dense map. bf16 is torch.autocast; channels last, fused AdamW.
+the depthwise convolution on the dense map. f32 is what PyTorch makes of it by default, with TF32 in
+convolutions; tf32 has it in matrix products too; bf16 is torch.autocast. Channels last, fused AdamW.
 """
 
 import argparse
@@ -141,23 +142,25 @@ class Classifier(nn.Module):
         self.encoder, self.norm = Encoder(depths, dims), nn.LayerNorm(dims[-1], eps=1e-6)
         self.head = nn.Linear(dims[-1], 1000)
 
-    def forward(self, images, labels):
-        return F.cross_entropy(self.head(self.norm(self.encoder(images).mean((1, 2)))), labels)
+    def forward(self, images, labels=None):
+        logits = self.head(self.norm(self.encoder(images).mean((1, 2))))
+        return logits if labels is None else F.cross_entropy(logits, labels)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["pretrain", "finetune"])
+    parser.add_argument("kind", choices=["pretrain", "finetune", "infer"])
     parser.add_argument("--execution", choices=["masked", "compact"], default="masked")
     parser.add_argument("--model", choices=SIZES, default="atto")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=7)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32")
     options = parser.parse_args()
 
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
     device, on_gpu = options.device, options.device == "cuda"
     network = (Fcmae if options.kind == "pretrain" else Classifier)(*SIZES[options.model])
     for parameter in network.parameters():
@@ -168,7 +171,11 @@ def main():
     labels = torch.randint(0, 1000, (options.batch,), device=device)
     dense = images.contiguous(memory_format=torch.channels_last)
 
-    def step():
+    def infer():
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=options.precision == "bf16"):
+            network(dense)
+
+    def train():
         optimizer.zero_grad()
         with torch.autocast(device, dtype=torch.bfloat16, enabled=options.precision == "bf16"):
             if options.kind == "finetune":
@@ -177,6 +184,8 @@ def main():
                 loss = network(images, options.execution)
         loss.backward()
         optimizer.step()
+
+    step = infer if options.kind == "infer" else train
 
     def timed():
         start, count = time.perf_counter(), BURST if on_gpu else 1
