@@ -16,5 +16,10 @@ fi
 scripts/setup_libtorch.sh --$kind
 cargo clippy --workspace --all-targets --release --features tch -- -D warnings
 cargo test --workspace --release --features tch
-[[ $kind == cpu ]] || scripts/check_cuda_build.sh "${CARGO_TARGET_DIR:-target}/release/train-cli"
+program=${CARGO_TARGET_DIR:-target}/release/train-cli
+[[ $kind == cpu ]] || scripts/check_cuda_build.sh "$program"
+# What waits for a GPU is at least no script that fails by itself.
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+scripts/gpu_check.sh --dry-run --out "$results" "$program"
 scripts/two_hosts.sh

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -76,8 +77,9 @@ def machine(setting):
     found["torch"] = output.strip() if code == 0 else None
     if setting.dry:
         return found
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    found["gpus"] = execute(query, setting)[1].strip().splitlines()
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+        found["gpus"] = execute(query, setting)[1].strip().splitlines()
     for what in ("cuda", "nccl"):
         if not found[what]:
             raise Failure(

@@ -129,9 +129,7 @@ def torch(setting, row):
         "--steps", 1 if setting.dry else steps(row), "--device", "cpu" if setting.dry else "cuda",
     ]  # fmt: skip
     script = Path(__file__).parent.parent / BENCH_TORCH
-    code, output, errors = execute([setting.python, script, *arguments], setting, limit=90)
-    if code != 0:
-        raise Failure(f"{BENCH_TORCH} ended with {code}: {last_lines(errors, 1)}")
+    output = succeed(setting, [setting.python, script, *arguments], limit=90)
     return json.loads(output.strip().splitlines()[-1])
 
 
@@ -155,28 +153,38 @@ def operations(setting):
 
 
 def profile(setting):
-    """Kernels of a step by time, by Nsight Systems."""
-    nsys = shutil.which("nsys")
-    if nsys is None:
-        raise Skipped("no nsys here")
-    size, batch = ("atto", 2) if setting.dry else ("base", 64)
-    row = {"kind": "pretrain", "execution": "compact", "size": size, "precision": "bf16", "batch": batch}
+    """Kernels of a step by time, by Nsight Systems or else Nsight Compute."""
+    found = {"nsys": nsys, "ncu": ncu}
+    tool = next((tool for tool in found if shutil.which(tool)), None)
+    if tool is None or setting.dry:
+        raise Skipped("no nsys and no ncu here" if tool is None else "processors have no kernels to profile")
+    row = {"kind": "pretrain", "execution": "compact", "size": "base", "precision": "bf16", "batch": 64}
+    found[tool](setting, [setting.program, *command(setting, row, 1)], setting.out / "profile.csv")
+    return {"by": tool, "file": "profile.csv"}
+
+
+def nsys(setting, program, file):
+    """Sums by kernel, by call of CUDA and by kind of copy, over the whole run."""
     traced = setting.work / "profile"
-    run = [
-        nsys,
-        "profile",
-        "--trace=cuda,osrt",
-        "--force-overwrite=true",
-        f"--output={traced}",
-        setting.program,
-    ]
-    code, _, errors = execute([*run, *command(setting, row, 1)], setting)
-    if code != 0:
-        raise Failure(f"nsys ended with {code}: {last_lines(errors)}")
+    traces = ["--trace=cuda,osrt", "--force-overwrite=true", f"--output={traced}"]
+    succeed(setting, ["nsys", "profile", *traces, *program])
     reports = ["--report=cuda_gpu_kern_sum", "--report=cuda_api_sum", "--report=cuda_gpu_mem_time_sum"]
-    _, said, _ = execute([nsys, "stats", *reports, "--format=csv", f"{traced}.nsys-rep"], setting)
-    (setting.out / "profile.csv").write_text(said)
-    return {"file": "profile.csv"}
+    file.write_text(succeed(setting, ["nsys", "stats", *reports, "--format=csv", f"{traced}.nsys-rep"]))
+
+
+def ncu(setting, program, file):
+    """The time of every kernel of some steps, behind those of the warm-up."""
+    which = ["--launch-skip", 10000, "--launch-count", 3000]
+    told = ["--metrics", "gpu__time_duration.sum", "--page", "raw", "--csv", "--log-file", file]
+    succeed(setting, ["ncu", *which, *told, *program])
+
+
+def succeed(setting, line, limit=120):
+    """What a command prints, if it succeeds."""
+    code, output, errors = execute(line, setting, limit)
+    if code != 0:
+        raise Failure(f"{Path(line[0]).name} ended with {code}: {last_lines(errors or output)}")
+    return output
 
 
 def median(lines):

@@ -7,7 +7,7 @@ from speed import median
 def page(results):
     parts = results["parts"]
     machine = parts.get("machine", {}).get("found") or {}
-    where = ", ".join(machine.get("gpus") or ["the processor"])
+    where = ", ".join(machine.get("gpus") or ["The processor" if results["dry_run"] else "A GPU"])
     lines = [f"# {where}", "", f"{machine.get('version', 'train-cli')}, PyTorch {machine.get('torch')}", ""]
     lines += ["| part | | seconds | |", "|---|---|---|---|"]
     for name, part in parts.items():
