@@ -25,8 +25,8 @@ impl Operations {
     }
 }
 
-/// Whether an operation makes the processor wait for a GPU. `aten::to.dtype_layout` is how tch moves a tensor
-/// to another device, from ordinary memory.
+/// Whether an operation makes the processor wait for a GPU. Tch moves tensors to another device from ordinary
+/// memory.
 fn synchronises(name: &str) -> bool {
     const WAITING: [&str; 11] = [
         "item",
@@ -39,7 +39,7 @@ fn synchronises(name: &str) -> bool {
         "unique_consecutive",
         "_unique2",
         "bincount",
-        "to.dtype_layout",
+        "to.device",
     ];
     name.strip_prefix("aten::").is_some_and(|name| WAITING.contains(&name))
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include <ATen/core/ivalue.h>
 #include <ATen/record_function.h>
 
 #include "guarded.h"
@@ -19,11 +20,20 @@ thread_local void *receiver = nullptr;
 // Operations that others call count for nothing: the outermost is what a caller can do without.
 thread_local int depth = 0;
 
+// Whether `aten::to.dtype_layout(self, dtype, layout, device, …)` names a device: tch asks it for other kinds of
+// numbers as well.
+bool names_device(const at::RecordFunction &function) {
+    constexpr size_t DEVICE = 3;
+    auto inputs = function.inputs();
+    return inputs.size() > DEVICE && !inputs[DEVICE].isNone();
+}
+
 std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction &function) {
     if (depth++ == 0) {
         auto name = function.operator_name();
         std::string operation = name ? name->name : std::string(function.name());
         std::string overload = name ? name->overload_name : std::string();
+        if (operation == "aten::to" && names_device(function)) overload = "device";
         receive(receiver, operation.data(), operation.size(), overload.data(), overload.size());
     }
     return nullptr;
@@ -42,7 +52,8 @@ char *host_counter_start(Receive to, void *whom, uint64_t *handle) {
         receiver = whom;
         depth = 0;
         at::RecordFunctionCallback callback(begin, end);
-        *handle = at::addThreadLocalCallback(callback.scopes({at::RecordScope::FUNCTION}));
+        callback.scopes({at::RecordScope::FUNCTION}).needsInputs(true);
+        *handle = at::addThreadLocalCallback(callback);
     });
 }
 
