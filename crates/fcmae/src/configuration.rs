@@ -99,7 +99,11 @@ impl PretrainExperiment {
     /// # Errors
     /// Kernels or a precision that the device does not have.
     pub fn compute(&self, model: &ConvNextV2Config, device: &Device) -> Result<Compute, ComputeError> {
-        let asked = Compute { kernels: self.model.kernels, precision: self.train.precision };
-        asked.on(device, model.hidden_act)
+        let asked = Compute {
+            kernels: self.model.kernels,
+            precision: self.train.precision,
+            recompute: self.train.recompute,
+        };
+        asked.on(device, model.hidden_act, self.model.execution())
     }
 }

@@ -73,12 +73,12 @@ impl PretrainCost {
         let encoder = EncoderCost::of(model, image);
         let decoder_parameters = mask.decoder_parameters(model);
         let parameters = encoder.parameters() + decoder_parameters;
-        let execution = experiment.model.execution();
+        let (execution, recompute) = (experiment.model.execution(), experiment.train.recompute);
         let encoder_activations = match execution {
-            Execution::Compact => mask.visible_share(encoder.activations()),
-            Execution::Masked => encoder.activations(),
+            Execution::Compact => mask.visible_share(encoder.activations(recompute)),
+            Execution::Masked => encoder.activations(recompute),
         };
-        let of_an_image = encoder_activations + mask.decoder_activations(model);
+        let of_an_image = encoder_activations + mask.decoder_activations(model, recompute);
         let stages = encoder.stages.iter().map(|stage| {
             let tokens = stage.map[0] * stage.map[1];
             StageRow {

@@ -163,7 +163,7 @@ fn bf16_is_close() {
     let (device, mask) = (host::processors().remove(1).autodiff(), mask(&inputs));
     let images = tensor::<4>(&inputs, "images", &device);
     for execution in [Execution::Masked, Execution::Compact] {
-        let kernels = Compute { kernels: Kernels::Aten, precision: host::Precision::Bf16 };
+        let kernels = Compute { precision: host::Precision::Bf16, ..Compute::from(Kernels::Aten) };
         let fcmae = network(GrnStats::Sample, true, kernels, &device);
         let loss = fcmae.loss(images.clone(), &mask, execution, None);
         let (found, golden) = (values(loss.clone())[0], expected.get("loss").unwrap().values[0]);

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use config::{Config, Section, SectionDoc, SettingError};
 use data::{AugmentConfig, DataConfig, EvalConfig, Sampling};
-use model::{Compute, ComputeError, ConvNextV2Config, ModelConfig};
+use model::{Compute, ComputeError, ConvNextV2Config, Execution, ModelConfig};
 use serde::{Deserialize, Serialize};
 use trainer::{HealthConfig, LogConfig, OptimConfig, TrainConfig};
 
@@ -135,7 +135,11 @@ impl FinetuneExperiment {
     /// # Errors
     /// Kernels or a precision that the device does not have.
     pub fn compute(&self, model: &ConvNextV2Config, device: &Device) -> Result<Compute, ComputeError> {
-        let asked = Compute { kernels: self.model.kernels, precision: self.train.precision };
-        asked.on(device, model.hidden_act)
+        let asked = Compute {
+            kernels: self.model.kernels,
+            precision: self.train.precision,
+            recompute: self.train.recompute,
+        };
+        asked.on(device, model.hidden_act, Execution::Compact)
     }
 }

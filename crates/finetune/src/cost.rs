@@ -34,11 +34,12 @@ impl ClassifierCost {
         let parameters = encoder.parameters() + 2 * channels + (channels + 1) * outputs;
         // Weights, gradients and two moments.
         let copies = 4 + u64::from(experiment.finetune.ema_decay.is_some());
+        let activations = 4 * encoder.activations(experiment.train.recompute);
         Self {
             model: model.describe(),
             parameters,
             macs: encoder.macs() + channels * outputs,
-            memory: Memory { parameters: 4 * copies * parameters, activations: 4 * encoder.activations() },
+            memory: Memory { parameters: 4 * copies * parameters, activations },
             problem_type: experiment.finetune.problem_type.unwrap_or_default(),
         }
     }

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, LBFGSConfig, LineSearchFn};
 use burn::tensor::{Device, Tensor, TensorData};
+use model::Compute;
 use model::linear::Linear;
 use trainer::health::{Features, Standardize};
 
@@ -57,7 +58,7 @@ fn fit(training: Features, scale: &Standardize, classes: usize, l2: f64, device:
     let config = LBFGSConfig::new().with_max_iter(ITERATIONS).with_max_eval(Some(4 * ITERATIONS));
     let mut optimizer =
         config.with_tolerance_grad(1e-6).with_line_search_fn(LineSearchFn::StrongWolfe).init();
-    optimizer.step(1.0, Linear::zeros(width, classes, device), loss).0
+    optimizer.step(1.0, Linear::zeros(width, classes, Compute::default(), device), loss).0
 }
 
 fn one_hot(labels: &[u32], classes: usize, device: &Device) -> Tensor<2> {

@@ -7,6 +7,9 @@ use burn::tensor::{DispatchTensor, Shape, Tensor, TensorData};
 
 /// A backend that holds tensors, or some of them, in this machine's memory.
 pub trait HostBackend: Backend {
+    /// Whether the values lie row-major and without gaps.
+    fn is_contiguous(tensor: &FloatTensor<Self>) -> bool;
+
     /// Row-major and without gaps: the same memory if it is so already.
     fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -24,6 +27,10 @@ pub trait HostBackend: Backend {
 }
 
 impl HostBackend for Flex {
+    fn is_contiguous(tensor: &FlexTensor) -> bool {
+        tensor.is_contiguous()
+    }
+
     fn contiguous(tensor: FlexTensor) -> FlexTensor {
         tensor.to_contiguous()
     }

@@ -45,9 +45,9 @@ impl Block {
         Self {
             dwconv: DepthwiseConv::zeros(channels, device),
             norm: LayerNorm::new(channels, epsilon::LAYER_NORM, compute, device),
-            pwconv1: Linear::zeros(channels, 4 * channels, device),
+            pwconv1: Linear::zeros(channels, 4 * channels, compute, device),
             grn: Grn::new(4 * channels, stats, device),
-            pwconv2: Linear::zeros(4 * channels, channels, device),
+            pwconv2: Linear::zeros(4 * channels, channels, compute, device),
             act,
             compute,
         }
@@ -57,6 +57,8 @@ impl Block {
     pub fn set_compute(&mut self, compute: Compute) {
         self.compute = compute;
         self.norm.set_compute(compute);
+        self.pwconv1.set_compute(compute);
+        self.pwconv2.set_compute(compute);
     }
 
     /// Keeps γ and β of GRN as they are.

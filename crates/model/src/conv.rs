@@ -3,7 +3,6 @@
 use burn::module::{Module, Param};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, module};
-use kernels::strided_conv::Order;
 
 use crate::engine::Compute;
 use crate::ops;
@@ -45,12 +44,16 @@ impl StridedConv {
     /// coarser sites that these form.
     pub fn forward_map(&self, images: Tensor<4>, sites: &Sites) -> (Tensor<3>, Sites) {
         let by_tokens = |images| self.linear(sites.gather(images), sites);
-        self.by_windows(images, sites, Order::Map, by_tokens)
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let y = ops::strided_conv_of_map(self.compute, images, weight, bias, sites, by_tokens);
+        (y, sites.coarser(self.kernel()))
     }
 
     /// Tokens `[N, T, in]` at `sites` → tokens `[N, T / k², out]` at the coarser sites returned.
     pub fn forward(&self, x: Tensor<3>, sites: &Sites) -> (Tensor<3>, Sites) {
-        self.by_windows(x, sites, Order::Tokens, |x| self.linear(x, sites))
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let y = ops::strided_conv(self.compute, x, weight, bias, sites, |x| self.linear(x, sites));
+        (y, sites.coarser(self.kernel()))
     }
 
     /// Applies a 1×1 convolution token by token.
@@ -59,25 +62,15 @@ impl StridedConv {
         self.forward(x, &Sites::all(batch, [1, tokens])).0
     }
 
-    /// The linear layer over gathered windows.
+    fn kernel(&self) -> usize {
+        self.weight.dims()[2]
+    }
+
+    /// The linear layer over gathered windows: what the convolution is.
     fn linear(&self, x: Tensor<3>, sites: &Sites) -> Tensor<3> {
         let [outputs, inputs, kernel, _] = self.weight.dims();
         let weight = self.weight.val().permute([0, 2, 3, 1]).reshape([outputs, kernel * kernel * inputs]);
-        ops::linear(self.compute, sites.windows(x, kernel).0, weight, self.bias.val())
-    }
-
-    /// By a kernel that reads the windows where they lie, or as `definition` has it.
-    fn by_windows<const D: usize>(
-        &self,
-        x: Tensor<D>,
-        sites: &Sites,
-        order: Order,
-        definition: impl FnOnce(Tensor<D>) -> Tensor<3>,
-    ) -> (Tensor<3>, Sites) {
-        let [_, inputs, kernel, _] = self.weight.dims();
-        let windows = || sites.kernel_windows(inputs, kernel, order);
-        let y = ops::strided_conv(self.compute, x, self.weight.val(), self.bias.val(), windows, definition);
-        (y, sites.coarser(kernel))
+        module::linear(sites.windows(x, kernel).0, weight.transpose(), Some(self.bias.val()))
     }
 }
 

@@ -132,14 +132,15 @@ impl ConvNextV2ForImageClassification {
     /// A configuration that describes no network.
     pub fn zeros(config: &ConvNextV2Config, device: &Device) -> Result<Self, ConfigError> {
         let head = (config.num_labels > 0)
-            .then(|| Linear::zeros(config.last_hidden_size(), config.num_labels, device));
+            .then(|| Linear::zeros(config.last_hidden_size(), config.num_labels, Compute::default(), device));
         Ok(Self { convnextv2: ConvNextV2Model::zeros(config, device)?, head })
     }
 
-    /// Chooses what computes everything but the head.
+    /// Chooses what computes the network.
     pub fn with_compute(mut self, compute: Compute) -> Self {
         self.convnextv2.encoder.set_compute(compute);
         self.convnextv2.norm.set_compute(compute);
+        self.head.iter_mut().for_each(|head| head.set_compute(compute));
         self
     }
 

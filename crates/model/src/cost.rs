@@ -67,6 +67,19 @@ fn block_parameters(channels: usize) -> u64 {
         + 8 * c // GRN
 }
 
+/// Elements that blocks keep for their backward pass: of stages of so many sites and channels, and blocks. With
+/// `recompute`, inputs, and all that one block at a time needs.
+fn block_activations(stages: impl Iterator<Item = (usize, usize)> + Clone, recompute: bool) -> u64 {
+    let sum =
+        |of_a_block: usize| stages.clone().map(|(size, depth)| size * depth * of_a_block).sum::<usize>();
+    let largest = stages.clone().filter(|(_, depth)| *depth > 0).map(|(size, _)| size).max().unwrap_or(0);
+    let kept = match recompute {
+        true => sum(1) + largest * ACTIVATIONS_PER_CHANNEL,
+        false => sum(ACTIVATIONS_PER_CHANNEL),
+    };
+    kept as u64
+}
+
 impl EncoderCost {
     /// The cost of an encoder for images of `[height, width]` pixels.
     pub fn of(config: &ConvNextV2Config, image: [usize; 2]) -> Self {
@@ -103,9 +116,9 @@ impl EncoderCost {
     }
 
     /// Elements of activations per image that a training step keeps for its backward pass.
-    pub fn activations(&self) -> u64 {
-        let of = |s: &StageCost| s.map[0] * s.map[1] * s.channels * s.depth * ACTIVATIONS_PER_CHANNEL;
-        self.stages.iter().map(of).sum::<usize>() as u64
+    pub fn activations(&self, recompute: bool) -> u64 {
+        let stages = self.stages.iter().map(|s| (s.map[0] * s.map[1] * s.channels, s.depth));
+        block_activations(stages, recompute)
     }
 }
 
@@ -135,12 +148,13 @@ impl MaskedCost {
     }
 
     /// Elements of the decoder's activations per image that a training step keeps.
-    pub fn decoder_activations(&self, config: &ConvNextV2Config) -> u64 {
+    pub fn decoder_activations(&self, config: &ConvNextV2Config, recompute: bool) -> u64 {
         let per_patch = (self.patch_size / config.total_stride()).pow(2);
         let tokens = self.patches * per_patch;
         let pixels = config.total_stride().pow(2) * config.num_channels;
-        let blocks = tokens * self.decoder_dim * self.decoder_depth * ACTIVATIONS_PER_CHANNEL;
-        (blocks + 4 * (tokens - self.visible * per_patch) * pixels) as u64
+        let blocks = std::iter::once((tokens * self.decoder_dim, self.decoder_depth));
+        let predicted = 4 * (tokens - self.visible * per_patch) * pixels;
+        block_activations(blocks, recompute) + predicted as u64
     }
 
     /// Parameters of the decoder.
@@ -191,5 +205,19 @@ mod tests {
         let expected = 19 * 320 * 512 + 49 * (49 * 512 + 4 * 512 * 512) + 30 * 512 * (2048 + 3072);
         assert_eq!(cost.decoder_macs(&config, false), expected);
         assert!(cost.decoder_macs(&config, true) > expected);
+    }
+    #[test]
+    fn blocks_that_compute_again_keep_their_input_and_one_block_at_a_time() {
+        let config = ConvNextV2Config::from_size(Size::Tiny);
+        let cost = EncoderCost::of(&config, [224, 224]);
+        // Sites and channels of a stage: 56² · 96, half of it, a quarter, an eighth; 3, 3, 9, 3 blocks.
+        let [first, inputs] = [56 * 56 * 96, 56 * 56 * 12 * (3 * 8 + 3 * 4 + 9 * 2 + 3)];
+        assert_eq!(cost.activations(false), 24 * inputs);
+        assert_eq!(cost.activations(true), inputs + 24 * first);
+        let mask =
+            MaskedCost { patches: 49, visible: 19, patch_size: 32, decoder_dim: 512, decoder_depth: 1 };
+        let predicted = 4 * 30 * 3072;
+        assert_eq!(mask.decoder_activations(&config, false), 24 * 49 * 512 + predicted);
+        assert_eq!(mask.decoder_activations(&config, true), 25 * 49 * 512 + predicted);
     }
 }

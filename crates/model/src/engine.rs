@@ -5,6 +5,7 @@ use host::{Lists, Precision, is_on_host};
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
+use crate::sites::Execution;
 
 /// What is asked to compute the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -28,11 +29,13 @@ pub struct Compute {
     pub kernels: Kernels,
     /// Numbers of the heavy operations. Only libtorch's know others than f32.
     pub precision: Precision,
+    /// Whether blocks keep their input alone for the backward pass, and compute the rest again there.
+    pub recompute: bool,
 }
 
 impl From<Kernels> for Compute {
     fn from(kernels: Kernels) -> Self {
-        Self { kernels, precision: Precision::F32 }
+        Self { kernels, precision: Precision::F32, recompute: false }
     }
 }
 
@@ -63,6 +66,13 @@ pub enum ComputeError {
     /// An activation that libtorch's fused block does not have.
     #[error("train.precision = \"bf16\" takes model.hidden_act = \"gelu\"; other blocks know f32 only")]
     Activation,
+    /// Blocks that are not one operation, so that they keep what each of theirs needs.
+    #[error(
+        "train.recompute = true takes blocks that are computed as one: model.kernels = \"fused\" (or \
+         \"aten\"), model.hidden_act = \"gelu\" and, on a processor, model.execution = \"compact\"; leave \
+         train.recompute out, or set these"
+    )]
+    Recompute,
 }
 
 impl Engine {
@@ -95,8 +105,14 @@ impl Compute {
     /// processor's threads where it computes there itself.
     ///
     /// # Errors
-    /// Kernels or a precision that the device does not have.
-    pub fn on(self, device: &Device, activation: Activation) -> Result<Self, ComputeError> {
+    /// Kernels or a precision that the device does not have, or blocks that cannot compute again what they
+    /// do not keep.
+    pub fn on(
+        self,
+        device: &Device,
+        activation: Activation,
+        execution: Execution,
+    ) -> Result<Self, ComputeError> {
         if self.kernels == Kernels::Aten && !host::is_libtorch(device) {
             return Err(ComputeError::NotLibtorch);
         }
@@ -109,6 +125,14 @@ impl Compute {
         }
         if self.precision == Precision::Bf16 && activation != Activation::Gelu {
             return Err(ComputeError::Activation);
+        }
+        let one_operation = match engine {
+            Engine::Slices => activation == Activation::Gelu && execution == Execution::Compact,
+            Engine::Aten(_) => activation == Activation::Gelu,
+            Engine::Tensors => false,
+        };
+        if self.recompute && !one_operation {
+            return Err(ComputeError::Recompute);
         }
         Ok(self)
     }
@@ -135,12 +159,34 @@ mod tests {
     #[test]
     fn bf16_on_a_processor_is_refused() {
         let device = Device::flex();
-        let on = |kernels, precision| Compute { kernels, precision }.on(&device, Activation::Gelu);
+        let on = |kernels, precision| {
+            let asked = Compute { kernels, precision, recompute: false };
+            asked.on(&device, Activation::Gelu, Execution::Compact)
+        };
         assert_eq!(on(Kernels::Fused, Precision::F32).unwrap().kernels, Kernels::Fused);
         for kernels in [Kernels::Fused, Kernels::Reference] {
             let error = on(kernels, Precision::Bf16).unwrap_err().to_string();
             assert!(error.contains("cuda:0"), "{error}");
         }
         assert!(on(Kernels::Aten, Precision::F32).unwrap_err().to_string().contains("aten"));
+    }
+    #[test]
+    fn blocks_of_many_operations_cannot_be_computed_again() {
+        let device = Device::flex();
+        let on = |kernels, activation, execution| {
+            let asked = Compute { recompute: true, ..Compute::from(kernels) };
+            asked.on(&device, activation, execution).map(|compute| compute.recompute)
+        };
+        let (gelu, compact) = (Activation::Gelu, Execution::Compact);
+        assert_eq!(on(Kernels::Fused, gelu, compact), Ok(true));
+        for (kernels, activation, execution) in [
+            (Kernels::Reference, gelu, compact),
+            (Kernels::Fused, Activation::Relu, compact),
+            (Kernels::Fused, gelu, Execution::Masked),
+        ] {
+            let error = on(kernels, activation, execution).unwrap_err();
+            assert_eq!(error, ComputeError::Recompute);
+            assert!(error.to_string().contains("leave train.recompute out"), "{error}");
+        }
     }
 }

@@ -25,12 +25,12 @@ pub mod grn;
 mod grn_stats;
 pub mod init;
 mod inspect;
-mod kernel_ops;
 pub mod layer_norm;
 pub mod linear;
 #[cfg_attr(not(feature = "tch"), path = "no_map_rows.rs")]
 mod map_rows;
 pub mod names;
+mod nodes;
 mod ops;
 pub mod patch_mask;
 mod section;

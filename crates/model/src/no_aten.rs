@@ -4,38 +4,42 @@
 use burn::tensor::{Device, Tensor};
 use host::Precision;
 
-use crate::block_weights::BlockWeights;
 use crate::grn_stats::GrnStats;
+use crate::nodes::Never;
 use crate::sites::{Rows, Sites};
 
-/// What libtorch's block does beside its weights; nothing here.
-pub(crate) struct Spec;
+pub(crate) type Block = Never;
+pub(crate) type StridedConv = Never;
 
-pub(crate) fn spec(
-    sites: &Sites,
+/// Never made.
+#[derive(Debug)]
+pub(crate) struct LayerNorm {
+    #[allow(dead_code, reason = "only libtorch reads it")]
+    pub(crate) epsilon: f64,
+}
+
+/// Never made.
+#[derive(Debug)]
+pub(crate) struct Linear;
+
+/// Why a function of this module was called.
+const NO_LIBTORCH: &str = "builds without libtorch have no device of it";
+
+pub(crate) fn block(
+    _sites: &Sites,
     _stats: GrnStats,
-    selected: Option<&Rows>,
+    _selected: Option<&Rows>,
     _drop_path: Option<Tensor<3>>,
     _precision: Precision,
-    device: &Device,
-) -> Spec {
-    let _ = (sites.token_layout(device), selected.map(|rows| rows.token_indices(sites.patch_sites())));
-    Spec
+    _device: &Device,
+) -> Block {
+    unreachable!("{NO_LIBTORCH}")
 }
 
-pub(crate) fn block(x: Tensor<3>, _weights: BlockWeights, _spec: Spec) -> Tensor<3> {
-    x
+pub(crate) fn conv_of_tokens(_sites: &Sites, _kernel: usize, _precision: Precision) -> StridedConv {
+    unreachable!("{NO_LIBTORCH}")
 }
 
-pub(crate) fn linear(x: Tensor<3>, _weight: Tensor<2>, _bias: Tensor<1>, _precision: Precision) -> Tensor<3> {
-    x
-}
-
-pub(crate) fn layer_norm<const D: usize>(
-    x: Tensor<D>,
-    _weight: Tensor<1>,
-    _bias: Tensor<1>,
-    _epsilon: f64,
-) -> Tensor<D> {
-    x
+pub(crate) fn conv_of_map(_sites: &Sites, _kernel: usize, _precision: Precision) -> StridedConv {
+    unreachable!("{NO_LIBTORCH}")
 }

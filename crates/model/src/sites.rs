@@ -101,6 +101,9 @@ impl Rows {
 
     /// Flat indices of the tokens of picked patches, where every patch has `sites` of them.
     pub(crate) fn token_indices(&self, sites: usize) -> Tensor<1, Int> {
+        if sites == 1 {
+            return self.indices.clone();
+        }
         let within = Tensor::<1, Int>::arange(0..sites as i64, &self.indices.device());
         let first = self.indices.clone().reshape([-1, 1]) * sites as i64;
         (first + within.reshape([1, -1])).reshape([-1])
@@ -161,6 +164,29 @@ impl Sites {
         [self.grid[0] * self.patch[0], self.grid[1] * self.patch[1]]
     }
 
+    /// Samples of the batch.
+    pub(crate) fn samples(&self) -> usize {
+        self.batch
+    }
+
+    /// Patches: rows, columns.
+    pub(crate) fn grid(&self) -> [usize; 2] {
+        self.grid
+    }
+
+    /// Sites of a patch: rows, columns.
+    pub(crate) fn patch(&self) -> [usize; 2] {
+        self.patch
+    }
+
+    /// Indices of the patches that exist, counted over all samples; none where all do.
+    pub(crate) fn present_patches(&self) -> Option<Tensor<1, Int>> {
+        match &self.shown {
+            Shown::Compact(rows) => Some(rows.indices.clone()),
+            Shown::All | Shown::Masked(_) => None,
+        }
+    }
+
     /// Number of tokens of an existing patch.
     pub(crate) fn patch_sites(&self) -> usize {
         self.patch[0] * self.patch[1]
@@ -214,7 +240,7 @@ impl Sites {
     }
 
     /// Patches of which tokens exist, per sample.
-    fn present(&self) -> usize {
+    pub(crate) fn present(&self) -> usize {
         match &self.shown {
             Shown::Compact(rows) => rows.picked,
             Shown::All | Shown::Masked(_) => self.grid[0] * self.grid[1],

@@ -68,13 +68,16 @@ section! {
         spike_factor: f64 = 10.0, "above 1" => |factor| *factor > 1.0;
         /// Numbers in which the heavy operations of a step compute; `bf16` needs a GPU.
         precision: Precision = Precision::F32;
+        /// Whether blocks keep their input alone for the backward pass and compute the rest again there: larger
+        /// batches or networks fit into memory, and a step takes a fifth to a third longer.
+        recompute: bool = false;
         /// Numbers in which gradients travel between processes; `bf16` halves the bytes, and needs GPUs.
         reduce_precision: Precision = Precision::F32;
     }
     on resume {
         fixed: precision;
         said: epochs, max_steps, on_spike, spike_factor, reduce_precision;
-        free: batch_size, accumulate, checkpoint_every_steps, checkpoint_every_minutes, keep_last;
+        free: batch_size, accumulate, recompute, checkpoint_every_steps, checkpoint_every_minutes, keep_last;
     }
 }
 

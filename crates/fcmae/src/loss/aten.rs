@@ -12,9 +12,10 @@ use burn::backend::libtorch::TchTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, LibTorch, backend_extension};
 use burn::tensor::Tensor;
+use host::HostBackend;
 use host::libtorch::to_device;
 use kernels::patch_loss::Target;
-use tch::{Kind, Tensor as Raw};
+use tch::{Reduction, Tensor as Raw};
 
 use crate::target::EPSILON;
 
@@ -41,15 +42,32 @@ pub(crate) fn patch_loss(predicted: Tensor<3>, images: Tensor<4>, target: Target
     }))
 }
 
-/// Loss and its gradient.
-fn forward(target: &Target, predicted: &Raw, images: &Raw) -> [TchTensor; 2] {
-    let difference = predicted - picked_patches(target, images).view_as(predicted);
-    let loss = difference.square().mean(Kind::Float).reshape([1]);
-    let gradient = &difference * (2.0 / difference.numel() as f64);
-    [loss, gradient].map(TchTensor::new)
+/// Mean of squared differences, `[1]`.
+fn loss(predicted: &TchTensor, wanted: &TchTensor) -> TchTensor {
+    TchTensor::new(predicted.tensor.mse_loss(&wanted.tensor, Reduction::Mean).view([1]))
 }
 
-/// What is to be predicted, `[N·K, P·P·C]`.
+/// What is to be predicted, in the shape of predictions.
+fn wanted(target: &Target, images: &Raw, shape: &[i64]) -> TchTensor {
+    let patches = picked_patches(target, images);
+    let values = patches.size()[1];
+    let patches = match target.normalize {
+        true => normalized(&patches, values),
+        false => patches,
+    };
+    TchTensor::new(patches.view(shape))
+}
+
+/// (x − mean) / √(var + ε) row by row, by a LayerNorm. Its variance v divides by n, the one meant here by
+/// n − 1, so that √(v·n/(n−1) + ε) = √(n/(n−1)) · √(v + ε·(n−1)/n).
+fn normalized(patches: &Raw, values: i64) -> Raw {
+    let share = (values - 1) as f64 / values as f64;
+    let (mut patches, _, _) =
+        patches.native_layer_norm([values], None::<&Raw>, None::<&Raw>, EPSILON * share);
+    patches.g_mul_scalar_(share.sqrt())
+}
+
+/// The patches that are predicted, `[N·K, P·P·C]`.
 fn picked_patches(target: &Target, images: &Raw) -> Raw {
     let [samples, patch, channels] = [target.samples, target.patch, target.channels].map(|n| n as i64);
     let [rows, columns] = target.grid.map(|n| n as i64);
@@ -57,32 +75,29 @@ fn picked_patches(target: &Target, images: &Raw) -> Raw {
     let indices = target.picked.iter().enumerate();
     let indices: Vec<i64> =
         indices.map(|(i, index)| (i / per_sample) as i64 * rows * columns + i64::from(*index)).collect();
-    let patches = images
-        .reshape([samples, channels, rows, patch, columns, patch])
+    images
+        .view([samples, channels, rows, patch, columns, patch])
         .permute([0, 2, 4, 3, 5, 1])
         .reshape([samples * rows * columns, patch * patch * channels])
-        .index_select(0, &to_device(&Raw::from_slice(&indices), images.device()));
-    if !target.normalize {
-        return patches;
-    }
-    let (variance, mean) = patches.var_mean_dim([1].as_slice(), true, true);
-    (patches - mean) * (variance + EPSILON).rsqrt()
+        .index_select(0, &to_device(&Raw::from_slice(&indices), images.device()))
 }
 
 impl AtenLossBackend for LibTorch {
     fn aten_patch_loss(args: AtenLossArgs<Self>) -> TchTensor {
-        let [loss, _] = forward(&args.target, &args.predicted.tensor, &args.images.tensor);
-        loss
+        let images = Self::contiguous(args.images);
+        loss(&args.predicted, &wanted(&args.target, &images.tensor, &args.predicted.tensor.size()))
     }
 }
 
 impl<C: CheckpointStrategy> AtenLossBackend for Autodiff<LibTorch, C> {
     fn aten_patch_loss(args: AtenLossArgs<Self>) -> FloatTensor<Self> {
         let node = args.predicted.node();
-        let (predicted, images) = (args.predicted.into_primitive(), args.images.into_primitive());
-        let [loss, gradient] = forward(&args.target, &predicted.tensor, &images.tensor);
+        let predicted = args.predicted.into_primitive();
+        let images = LibTorch::contiguous(args.images.into_primitive());
+        let wanted = wanted(&args.target, &images.tensor, &predicted.tensor.size());
+        let loss = loss(&predicted, &wanted);
         match PatchLossBackward.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(gradient, loss),
+            OpsKind::Tracked(prep) => prep.finish([predicted, wanted], loss),
             OpsKind::UnTracked(prep) => prep.finish(loss),
         }
     }
@@ -92,13 +107,14 @@ impl<C: CheckpointStrategy> AtenLossBackend for Autodiff<LibTorch, C> {
 struct PatchLossBackward;
 
 impl Backward<LibTorch, 1> for PatchLossBackward {
-    /// Gradient of the loss.
-    type State = TchTensor;
+    /// What was predicted, and what was to be.
+    type State = [TchTensor; 2];
 
-    fn backward(self, ops: Ops<TchTensor, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let upstream = gradients.consume::<LibTorch>(&ops.node);
         let [Some(parent)] = ops.parents else { return };
-        let value = &ops.state.tensor * &upstream.tensor;
+        let [predicted, wanted] = ops.state.each_ref().map(|tensor| &tensor.tensor);
+        let value = predicted.mse_loss_backward(&upstream.tensor, wanted, Reduction::Mean);
         gradients.register::<LibTorch>(parent.id, TchTensor::new(value));
     }
 }

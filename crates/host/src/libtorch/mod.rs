@@ -27,6 +27,10 @@ fn is_plain(tensor: &Tensor) -> bool {
 }
 
 impl HostBackend for LibTorch {
+    fn is_contiguous(tensor: &TchTensor) -> bool {
+        tensor.tensor.is_contiguous()
+    }
+
     fn contiguous(tensor: TchTensor) -> TchTensor {
         match tensor.tensor.is_contiguous() {
             true => tensor,

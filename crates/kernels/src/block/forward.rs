@@ -40,6 +40,32 @@ pub fn forward(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> (Vec<f32>, 
     (y, saved)
 }
 
+/// What [`forward`] leaves for the backward pass, without its result: the second linear layer is not needed for
+/// it.
+pub fn save(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> Saved {
+    let (channels, hidden) = (w.channels(), w.hidden());
+    let prepared = Prepared::new(arch, w);
+    let mut saved = Saved::take(batch, w);
+    let mut kept = kept_of_pieces(batch, w, Some(&mut saved));
+    let pieces = x.par_chunks(batch.piece_tokens() * channels).zip(&mut kept).enumerate();
+    let sums: Vec<Buffer> = pieces
+        .map(|(index, (own, kept))| {
+            let rows = own.len() / channels;
+            let piece = batch.piece(index, rows);
+            let sums = expand(arch, batch, &piece, &prepared, x, kept, &mut Buffer::take(rows * hidden));
+            match batch.in_phases() {
+                true => sums,
+                false => norms_of_samples(sums, kept),
+            }
+        })
+        .collect();
+    drop(kept);
+    if batch.in_phases() {
+        shared_norms(&sums, &mut saved.norms);
+    }
+    saved
+}
+
 /// As [`forward`], without what a backward pass would need.
 pub fn infer(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> Vec<f32> {
     match batch.has_few_rows() {
@@ -77,11 +103,8 @@ fn run(arch: Arch, batch: &Batch, w: &Weights, x: &[f32], mut saved: Option<&mut
         let rows = own.len() / channels;
         let group = batch.piece(index, rows);
         let mut activation = Buffer::take(rows * hidden);
-        let mut norms = expand(arch, batch, &group, &prepared, x, kept, &mut activation);
-        norms.iter_mut().for_each(|n| *n = n.sqrt());
-        if let Some(kept) = kept {
-            kept.norms.copy_from_slice(&norms);
-        }
+        let sums = expand(arch, batch, &group, &prepared, x, kept, &mut activation);
+        let norms = norms_of_samples(sums, kept);
         contract(arch, batch, &group, &prepared, own, (&activation, &norms), y);
     });
     drop(kept);
@@ -202,6 +225,15 @@ fn expand(
             let inputs = inputs.as_mut().and_then(Iterator::next);
             gelu::forward(arch, activation, p.w.pwconv1_bias, inputs, sums);
         }
+    }
+    sums
+}
+
+/// Norms of the samples of a group, kept if a backward pass needs them.
+fn norms_of_samples(mut sums: Buffer, kept: &mut Option<Kept>) -> Buffer {
+    sums.iter_mut().for_each(|n| *n = n.sqrt());
+    if let Some(kept) = kept {
+        kept.norms.copy_from_slice(&sums);
     }
     sums
 }

@@ -20,7 +20,7 @@ use crate::columns::add;
 use crate::dwconv7::Layout;
 
 pub use backward::backward;
-pub use forward::{forward, infer};
+pub use forward::{forward, infer, save};
 
 /// Rows of a group from which on more samples gain nothing.
 const ROWS: usize = 1024;

@@ -205,6 +205,7 @@ fn assert_definition(arch: Arch, batch: &Batch, channels: usize, elements: usize
     let (sites, v) = (sites(batch), values(batch, channels));
     let (w, wide_values): (_, Wide) = (weights(&v), v.iter().map(|v| wide(v)).collect());
     let (y, saved) = forward(arch, batch, &w, &v[0]);
+    assert!(save(arch, batch, &w, &v[0]) == saved, "what is computed again is what was left");
     assert_close(&y, &naive(batch, &sites, &wide_values), 1e-5, "y");
     let inferred = infer(arch, batch, &w, &v[0]);
     match batch.has_few_rows() {

@@ -1,20 +1,40 @@
-//! A linear layer on tokens.
+//! A linear layer.
 
+use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
 use tch::{Kind, Tensor};
 
-use super::block::linear_backward;
+use super::gradient;
+use crate::nodes::Operation;
 
-/// x `[…, in]`, weight `[out, in]`, bias `[out]` → `[…, out]` in f32.
-pub(super) fn forward(t: &[TchTensor; 3], kind: Kind) -> Tensor {
-    let [x, weight, bias] = t.each_ref().map(|tensor| tensor.tensor.to_kind(kind));
-    x.linear(&weight, Some(&bias)).to_kind(Kind::Float)
+/// x `[…, in]`, weight `[out, in]`, bias `[out]` → `[…, out]`, in f32.
+#[derive(Debug)]
+pub(crate) struct Linear;
+
+impl Operation<LibTorch, 3> for Linear {
+    type Saved = ();
+
+    fn forward(&self, [x, weight, bias]: &[TchTensor; 3]) -> (TchTensor, ()) {
+        (TchTensor::new(x.tensor.linear(&weight.tensor, Some(&bias.tensor))), ())
+    }
+
+    fn backward(
+        &self,
+        inputs: &[TchTensor; 3],
+        (): &(),
+        dy: TchTensor,
+        [wants_dx, ..]: [bool; 3],
+    ) -> [Option<TchTensor>; 3] {
+        let [x, weight, bias] = inputs;
+        let dx = wants_dx.then(|| gradient::of(x, &dy.tensor.matmul(&weight.tensor)));
+        let [d_weight, d_bias] = weight_gradients(&dy.tensor, &x.tensor);
+        [dx, Some(gradient::of(weight, &d_weight)), Some(gradient::of(bias, &d_bias))]
+    }
 }
 
-/// Gradients of x, weight and bias. x is cast again: that is cheaper than to keep it twice.
-pub(super) fn backward(t: &[TchTensor; 3], kind: Kind, dy: &Tensor) -> [Tensor; 3] {
-    let [x, weight, _] = t.each_ref().map(|tensor| tensor.tensor.to_kind(kind));
-    let rows = |tensor: &Tensor| tensor.reshape([-1, *tensor.size().last().expect("a dimension")]);
-    let (dx, [d_weight, d_bias]) = linear_backward(&rows(&dy.to_kind(kind)), &rows(&x), &weight);
-    [dx, d_weight, d_bias]
+/// Gradients of weight, in the kind of its factors, and of bias, in f32, of a linear layer on rows of x.
+pub(super) fn weight_gradients(dy: &Tensor, x: &Tensor) -> [Tensor; 2] {
+    let rows: Vec<i64> = (0..dy.dim() as i64 - 1).collect();
+    let d_bias = dy.sum_dim_intlist(rows.as_slice(), false, Kind::Float);
+    [dy.tensordot(x, rows.as_slice(), rows.as_slice()), d_bias]
 }

@@ -5,51 +5,76 @@
 //! intermediate result. The same code runs on libtorch's CPU, where the tests compare it with
 //! PyTorch; `model.kernels = "aten"` chooses it there.
 //!
-//! In bf16 the convolution, LayerNorm, linear layers and GELU of a block compute in bf16; weights,
-//! residual sums, GRN's statistics, other norms and the loss stay in f32.
+//! In bf16 the convolutions, LayerNorm, linear layers and GELU of a block compute in bf16; weights,
+//! residual sums, GRN's statistics, other norms, the classifier and the loss stay in f32.
 
 #![allow(deprecated, reason = "Burn 0.22 is the last release with libtorch, and is pinned")]
 
 mod block;
+mod gradient;
+mod grn;
+mod layer_norm;
 mod layout;
 mod linear;
-mod node;
+mod strided_conv;
 
+use burn::backend::libtorch::TchTensor;
 use burn::tensor::{Device, Tensor};
 use host::Precision;
 use tch::Kind;
 
-use crate::block_weights::BlockWeights;
 use crate::grn_stats::GrnStats;
 use crate::map_rows::index;
 use crate::sites::{Rows, Sites};
 use layout::{Layout, primitive};
+use strided_conv::Windows;
 
-pub(crate) use block::Spec;
-pub(crate) use node::layer_norm;
+pub(crate) use block::Block;
+pub(crate) use layer_norm::LayerNorm;
+pub(crate) use linear::Linear;
+pub(crate) use strided_conv::StridedConv;
 
-/// What a block does on these sites beside its weights.
-pub(crate) fn spec(
+/// A block on these sites.
+pub(crate) fn block(
     sites: &Sites,
     stats: GrnStats,
     selected: Option<&Rows>,
     drop_path: Option<Tensor<3>>,
     precision: Precision,
     device: &Device,
-) -> Spec {
-    let selected = selected.map(|keep| index(keep.token_indices(sites.patch_sites())));
+) -> Block {
+    let selected = selected.map(|keep| {
+        let rows = index(keep.token_indices(sites.patch_sites()));
+        TchTensor::new(rows.tensor.view([sites.samples() as i64, -1]))
+    });
     let layout = Layout::of(sites.token_layout(device));
-    Spec { layout, stats, kind: kind(precision), selected, branch_scale: drop_path.map(primitive) }
+    Block { layout, stats, kind: kind(precision), selected, branch_scale: drop_path.map(primitive) }
 }
 
-/// Tokens `[N, T, C]` through a block.
-pub(crate) fn block(x: Tensor<3>, weights: BlockWeights, spec: Spec) -> Tensor<3> {
-    node::block(x, weights, spec)
+/// The convolution of the k×k windows of tokens.
+pub(crate) fn conv_of_tokens(sites: &Sites, kernel: usize, precision: Precision) -> StridedConv {
+    let (samples, [height, width]) = (sites.samples() as i64, signed(sites.patch()));
+    // The tokens of a patch lie row by row, so that each is a map.
+    let windows = Windows::Tokens { map: [samples * sites.present() as i64, height, width], samples };
+    StridedConv { windows, kernel: kernel as i64, kind: kind(precision) }
 }
 
-/// `[…, in]` → `[…, out]` by a weight `[out, in]`.
-pub(crate) fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>, precision: Precision) -> Tensor<3> {
-    node::linear(x, weight, bias, kind(precision))
+/// The convolution of the k×k windows of a map, at sites that exist.
+pub(crate) fn conv_of_map(sites: &Sites, kernel: usize, precision: Precision) -> StridedConv {
+    let windows = match sites.grid() {
+        [1, 1] => Windows::Map,
+        grid => Windows::Patches {
+            samples: sites.samples() as i64,
+            grid: signed(grid),
+            patch: signed(sites.patch()),
+            picked: sites.present_patches().map(index),
+        },
+    };
+    StridedConv { windows, kernel: kernel as i64, kind: kind(precision) }
+}
+
+fn signed(sizes: [usize; 2]) -> [i64; 2] {
+    sizes.map(|size| size as i64)
 }
 
 /// The numbers of a precision in libtorch.
@@ -57,5 +82,13 @@ fn kind(precision: Precision) -> Kind {
     match precision {
         Precision::F32 => Kind::Float,
         Precision::Bf16 => Kind::BFloat16,
+    }
+}
+
+/// A tensor in another kind; nothing is asked of libtorch where it has it already.
+fn cast(tensor: &tch::Tensor, kind: Kind) -> tch::Tensor {
+    match tensor.kind() == kind {
+        true => tensor.shallow_clone(),
+        false => tensor.to_kind(kind),
     }
 }
