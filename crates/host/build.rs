@@ -10,11 +10,12 @@ fn main() {
 }
 
 #[cfg(feature = "tch")]
+const SOURCES: &[&str] = &["aten.cpp", "counter.cpp", "later.cpp", "lists.cpp", "memory.cpp", "tf32.cpp"];
+
+#[cfg(feature = "tch")]
 fn compile_aten() {
-    const SOURCES: [&str; 4] = ["aten.cpp", "counter.cpp", "later.cpp", "lists.cpp"];
-    let folder = std::path::Path::new("src/libtorch");
-    for file in SOURCES.iter().chain(&["guarded.h"]) {
-        println!("cargo::rerun-if-changed={}", folder.join(file).display());
+    for file in ["guarded.h"].iter().chain(SOURCES) {
+        println!("cargo::rerun-if-changed=src/libtorch/{file}");
     }
     let Some(libtorch) = std::env::var_os("LIBTORCH").map(std::path::PathBuf::from) else {
         println!("cargo::error=LIBTORCH must name a libtorch; scripts/setup_libtorch.sh installs one");
@@ -33,6 +34,6 @@ fn compile_aten() {
         .std("c++17")
         .include(&headers)
         .warnings(false)
-        .files(SOURCES.map(|file| folder.join(file)))
+        .files(SOURCES.iter().map(|file| format!("src/libtorch/{file}")))
         .compile("host_aten");
 }

@@ -94,11 +94,12 @@ impl PretrainExperiment {
         self.model.resolve(self.data.image_size.pixels())
     }
 
-    /// What computes the network on a device.
+    /// What computes the network on a device, whose products are set to TF32 or not as `train.tf32` says.
     ///
     /// # Errors
-    /// Kernels or a precision that the device does not have.
+    /// Kernels, a precision or TF32 that the device does not have.
     pub fn compute(&self, model: &ConvNextV2Config, device: &Device) -> Result<Compute, ComputeError> {
+        host::set_tf32(device, self.train.tf32)?;
         let asked = Compute {
             kernels: self.model.kernels,
             precision: self.train.precision,

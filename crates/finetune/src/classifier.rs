@@ -11,7 +11,7 @@ use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 use crate::error::FinetuneError;
 use crate::evaluate::{Tta, logits};
 use crate::problem::ProblemType;
-use crate::recipe::{data_section, eval_section, model_section, network_config};
+use crate::recipe::{data_section, eval_section, follow_tf32, model_section, network_config};
 use crate::section::FinetuneConfig;
 
 /// A classifier with what has to be done to images before it sees them.
@@ -45,6 +45,7 @@ impl Classifier {
         let Some(finetune) = recipe.section::<FinetuneConfig>("finetune")? else {
             return Err(FinetuneError::NoClasses(path));
         };
+        follow_tf32(&recipe, device)?;
         let (section, data) = (model_section(&recipe)?, data_section(&recipe)?);
         let (classes, naming) = finetune.names();
         let model = network_config(&section, &data, classes.len())?;

@@ -78,7 +78,7 @@ pub fn logits(
 }
 
 fn forward(network: &ConvNextV2ForImageClassification, images: Tensor<4>) -> Result<Vec<f32>, NotFinite> {
-    kernels::on_pool(|| {
+    host::compute_on(&images.device(), || {
         let outputs = network.forward(images.clone(), None).into_data();
         let outputs: Vec<f32> = outputs.try_into_vec().expect("f32 outputs");
         if outputs.iter().all(|output| output.is_finite()) {

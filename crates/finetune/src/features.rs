@@ -13,7 +13,7 @@ use crate::embedded::Embedded;
 use crate::error::FinetuneError;
 use crate::evaluate::{Tta, for_every_batch};
 use crate::initialize::initialize;
-use crate::recipe::{data_section, eval_section, model_section, network_config};
+use crate::recipe::{data_section, eval_section, follow_tf32, model_section, network_config};
 
 /// The encoder of any checkpoint, ended by global pooling and norm: images → features. The norm of a
 /// pretrained encoder, which has none, only brings every image's features to mean 0 and variance 1.
@@ -38,6 +38,7 @@ impl FeatureExtractor {
     /// Weights that no encoder can be made of.
     pub fn new(checkpoint: Checkpoint, device: &Device) -> Result<Self, FinetuneError> {
         let Checkpoint { path, weights, recipe } = checkpoint;
+        follow_tf32(&recipe, device)?;
         let (section, data) = (model_section(&recipe)?, data_section(&recipe)?);
         let eval = eval_section(&recipe)?;
         let model = network_config(&section, &data, 0)?;

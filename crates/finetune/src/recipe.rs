@@ -1,8 +1,10 @@
 //! The sections of a checkpoint's recipe that say what its network is.
 
+use burn::tensor::Device;
 use checkpoint::Recipe;
 use data::{DataConfig, EvalConfig};
 use model::{ConvNextV2Config, ModelConfig};
+use serde::Deserialize;
 
 use crate::error::FinetuneError;
 
@@ -16,6 +18,19 @@ pub(crate) fn data_section(recipe: &Recipe) -> Result<DataConfig, FinetuneError>
 
 pub(crate) fn eval_section(recipe: &Recipe) -> Result<EvalConfig, FinetuneError> {
     Ok(recipe.section("eval")?.unwrap_or_default())
+}
+
+/// Lets a GPU multiply as in the run that a checkpoint is of.
+pub(crate) fn follow_tf32(recipe: &Recipe, device: &Device) -> Result<(), FinetuneError> {
+    /// Of `[train]`, whatever else a version knows there.
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Products {
+        tf32: Option<bool>,
+    }
+    let Products { tf32 } = recipe.section("train")?.unwrap_or_default();
+    host::follow_tf32(device, tf32);
+    Ok(())
 }
 
 /// The network of the two sections, with so many outputs.

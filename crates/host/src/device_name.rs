@@ -110,6 +110,16 @@ impl DeviceName {
         matches!(self, Self::Auto | Self::LibTorchCuda(_)) && libtorch::cuda_devices() > 0
     }
 
+    /// What it turns out to be.
+    pub(crate) fn settled(self) -> Self {
+        match self {
+            Self::Auto if libtorch::cuda_devices() > 0 => Self::LibTorchCuda(Some(0)),
+            Self::Auto => Self::Cpu,
+            Self::LibTorchCuda(index) => Self::LibTorchCuda(Some(index.unwrap_or(0))),
+            Self::Cpu | Self::LibTorch => self,
+        }
+    }
+
     /// Where no GPU was chosen, that of one of several processes of this machine. Schedulers that show
     /// each process its own GPU only call it number 0.
     pub fn for_process(self, local_rank: usize) -> Self {

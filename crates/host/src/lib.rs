@@ -5,12 +5,17 @@
 
 mod backend;
 mod device_name;
+mod failure;
+mod gpu_memory;
 pub mod gradient;
 mod lists;
 mod machine;
 mod operations;
+mod peak;
+mod place;
 mod precision;
 mod tensor;
+mod tf32;
 mod upload;
 
 #[cfg_attr(not(feature = "tch"), path = "no_libtorch.rs")]
@@ -18,9 +23,14 @@ pub mod libtorch;
 
 pub use backend::HostBackend;
 pub use device_name::{DeviceError, DeviceName};
+pub use failure::{DeviceFailure, Trouble, caught};
+pub use gpu_memory::GpuMemory;
 pub use lists::Lists;
 pub use machine::Machine;
 pub use operations::Operations;
+pub use peak::product_gflops;
+pub use place::compute_on;
 pub use precision::Precision;
 pub use tensor::{HostTensor, is_libtorch, is_on_host, processors};
+pub use tf32::{Tf32Error, follow_tf32, set_tf32};
 pub use upload::{floats, indices, intensities};

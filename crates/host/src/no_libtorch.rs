@@ -101,4 +101,15 @@ pub mod counter {
     pub fn count<T>(run: impl FnOnce() -> T) -> (T, Operations) {
         (run(), Operations::default())
     }
+/// None: no memory but this machine's.
+pub(crate) fn gpu_memory(_index: usize) -> Option<crate::GpuMemory> {
+    None
+}
+
+/// Nothing computes so.
+pub(crate) fn set_tf32(_products: bool, _convolutions: bool) {}
+
+/// None: no device is libtorch's.
+pub(crate) fn product_gflops(_device: &Device, _precision: crate::Precision) -> Option<f64> {
+    None
 }

@@ -32,6 +32,11 @@ pub fn threads() -> usize {
     rayon::current_num_threads()
 }
 
+/// Whether the calling thread is one of those.
+pub fn is_on_pool() -> bool {
+    rayon::current_thread_index().is_some()
+}
+
 /// Runs something on one of rayon's threads, and keeps the others awake while they find work at least
 /// every two milliseconds. For a whole step: hundreds of passes of some microseconds each, and waking up
 /// a thread takes as long as one of them.

@@ -1,7 +1,7 @@
 //! What computes the network.
 
 use burn::tensor::Device;
-use host::{Lists, Precision, is_on_host};
+use host::{Lists, Precision, Tf32Error, is_on_host};
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
@@ -73,6 +73,9 @@ pub enum ComputeError {
          train.recompute out, or set these"
     )]
     Recompute,
+    /// TF32 where there is none.
+    #[error(transparent)]
+    Tf32(#[from] Tf32Error),
 }
 
 impl Engine {

@@ -71,6 +71,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Configs(args) => commands::configs::run(&args),
         Command::Models(args) => commands::models::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Selftest(args) => return commands::selftest::run(&args),
         Command::Tune(args) => return commands::tune::run(&args),
         Command::Launch(args) => return commands::launch::run(&args),
         Command::Completions { shell } => commands::completions(shell),

@@ -3,11 +3,11 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use data::Shard;
 use distributed::{Communicator, Environment, Gradients, connect};
 
-use host::DeviceName;
+use host::{DeviceName, caught};
 use trainer::Bar;
 
 use crate::output::{self, detail};
@@ -33,7 +33,7 @@ impl World {
         let environment = Environment::read()?;
         let communicator = connect(&environment, gradients)?;
         let world = Self { communicator, local_rank: environment.local_rank };
-        let result = command(&world);
+        let result = computing(device.for_process(world.local_rank), || command(&world));
         if let Err(error) = &result {
             world.fail(&format!("{error:#}"));
         }
@@ -42,10 +42,14 @@ impl World {
 
     /// Runs a command that one process does by itself, whatever job it is in: the end of a batch script, say.
     /// `what` is done, for the message to several processes of `launch`, each of which would do it.
-    pub(crate) fn alone<T>(what: &str, command: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+    pub(crate) fn alone<T>(
+        what: &str,
+        device: DeviceName,
+        command: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<T> {
         let launched = std::env::var("WORLD_SIZE").is_ok_and(|count| count.trim() != "1");
         ensure!(!launched, "{what} by one process; start it without launch");
-        command(&Self { communicator: Arc::new(distributed::Single), local_rank: 0 })
+        computing(device, || command(&Self { communicator: Arc::new(distributed::Single), local_rank: 0 }))
     }
 
     /// A handle that outlives the command's stack frame.
@@ -70,5 +74,43 @@ impl World {
             detail!("device       {}, {} threads", DeviceName::of(&device), rayon::current_num_threads());
         }
         Ok(device)
+    }
+}
+
+/// Runs what computes on a device; what libtorch cannot compute there is an error.
+pub(crate) fn computing<T>(device: DeviceName, command: impl FnOnce() -> Result<T>) -> Result<T> {
+    caught(device, command).unwrap_or_else(|failure| match failure.is_out_of_memory() {
+        true => Err(anyhow!(
+            "{failure}. Lower --batch-size (train.batch_size in training), or let another program there end first"
+        )),
+        false => Err(failure.into()),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_message_of_libtorch_stays_what_it_is() {
+        let error = computing(DeviceName::Cpu, || -> Result<()> { Err(anyhow!("no images")) }).unwrap_err();
+        assert_eq!(error.to_string(), "no images");
+        let panicked =
+            std::panic::catch_unwind(|| computing(DeviceName::Cpu, || -> Result<()> { panic!("bug") }));
+        assert!(panicked.is_err());
+    }
+
+    #[cfg(feature = "tch")]
+    #[test]
+    fn a_device_without_memory_is_an_error_that_says_what_to_lower() {
+        let device = DeviceName::LibTorch.device().unwrap();
+        let command = || Ok(burn::tensor::Tensor::<2>::zeros([1 << 25, 1 << 25], &device).dims());
+        let error = computing(DeviceName::LibTorch, command).unwrap_err().to_string();
+        assert!(
+            error.starts_with("libtorch is out of memory: 4294967296 MiB could not be had. Lower"),
+            "{error}"
+        );
+        assert!(error.contains("--batch-size") && !error.contains('\n'), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use checkpoint::{CheckpointError, StateDictError};
 use config::SettingError;
 use data::{Changes, DataError};
 use distributed::DistributedError;
+use host::{DeviceFailure, DeviceName};
 
 use crate::adamw::OptimizerStateError;
 use crate::curves::MOST_RUNS;
@@ -217,6 +218,16 @@ pub enum TrainError {
         /// The last checkpoint.
         checkpoint: Option<PathBuf>,
     },
+    /// The device that computes has not enough memory, or has failed.
+    #[error("after step {step}, {failure}{}; {}", less(failure), last_good(checkpoint))]
+    Device {
+        /// Updates done.
+        step: u64,
+        /// What it could not compute.
+        failure: Box<DeviceFailure>,
+        /// The last checkpoint.
+        checkpoint: Option<PathBuf>,
+    },
     /// The data ended before the run.
     #[error("the data ended before step {step}")]
     OutOfData {
@@ -338,7 +349,8 @@ impl TrainError {
         match &mut self {
             Self::NotFinite { checkpoint, .. }
             | Self::NotFiniteWeights { checkpoint, .. }
-            | Self::Spike { checkpoint, .. } => *checkpoint = last,
+            | Self::Spike { checkpoint, .. }
+            | Self::Device { checkpoint, .. } => *checkpoint = last,
             _ => {}
         }
         self
@@ -350,6 +362,19 @@ fn keeping(fitting: &Option<String>) -> String {
         Some(settings) => format!("{settings} would keep it"),
         None => "no batches of these processes would keep it".to_owned(),
     }
+}
+
+/// What takes less memory.
+fn less(failure: &DeviceFailure) -> String {
+    if !failure.is_out_of_memory() {
+        return String::new();
+    }
+    let gpu = matches!(failure.device, DeviceName::LibTorchCuda(_));
+    format!(
+        ". Lower train.batch_size and raise train.accumulate by as much, which leaves updates what they are, or \
+         set train.recompute = true{}",
+        if gpu { " or train.precision = \"bf16\"" } else { "" }
+    )
 }
 
 fn last_good(checkpoint: &Option<PathBuf>) -> String {
@@ -367,6 +392,7 @@ pub(crate) fn times_processes(processes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use host::Trouble;
 
     #[test]
     fn a_message_says_whether_the_update_was_made_and_what_is_good() {
@@ -383,5 +409,30 @@ mod tests {
                         12 are spoilt and not kept. ";
         assert!(later.starts_with(expected), "{later}");
         assert!(found.since(None).to_string().contains("no checkpoint was written yet"));
+    }
+
+    #[test]
+    fn a_device_without_memory_says_what_takes_less_of_it() {
+        let message = |device, trouble| {
+            let failure = Box::new(DeviceFailure { device, trouble, memory: None });
+            TrainError::Device { step: 7, failure, checkpoint: None }
+                .since(Some("run/step-4".into()))
+                .to_string()
+        };
+        let full = || Trouble::OutOfMemory { asked: Some("2.00 GiB".to_owned()) };
+        let gpu = message(DeviceName::LibTorchCuda(Some(1)), full());
+        assert!(
+            gpu.starts_with("after step 7, cuda:1 is out of memory: 2.00 GiB could not be had. Lower"),
+            "{gpu}"
+        );
+        for part in ["train.batch_size", "train.accumulate", "train.recompute", "bf16", "is run/step-4"] {
+            assert!(gpu.contains(part), "{part}: {gpu}");
+        }
+        assert!(!message(DeviceName::LibTorch, full()).contains("bf16"));
+        let broken = message(DeviceName::LibTorchCuda(None), Trouble::Broken("CUDA error: x".to_owned()));
+        assert!(
+            broken.contains("cuda has failed: CUDA error: x") && !broken.contains("batch_size"),
+            "{broken}"
+        );
     }
 }

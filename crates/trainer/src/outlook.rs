@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
 use checkpoint::RunState;
-use host::is_on_host;
+use host::{DeviceName, caught, is_on_host};
 use serde::Serialize;
 
 use crate::evaluation::EvaluationPlan;
@@ -96,8 +96,11 @@ impl<E: Experiment> Rehearsal<'_, E> {
             outlook.eta_s = Some(0.0);
             return outlook;
         }
-        let images = self.affordable(cost, batch_size);
-        match images.and_then(|images| self.time(images).map_err(|error| error.to_string())) {
+        let tried = caught(DeviceName::of(self.device), || {
+            let images = self.affordable(cost, batch_size)?;
+            self.time(images).map_err(|error| error.to_string())
+        });
+        match tried.unwrap_or_else(|failure| Err(failure.to_string())) {
             Err(reason) => outlook.not_timed = Some(reason),
             Ok(trial) => {
                 let judged = self.data.validation.as_ref().map_or(0, |images| images.len());

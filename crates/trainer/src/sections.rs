@@ -71,12 +71,15 @@ section! {
         /// Whether blocks keep their input alone for the backward pass and compute the rest again there: larger
         /// batches or networks fit into memory, and a step takes a fifth to a third longer.
         recompute: bool = false;
+        /// Whether products of f32 numbers may shorten their factors to TF32 on a GPU, which is several times as
+        /// fast: `true` all, `false` none; left out, convolutions alone, as in PyTorch.
+        tf32: Option<bool> = None;
         /// Numbers in which gradients travel between processes; `bf16` halves the bytes, and needs GPUs.
         reduce_precision: Precision = Precision::F32;
     }
     on resume {
         fixed: precision;
-        said: epochs, max_steps, on_spike, spike_factor, reduce_precision;
+        said: tf32, epochs, max_steps, on_spike, spike_factor, reduce_precision;
         free: batch_size, accumulate, recompute, checkpoint_every_steps, checkpoint_every_minutes, keep_last;
     }
 }

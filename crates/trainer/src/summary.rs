@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use host::{DeviceName, Precision};
+use host::{DeviceName, GpuMemory, Precision};
 use serde::Serialize;
 
 use crate::error::times_processes;
@@ -64,6 +64,9 @@ struct Computing {
     threads: usize,
     precision: Precision,
     processes: usize,
+    /// Memory of the GPU, if one computes, and what of it nobody has yet.
+    gpu_memory_mib: Option<u64>,
+    gpu_free_mib: Option<u64>,
 }
 
 /// What the weights of a run are.
@@ -124,12 +127,7 @@ impl<C: Cost> Summary<C> {
             [warm_up_warning(&settings, plan), few_updates_warning(plan, data.training.len()), occupied];
         Self {
             cost,
-            computing: Computing {
-                device: DeviceName::of(&context.device).to_string(),
-                threads: rayon::current_num_threads(),
-                precision: settings.train.precision,
-                processes: plan.processes,
-            },
+            computing: Computing::of(&settings, context, plan),
             origin,
             train_images: data.training.len(),
             val_images: data.validation.as_ref().map(|held_out| held_out.len()),
@@ -153,6 +151,20 @@ impl<C: Cost> Summary<C> {
             health: health.map(|(plan, subjects)| in_words(plan, &subjects)),
             notes: notes.to_vec(),
             warnings: damaged_warnings(damaged).chain(warnings.into_iter().flatten()).collect(),
+        }
+    }
+}
+
+impl Computing {
+    fn of(settings: &Settings<'_>, context: &Context, plan: &Plan) -> Self {
+        let gpu = GpuMemory::of(&context.device);
+        Self {
+            device: DeviceName::of(&context.device).to_string(),
+            threads: rayon::current_num_threads(),
+            precision: settings.train.precision,
+            processes: plan.processes,
+            gpu_memory_mib: gpu.map(|memory| memory.total >> 20),
+            gpu_free_mib: gpu.map(|memory| memory.free >> 20),
         }
     }
 }
@@ -216,12 +228,16 @@ impl<C: Cost> fmt::Display for Summary<C> {
 
 impl fmt::Display for Computing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { device, threads, precision, processes } = self;
+        let Self { device, threads, precision, processes, .. } = self;
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         write!(f, "device       {device}, {threads} thread{}, {precision}", plural(*threads))?;
         match processes {
-            1 => writeln!(f),
-            _ => writeln!(f, ", in each of {processes} processes"),
+            1 => writeln!(f)?,
+            _ => writeln!(f, ", in each of {processes} processes")?,
+        }
+        match self.gpu_free_mib.zip(self.gpu_memory_mib) {
+            Some((free, total)) => writeln!(f, "GPU memory   {free} of {total} MiB are free"),
+            None => Ok(()),
         }
     }
 }
@@ -322,6 +338,17 @@ mod tests {
     use crate::health::HealthConfig;
     use crate::sections::{LogConfig, OptimConfig, TrainConfig};
     use data::{AugmentConfig, DataConfig};
+
+    #[test]
+    fn the_memory_of_a_gpu_is_told_where_there_is_one() {
+        let (device, precision) = ("cuda:0".to_owned(), Precision::F32);
+        let (gpu_memory_mib, gpu_free_mib) = (Some(80_000), Some(79_000));
+        let gpu = Computing { device, threads: 4, precision, processes: 1, gpu_memory_mib, gpu_free_mib };
+        let expected = "device       cuda:0, 4 threads, f32\nGPU memory   79000 of 80000 MiB are free\n";
+        assert_eq!(gpu.to_string(), expected);
+        let processor = Computing { device: "cpu".to_owned(), processes: 2, gpu_free_mib: None, ..gpu };
+        assert_eq!(processor.to_string(), "device       cpu, 4 threads, f32, in each of 2 processes\n");
+    }
 
     #[test]
     fn groups_of_one_decay_are_one_line() {

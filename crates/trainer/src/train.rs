@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::module::Module;
+use burn::tensor::Device;
 use burn::train::Interrupter;
 use checkpoint::{Best, CheckpointError, RunDir, RunLock};
 use distributed::Communicator;
-use host::Lists;
+use host::{DeviceFailure, DeviceName, GpuMemory, Lists, caught};
 
 use crate::broadcast::{broadcast_parameters, require_equal};
 use crate::curves::draw_curves;
@@ -29,7 +30,7 @@ use crate::sections::{LogConfig, OptimConfig, TrainConfig};
 use crate::snapshot::{Attempt, Place, Snapshot, Writer};
 use crate::spike::SpikeGuard;
 use crate::stop::StopSignal;
-use crate::update::{State, Surroundings, UpdateReport, Updater, lists_of};
+use crate::update::{State, Surroundings, UpdateReport, Updater};
 use crate::watchdog::{BatchesWaitFor, Doing, Watchdog};
 use health::Looks;
 
@@ -123,12 +124,13 @@ impl<O: Objective> Trainer<O> {
         let stop = StopSignal::new(&asked, self.communicator.as_ref());
         let mut session = Session {
             trainer: self,
+            device: device_of(&state.model),
             log,
             writer,
             unwritten_best: None,
             watchdog,
             spikes: SpikeGuard::new(self.train.on_spike, self.train.spike_factor, &recent, unusual),
-            lists: lists_of(&self.objective, &state.model),
+            lists: self.objective.lists(&device_of(&state.model)),
             reducer: Reducer::new(Arc::clone(&self.communicator), self.train.reduce_precision),
             progress,
             interrupter,
@@ -143,17 +145,8 @@ impl<O: Objective> Trainer<O> {
             looks: self.looks(step)?,
             outcome: Outcome { step: state.step, best, ..Outcome::default() },
         };
-        session.make_up(&state)?;
-        while session.goes_on() {
-            let report;
-            (state, report) = session.update(state, &mut batches)?;
-            match report {
-                Some(report) => session.after_update(&state, report)?,
-                None => session.interrupt(),
-            }
-            session.keep(&state)?;
-        }
-        session.finish(&state)
+        let trained = caught(session.device_name(), || session.train(state, &mut batches));
+        trained.unwrap_or_else(|failure| Err(session.without_device(failure)))
     }
 
     /// Whether the run directory has a checkpoint of this step, as rank 0 sees it: a run may go on from one
@@ -169,11 +162,12 @@ impl<O: Objective> Trainer<O> {
         Watchdog::start(patience, rank, &self.batches_wait_for, progress.screen())
     }
 
-    fn updater(&self, lists: Lists, by_layer: bool) -> Updater<'_, O> {
+    fn updater<'a>(&'a self, lists: Lists, device: &'a Device, by_layer: bool) -> Updater<'a, O> {
         Updater {
             objective: &self.objective,
             lists,
             clip_grad: self.optim.clip_grad,
+            device,
             accumulate: self.plan.accumulate,
             by_layer,
         }
@@ -189,6 +183,8 @@ impl<O: Objective> Trainer<O> {
 /// A run under way.
 struct Session<'a, O: Objective> {
     trainer: &'a Trainer<O>,
+    /// Where the network lies.
+    device: Device,
     /// The records of the run, on rank 0.
     log: Option<RunLog>,
     /// What writes its states, on rank 0.
@@ -232,6 +228,34 @@ impl<O: Objective> Session<'_, O> {
         !self.has_ended() && self.outcome.interrupted.is_none() && !self.outcome.stopped_early
     }
 
+    fn train<E: Into<BoxError>>(
+        &mut self,
+        mut state: State<O::Model>,
+        batches: &mut impl Iterator<Item = Result<O::Batch, E>>,
+    ) -> Result<Outcome, TrainError> {
+        self.make_up(&state)?;
+        while self.goes_on() {
+            let report;
+            (state, report) = self.update(state, batches)?;
+            match report {
+                Some(report) => self.after_update(&state, report)?,
+                None => self.interrupt(),
+            }
+            self.keep(&state)?;
+        }
+        self.finish(&state)
+    }
+
+    fn device_name(&self) -> DeviceName {
+        DeviceName::of(&self.device)
+    }
+
+    /// The error of a run whose device could not compute something.
+    fn without_device(&mut self, failure: DeviceFailure) -> TrainError {
+        let failure = Box::new(failure);
+        self.since_last(TrainError::Device { step: self.outcome.step, failure, checkpoint: None })
+    }
+
     /// What was due after the updates that are made already, and has not happened: an evaluation that
     /// failed or was interrupted, and, at the end of a run, its last picture. A run that had stopped
     /// because it no longer improved does not go on.
@@ -271,7 +295,7 @@ impl<O: Objective> Session<'_, O> {
         let by_layer = self.is_watched(step + 1);
         let (reducer, spikes) = (&mut self.reducer, &mut self.spikes);
         let around = Surroundings { reducer, spikes, stop: self.stop, save: &save };
-        let updater = trainer.updater(self.lists, by_layer);
+        let updater = trainer.updater(self.lists, &self.device, by_layer);
         let updated = updater.update(state, &mut next, trainer.lr_at(step), around);
         self.interval.waited(waited);
         updated.map_err(|error| self.since_last(error))
@@ -467,6 +491,7 @@ impl<O: Objective> Session<'_, O> {
 
     fn report(&self, step: u64) -> StepReport {
         let (plan, means) = (&self.trainer.plan, self.interval.means());
+        let gpu = GpuMemory::of(&self.device);
         StepReport {
             step,
             epoch: plan.epoch(step),
@@ -476,6 +501,8 @@ impl<O: Objective> Session<'_, O> {
             img_per_s: plan.effective_batch as f64 / means.seconds_per_step,
             data_wait: means.data_wait,
             peak_rss_mib: peak_rss_mib(),
+            gpu_peak_allocated_mib: gpu.map(|memory| memory.peak_allocated >> 20),
+            gpu_peak_reserved_mib: gpu.map(|memory| memory.peak_reserved >> 20),
             eta_s: (plan.total_steps - step) as f64 * means.seconds_per_step,
         }
     }
@@ -502,7 +529,7 @@ impl<O: Objective> Session<'_, O> {
             self.hand_over(state)?;
             self.wait_for_writer();
         }
-        judged
+        judged.map_err(|error| error.since(self.checkpoint.clone()))
     }
 
     fn judge(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
@@ -510,8 +537,12 @@ impl<O: Objective> Session<'_, O> {
             self.watchdog.moves(Doing::Evaluation);
             self.progress.evaluating(done, total);
         };
-        let judgement = judge(&self.trainer.objective, state, self.stop, &mut watch);
-        let judgement = judgement.map_err(TrainError::Objective)?;
+        let device = DeviceName::of(&self.device);
+        let judgement = caught(device, || judge(&self.trainer.objective, state, self.stop, &mut watch));
+        let judgement = match judgement {
+            Ok(judgement) => judgement.map_err(TrainError::Objective)?,
+            Err(failure) => return Err(self.without_device(failure)),
+        };
         if self.stop.was_given() {
             self.interrupt();
             return Ok(());
@@ -555,11 +586,24 @@ impl<O: Objective> Session<'_, O> {
     fn draw(&mut self, state: &State<O::Model>) -> Result<(), TrainError> {
         self.settle()?;
         let path = self.picture(state.step);
-        let Some(log) = &mut self.log else { return Ok(()) };
+        if self.log.is_none() {
+            return Ok(());
+        }
         self.outcome.picture = None;
         let pause = Instant::now();
-        let picture = self.trainer.objective.picture(&state.model.valid()).map_err(TrainError::Objective)?;
+        let objective = &self.trainer.objective;
+        let picture = caught(DeviceName::of(&self.device), || objective.picture(&state.model.valid()));
+        let picture = match picture {
+            Ok(picture) => picture.map_err(TrainError::Objective)?,
+            // The run has memory enough without.
+            Err(failure) if failure.is_out_of_memory() => {
+                self.warn(format!("no picture is drawn of step {}: {failure}", state.step));
+                None
+            }
+            Err(failure) => return Err(self.without_device(failure)),
+        };
         self.interval.pause(pause.elapsed());
+        let Some(log) = &mut self.log else { return Ok(()) };
         let Some(Picture { tag, image }) = picture else { return Ok(()) };
         log.picture(tag, &image, state.step);
         match drawing::save(&image, &path) {
@@ -573,7 +617,7 @@ impl<O: Objective> Session<'_, O> {
     ///
     /// # Errors
     /// The last checkpoint or the best network cannot be written.
-    fn finish(mut self, state: &State<O::Model>) -> Result<Outcome, TrainError> {
+    fn finish(&mut self, state: &State<O::Model>) -> Result<Outcome, TrainError> {
         self.wait_for_writer();
         if self.lacks_anything(state.step) {
             self.hand_over(state)?;
@@ -593,8 +637,13 @@ impl<O: Objective> Session<'_, O> {
         self.progress.finish();
         let shortfalls = self.log.iter().flat_map(RunLog::shortfalls);
         self.outcome.troubles.extend(shortfalls);
-        Ok(self.outcome)
+        Ok(std::mem::take(&mut self.outcome))
     }
+}
+
+/// Where a network lies; one without a parameter, on this machine's processor.
+fn device_of<M: Module>(model: &M) -> Device {
+    model.devices().into_iter().next().unwrap_or_else(Device::flex)
 }
 
 /// Whether something done every `interval` updates (0: at the end only) is due.

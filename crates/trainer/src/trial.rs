@@ -21,7 +21,7 @@ use crate::reducer::Reducer;
 use crate::saving::StateParts;
 use crate::spike::SpikeGuard;
 use crate::stop::StopSignal;
-use crate::update::{Surroundings, Updater, lists_of};
+use crate::update::{Surroundings, Updater};
 
 /// Seconds that quick steps are repeated for, and the share of the run that they may take.
 const LONG_ENOUGH: (f64, f64) = (1.5, 0.03);
@@ -68,8 +68,9 @@ impl<E: Experiment> Rehearsal<'_, E> {
         let mut state = self.parts(ema).fresh(network).state;
         let updater = Updater {
             objective: &objective,
-            lists: lists_of(&objective, &state.model),
+            lists: objective.lists(self.device),
             clip_grad: optim.clip_grad,
+            device: self.device,
             accumulate: 1,
             by_layer: false,
         };

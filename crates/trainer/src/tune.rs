@@ -12,7 +12,7 @@ use crate::memory::{available, resident};
 use crate::spike::SpikeGuard;
 use crate::stop::StopSignal;
 use crate::trial::{Rehearsal, Trial, alone};
-use crate::update::{Surroundings, Updater, lists_of};
+use crate::update::{Surroundings, Updater};
 
 /// Share of the smoothed loss that each update keeps.
 const SMOOTHING: f64 = 0.9;
@@ -79,8 +79,9 @@ impl<E: Experiment> Rehearsal<'_, E> {
         let mut state = self.parts(None).fresh(network).state;
         let updater = Updater {
             objective: &objective,
-            lists: lists_of(&objective, &state.model),
+            lists: objective.lists(self.device),
             clip_grad: optim.clip_grad,
+            device: self.device,
             accumulate: self.plan.accumulate,
             by_layer: false,
         };

@@ -2,7 +2,7 @@
 //! averaged over all processes; then the optimizer and the moving average.
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use host::Lists;
 
 use crate::adamw::AdamW;
@@ -35,6 +35,8 @@ pub(crate) struct Updater<'a, O: Objective> {
     pub(crate) lists: Lists,
     /// Global L2 norm that gradients are scaled down to.
     pub(crate) clip_grad: Option<f64>,
+    /// Where the network lies.
+    pub(crate) device: &'a Device,
     /// Batches whose gradients make an update.
     pub(crate) accumulate: u64,
     /// Whether to report what the update does layer by layer.
@@ -53,12 +55,6 @@ pub(crate) struct UpdateReport {
     pub(crate) wishes: Wishes,
     /// What it did layer by layer, if that was asked for.
     pub(crate) layers: Option<LayerUpdates>,
-}
-
-/// What computes on all parameters of a network at once.
-pub(crate) fn lists_of<O: Objective>(objective: &O, model: &O::Model) -> Lists {
-    let device = model.devices().into_iter().next();
-    device.map_or(Lists::Slices, |device| objective.lists(&device))
 }
 
 /// What an update takes and changes beside the state of the run.
@@ -103,18 +99,19 @@ impl<O: Objective> Updater<'_, O> {
                 return Ok((state, None));
             }
             let batch = next()?;
-            (state, sums) = kernels::on_pool(|| self.accumulate(state, batch, sums))?;
+            (state, sums) = host::compute_on(self.device, || self.accumulate(state, batch, sums))?;
         }
         if stop.is_given()? {
             return Ok((state, None));
         }
         let batch = next()?;
         let (loss, under_way);
-        (state, loss, under_way) = kernels::on_pool(|| self.last(state, batch, sums, reducer))?;
+        (state, loss, under_way) = 
+            host::compute_on(self.device, || self.last(state, batch, sums, reducer))?;
         // Late enough to hear of a signal within the step.
         let own = Wishes { stop: stop.own(), save: save() };
         let apply = || self.apply(state, reducer.finish(under_way, loss, own)?, lr, spikes);
-        let (state, report) = kernels::on_pool(apply)?;
+        let (state, report) = host::compute_on(self.device, apply)?;
         Ok((state, Some(report)))
     }
 

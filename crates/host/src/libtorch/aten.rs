@@ -1,14 +1,17 @@
 //! What tch does not bind of ATen, through `aten.cpp`.
 //!
 //! As in tch itself, an operation that libtorch refuses is a bug of ours and panics with libtorch's
-//! message.
+//! message, which [`caught`](crate::caught) makes an error of.
 
 #![allow(unsafe_code, reason = "functions of C++")]
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{c_char, c_void};
 use std::ptr;
 
 use tch::Tensor;
+
+use super::outcome::outcome;
+use crate::failure::LIBTORCH;
 
 /// An `at::Tensor*`.
 pub(super) type Raw = *mut c_void;
@@ -42,7 +45,6 @@ unsafe extern "C" {
         free: extern "C" fn(*mut c_void),
     ) -> *mut c_char;
     fn host_upload(out: *mut Raw, pinned: Raw, index: i8, stream: *mut i64) -> *mut c_char;
-    fn host_free_message(message: *mut c_char);
 }
 
 pub(super) fn raw(tensor: &Tensor) -> Raw {
@@ -56,16 +58,9 @@ pub(super) fn owned(tensor: Raw) -> Tensor {
 }
 
 pub(super) fn check(message: *mut c_char) {
-    if message.is_null() {
-        return;
+    if let Err(text) = outcome(message) {
+        panic!("{LIBTORCH}{text}");
     }
-    // SAFETY: not null, so a string made by `strdup`, which is freed once and not used afterwards.
-    let text = unsafe {
-        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
-        host_free_message(message);
-        text
-    };
-    panic!("libtorch: {text}");
 }
 
 /// Gradients of input, weight and bias of a LayerNorm over the last dimension, from what

@@ -1,4 +1,4 @@
-// What the functions of this folder have in common.
+// What every function that Rust calls does with an exception.
 
 #pragma once
 
@@ -7,13 +7,12 @@
 
 #include <c10/util/Exception.h>
 
-// Runs `body`; what it throws becomes a message, which `host_free_message` takes back.
+// Null, or a message that the caller frees. Of libtorch's errors without the stack of C++.
 template <typename F> char *guarded(F body) {
     try {
         body();
         return nullptr;
     } catch (const c10::Error &error) {
-        // Without the stack trace.
         return strdup(error.what_without_backtrace());
     } catch (const std::exception &error) {
         return strdup(error.what());

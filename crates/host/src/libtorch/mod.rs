@@ -8,6 +8,10 @@ pub mod copies;
 pub mod counter;
 pub mod later;
 pub mod lists;
+mod memory;
+mod outcome;
+mod peak;
+mod tf32;
 mod upload;
 
 use burn::backend::autodiff::NodeId;
@@ -18,6 +22,11 @@ use tch::{Device, Kind, Tensor};
 
 use crate::backend::HostBackend;
 use crate::tensor::HostTensor;
+pub(crate) use memory::gpu_memory;
+pub(crate) use peak::product_gflops;
+pub(crate) use tf32::set_tf32;
+#[cfg(test)]
+pub(crate) use tf32::tf32;
 pub(crate) use upload::{floats_on, gpu, indices_on};
 pub use upload::{intensities, to_device};
 

@@ -60,6 +60,15 @@ pub(crate) struct BenchArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct SelftestArgs {
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PlotArgs {
     /// Run directories; one is drawn by what was measured, several over each other.
     #[arg(required = true, value_name = "RUN")]

@@ -188,6 +188,13 @@ The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
   train-cli bench pretrain --config tiny --batch-size 4 --set fcmae.mask_ratio=0.9
   train-cli bench data --data ~/photos --threads 2")]
     Bench(BenchArgs),
+    /// Compare what a device computes with the processor's results: every operation, losses, gradients and
+    /// updates, on small networks.
+    #[command(after_help = "Examples:
+  train-cli selftest --device cuda:0
+  train-cli selftest --device libtorch --json
+Ends with code 1 where a comparison fails.")]
+    Selftest(SelftestArgs),
     /// Find a learning rate or a batch size by trying.
     #[command(
         subcommand,
@@ -216,6 +223,7 @@ impl Command {
             Self::Report(args) => args.json,
             Self::Info(args) => args.json,
             Self::Bench(args) => args.json,
+            Self::Selftest(args) => args.json,
             Self::Models(args) => args.json,
             Self::Tune(TuneArgs::Lr(TuneLrArgs { tried, .. }) | TuneArgs::Batch(TuneBatchArgs { tried })) => {
                 tried.json

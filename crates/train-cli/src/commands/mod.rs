@@ -21,6 +21,7 @@ pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod reconstruct;
 pub(crate) mod report;
+pub(crate) mod selftest;
 pub(crate) mod train;
 pub(crate) mod tune;
 

@@ -15,6 +15,7 @@ use trainer::{Bar, Unit, readable};
 use crate::args::PredictArgs;
 use crate::checkpoint::checkpoint;
 use crate::output::{self, note, out};
+use crate::world::computing;
 
 /// A class and its probability, as transformers' image-classification pipeline has them; or a number
 /// and its name.
@@ -35,6 +36,10 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
+    computing(args.device.name, || predict_all(args))
+}
+
+fn predict_all(args: &PredictArgs) -> Result<()> {
     let device = args.device.name.device()?;
     let mut classifier = Classifier::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
     match &args.class_map {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::args::ReconstructArgs;
 use crate::checkpoint::{checkpoint, pretraining};
 use crate::output::{self, out};
+use crate::world::computing;
 
 /// What is written beside the picture.
 #[derive(Serialize)]
@@ -33,6 +34,10 @@ struct Row {
 }
 
 pub(crate) fn run(args: &ReconstructArgs) -> Result<()> {
+    computing(args.device.name, || complete(args))
+}
+
+fn complete(args: &ReconstructArgs) -> Result<()> {
     let json = output::beside(&args.out, "masked_mse")?;
     let device = args.device.name.device()?;
     let checkpoint = checkpoint(&args.checkpoint, &args.set)?;
@@ -113,6 +118,7 @@ fn pretrained(
     }
     let experiment = pretraining(&checkpoint.recipe)?;
     let model = experiment.resolve()?;
+    host::follow_tf32(device, experiment.train.tf32);
     let fresh = Fcmae::zeros(&experiment.fcmae, &model, experiment.model.kernels.into(), device)?;
     let (network, report) = checkpoint.weights.apply_to(fresh, &official_name);
     report.require_complete().with_context(|| format!("{path} does not fit its own config.toml"))?;

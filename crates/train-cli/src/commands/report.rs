@@ -26,7 +26,7 @@ struct Written<'a> {
 }
 
 pub(crate) fn run(args: &ReportArgs) -> Result<()> {
-    World::alone("a report is written", |world| report(args, world))
+    World::alone("a report is written", args.device.name, |world| report(args, world))
 }
 
 fn report(args: &ReportArgs, world: &World) -> Result<()> {

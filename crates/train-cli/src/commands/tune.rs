@@ -22,14 +22,14 @@ use crate::world::World;
 const BASE: f64 = 256.0;
 
 pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
-    World::alone("settings are tried", |world| experiment(args, world))
-}
-
-fn experiment(args: &TuneArgs, world: &World) -> Result<ExitCode> {
     let tried = match args {
         TuneArgs::Lr(args) => &args.tried,
         TuneArgs::Batch(args) => &args.tried,
     };
+    World::alone("settings are tried", tried.device.name, |world| experiment(args, tried, world))
+}
+
+fn experiment(args: &TuneArgs, tried: &TriedArgs, world: &World) -> Result<ExitCode> {
     let overrides = with_data(&tried.set, tried.data.as_deref())?;
     match Source::find(&tried.config, Meant::Either)?.load_any(&overrides)? {
         AnyExperiment::Pretrain(experiment) => tune(args, tried, world, *experiment),

@@ -51,6 +51,8 @@ fn settings_that_cannot_be_used() {
         let message = pretrain_fails(&bench, &["--set", set]);
         assert!(message.contains(expected), "{set}: {message}");
     }
+    let message = pretrain_fails(&bench, &["--device", "cpu", "--set", "train.tf32=true"]);
+    assert!(message.contains("train.tf32 = true takes an NVIDIA GPU (--device cuda:0)"), "{message}");
     fs::write(bench.path("broken.toml"), "[train]\nbatch_size = \n").unwrap();
     let message = bench.fail(&["pretrain", "--config", "broken.toml"]);
     assert!(message.contains("broken.toml") && message.contains("line 2"), "{message}");

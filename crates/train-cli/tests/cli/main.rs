@@ -27,5 +27,6 @@ mod report;
 mod results;
 mod resume;
 mod screen;
+mod selftest;
 mod terminal;
 mod vocabulary;

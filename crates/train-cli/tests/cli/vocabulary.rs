@@ -158,6 +158,7 @@ fn everything(bench: &Bench) -> Found {
         let bench_it = ["bench", kind, "--config", "tiny.toml", "--batch", "1", "--steps", "1", "--json"];
         found.print(bench, &["bench"], &bench_it);
     }
+    found.print(bench, &["selftest"], &["selftest", "--device", "cpu", "--json"]);
     let bench_data = ["bench", "data", "--data", "data", "--batch", "4", "--steps", "1", "--json"];
     found.print(bench, &["bench"], &bench_data);
     found.print(bench, &["tune lr"], &["tune", "lr", "--config", "tiny.toml", "--steps", "20", "--json"]);

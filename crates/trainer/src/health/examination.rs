@@ -117,7 +117,7 @@ impl Examination {
                 return Ok(None);
             }
             if let Some(read) = self.read(images, batch, device) {
-                kernels::on_pool(|| measured.add(network, images, read))?;
+                host::compute_on(device, || measured.add(network, images, read))?;
             }
         }
         let mut measures = Measures { held_out: *held_out, ..measured.measures(network) };
@@ -158,9 +158,8 @@ impl Examination {
                     return Ok(None);
                 }
                 let Some(Read { images, places }) = self.read(source, batch, device) else { continue };
-                embedded
-                    .values
-                    .extend(kernels::on_pool(|| network.features(images)).into_data().iter::<f32>());
+                let features = host::compute_on(device, || network.features(images).into_data());
+                embedded.values.extend(features.iter::<f32>());
                 embedded.labels.extend(places.into_iter().map(|place| labels[place]));
             }
         }

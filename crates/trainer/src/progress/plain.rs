@@ -4,7 +4,7 @@ use std::io::{Write, stderr};
 use std::sync::Arc;
 
 use super::report::{Progress, Screen, StepReport};
-use super::words::{clock, metrics, numbers};
+use super::words::{clock, gpu_memory, metrics, numbers};
 use crate::health::Look;
 use crate::plan::Plan;
 
@@ -18,7 +18,7 @@ impl Plain {
     /// An interval as a line of text.
     fn line(&self, r: &StepReport) -> String {
         let width = self.total.to_string().len();
-        let numbers = numbers(r).join("  ");
+        let numbers = numbers(r).into_iter().chain(gpu_memory(r)).collect::<Vec<_>>().join("  ");
         format!("step {:>width$}/{}  {numbers}  eta {}", r.step, self.total, clock(r.eta_s))
     }
 }

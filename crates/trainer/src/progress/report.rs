@@ -26,6 +26,10 @@ pub struct StepReport {
     pub data_wait: f64,
     /// Most memory held so far, in MiB, where the system tells.
     pub peak_rss_mib: Option<u64>,
+    /// Most of the GPU's memory that was in tensors so far, in MiB; none without a GPU.
+    pub gpu_peak_allocated_mib: Option<u64>,
+    /// Most of the GPU's memory that the process held so far, in MiB.
+    pub gpu_peak_reserved_mib: Option<u64>,
     /// Seconds to the end at this speed.
     pub eta_s: f64,
 }

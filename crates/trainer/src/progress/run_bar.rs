@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::bar::{Bar, Unit};
 use super::report::{Progress, Screen, StepReport};
-use super::words::{metrics, numbers};
+use super::words::{gpu_memory, metrics, numbers};
 use crate::health::Look;
 use crate::plan::Plan;
 
@@ -32,6 +32,7 @@ impl Progress for RunBar {
     fn report(&mut self, report: &StepReport) {
         let [epoch, loss, lr, _grad, speed, wait] = numbers(report);
         self.numbers = vec![epoch, loss, lr, speed, wait];
+        self.numbers.extend(gpu_memory(report));
         self.bar.note(self.numbers.clone());
     }
 

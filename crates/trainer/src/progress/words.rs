@@ -23,6 +23,11 @@ pub(super) fn numbers(r: &StepReport) -> [String; 6] {
     ]
 }
 
+/// The most memory of a GPU that the process has held, where a GPU computes.
+pub(super) fn gpu_memory(r: &StepReport) -> Option<String> {
+    r.gpu_peak_reserved_mib.map(|mib| format!("GPU {mib} MiB"))
+}
+
 /// The numbers of an evaluation, each with its name.
 pub(super) fn metrics(metrics: &[(String, f64)]) -> Vec<String> {
     metrics.iter().map(|(name, value)| format!("{name} {}", readable(*value))).collect()
@@ -59,6 +64,13 @@ pub(super) fn cut(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_memory_of_a_gpu_is_told_where_there_is_one() {
+        let report = StepReport { gpu_peak_reserved_mib: Some(7000), ..StepReport::default() };
+        assert_eq!(gpu_memory(&report).as_deref(), Some("GPU 7000 MiB"));
+        assert_eq!(gpu_memory(&StepReport::default()), None);
+    }
 
     #[test]
     fn durations_read_as_clocks() {

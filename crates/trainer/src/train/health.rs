@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::module::Module;
+use host::caught;
 use serde::{Deserialize, Serialize};
 
 use super::{Session, Trainer, due};
@@ -94,8 +95,15 @@ impl<O: Objective> Session<'_, O> {
         self.settle()?;
         self.watchdog.moves(Doing::Health);
         let pause = Instant::now();
-        let measured = self.trainer.objective.health(&state.model.valid(), self.stop);
+        let objective = &self.trainer.objective;
+        let measured = caught(self.device_name(), || objective.health(&state.model.valid(), self.stop));
         self.interval.pause(pause.elapsed());
+        let measured = match measured {
+            Err(failure) if self.trainer.communicator.world_size() > 1 => {
+                return Err(self.without_device(failure));
+            }
+            measured => measured.unwrap_or_else(|failure| Err(failure.into())),
+        };
         let measures = match measured {
             // What is only looked at need not stop a run. Of several processes the others may wait for this one.
             Err(error) if self.trainer.communicator.world_size() == 1 => {

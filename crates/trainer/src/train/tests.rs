@@ -23,6 +23,29 @@ struct ToyObjective {
     judge: Box<Judge>,
     /// A batch, and what its loss is multiplied by.
     poison: Option<(u64, f32)>,
+    hungry: Option<Hungry>,
+}
+
+/// What takes more memory than any device has.
+#[derive(Clone, Copy, PartialEq)]
+enum Hungry {
+    /// A batch.
+    Batch(u64),
+    /// A look at the network.
+    Look,
+}
+
+/// Asks libtorch for 2^50 numbers.
+#[cfg(feature = "tch")]
+fn devour() {
+    let devices = host::processors();
+    drop(Tensor::<2>::zeros([1 << 25, 1 << 25], &devices[1]));
+}
+
+/// Says what libtorch would.
+#[cfg(not(feature = "tch"))]
+fn devour() {
+    panic!("libtorch: DefaultCPUAllocator: you tried to allocate 4503599627370496 bytes.");
 }
 
 impl Objective for ToyObjective {
@@ -31,6 +54,9 @@ impl Objective for ToyObjective {
 
     fn loss(&self, model: &Toy, batch: u64) -> Result<Tensor<1>, BoxError> {
         self.events.lock().unwrap().push(format!("computed {batch}"));
+        if self.hungry == Some(Hungry::Batch(batch)) {
+            devour();
+        }
         let factor = self.poison.filter(|(poisoned, _)| *poisoned == batch).map_or(1.0, |(_, factor)| factor);
         Ok(model.loss(batch as f32 * 0.3) * factor)
     }
@@ -45,6 +71,9 @@ impl Objective for ToyObjective {
     }
 
     fn health(&self, model: &Toy, stop: &StopSignal<'_>) -> Result<Option<Measures>, BoxError> {
+        if self.hungry == Some(Hungry::Look) {
+            devour();
+        }
         let loss = Some(f64::from(model.loss(0.3).into_scalar::<f32>()));
         Ok((!stop.is_given()?).then(|| Measures { loss, ..Measures::default() }))
     }
@@ -61,6 +90,7 @@ struct Bench {
     optim: OptimConfig,
     patience: Option<u64>,
     poison: Option<(u64, f32)>,
+    hungry: Option<Hungry>,
     health: Option<HealthPlan>,
     communicator: Arc<dyn Communicator>,
 }
@@ -80,6 +110,7 @@ impl Bench {
             optim: OptimConfig { lr: Some(1e-2), warmup_epochs: 0.0, ..OptimConfig::default() },
             patience: None,
             poison: None,
+            hungry: None,
             health: None,
             communicator: Arc::new(distributed::Single),
         }
@@ -124,7 +155,12 @@ impl Bench {
             Ok(batch)
         });
         let trainer = Trainer {
-            objective: ToyObjective { events: Arc::clone(&events), judge, poison: self.poison },
+            objective: ToyObjective {
+                events: Arc::clone(&events),
+                judge,
+                poison: self.poison,
+                hungry: self.hungry,
+            },
             groups: groups.clone(),
             optim: self.optim.clone(),
             train: self.train.clone(),
@@ -535,4 +571,86 @@ fn a_run_that_goes_on_judges_updates_as_the_one_that_was_not_interrupted() {
     assert_eq!(bench.model("straight", 78), bench.model("parts", 78));
     let state = |name| read_state(&bench.run_dir(name).checkpoint(78)).unwrap();
     assert_eq!(state("straight"), state("parts"));
+}
+
+/// The step, the checkpoint and the sentence of a run whose device had too little memory.
+fn out_of_memory(error: TrainError) -> (u64, Option<PathBuf>, String) {
+    let sentence = error.to_string();
+    let TrainError::Device { step, failure, checkpoint } = error else { panic!("{sentence}") };
+    assert!(failure.is_out_of_memory(), "{sentence}");
+    assert!(sentence.contains("4294967296 MiB") && sentence.contains("train.batch_size"), "{sentence}");
+    assert!(!sentence.contains('\n') && !sentence.contains("frame #"), "{sentence}");
+    (step, checkpoint, sentence)
+}
+
+#[test]
+fn a_step_without_memory_ends_the_run_and_leaves_its_checkpoint() {
+    let mut bench = Bench::new();
+    bench.train.checkpoint_every_steps = 2;
+    bench.hungry = Some(Hungry::Batch(16));
+    let error = bench.run("run", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap_err();
+    let kept = bench.run_dir("run").checkpoint(4);
+    let (step, checkpoint, _) = out_of_memory(error);
+    assert_eq!((step, checkpoint), (5, Some(kept)));
+    bench.hungry = None;
+    assert_eq!(bench.straight("run").step, 8);
+    bench.straight("straight");
+    assert_eq!(bench.model("straight", 8), bench.model("run", 8));
+}
+
+#[test]
+fn an_evaluation_without_memory_saves_what_the_run_has_come_to() {
+    let bench = Bench::new();
+    let judge = |_: &StopSignal<'_>| {
+        devour();
+        score(0.5)
+    };
+    let error = bench.run("run", Box::new(judge), &|_, _| {}).0.unwrap_err();
+    let saved = bench.run_dir("run").checkpoint(2);
+    let (step, checkpoint, _) = out_of_memory(error);
+    assert_eq!((step, checkpoint.as_ref(), saved.exists()), (2, Some(&saved), true));
+}
+
+#[test]
+fn a_look_without_memory_is_said_and_the_run_goes_on() {
+    let mut bench = Bench::new();
+    bench.health = Some(HealthPlan { every_epochs: 4 });
+    bench.hungry = Some(Hungry::Look);
+    let outcome = bench.straight("run");
+    let [said] = &outcome.troubles[..] else { panic!("{outcome:?}") };
+    assert!(said.contains("cannot be looked at: cpu is out of memory"), "{said}");
+    assert_eq!(outcome.step, 8);
+}
+
+/// Over Gloo, as `train-cli` does it: who fails says why, and the other one ends with that.
+#[cfg(feature = "tch")]
+#[test]
+fn a_rank_without_memory_tells_the_other_one() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let rank = |rank| {
+        let environment = distributed::Environment {
+            rank,
+            world_size: 2,
+            master: ("localhost".to_owned(), port),
+            ..distributed::Environment::single()
+        };
+        let world = distributed::connect(&environment, false).unwrap();
+        let mut bench = Bench::new();
+        bench.communicator = Arc::clone(&world);
+        bench.hungry = (rank == 1).then_some(Hungry::Batch(7));
+        let error = bench.run("run", Box::new(|_| Ok(None)), &|_, _| {}).0.unwrap_err();
+        world.fail(&error.to_string());
+        error
+    };
+    let in_pool = |number| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        pool.install(|| rank(number))
+    };
+    let [told, failed] = std::thread::scope(|scope| {
+        let other = scope.spawn(|| in_pool(1));
+        [in_pool(0), other.join().unwrap()]
+    });
+    let (step, _, sentence) = out_of_memory(failed);
+    assert_eq!(step, 2);
+    assert_eq!(told.to_string(), format!("rank 1 ended: {sentence}"));
 }

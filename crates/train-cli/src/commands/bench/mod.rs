@@ -10,8 +10,7 @@ use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use fcmae::{Fcmae, PretrainCost, PretrainExperiment, random_mask};
-use host::{Lists, Operations, Precision, is_on_host};
-use kernels::gemm::peak_gflops;
+use host::{GpuMemory, Lists, Operations, Precision, is_on_host};
 use model::cost::EncoderCost;
 use model::{
     Compute, ConvNextV2Config, ConvNextV2ForImageClassification, Engine, Execution, Kernels, official_name,
@@ -26,6 +25,7 @@ use crate::args::{BenchArgs, BenchKind};
 use crate::bundled::Meant;
 use crate::configuration::{AnyExperiment, Source};
 use crate::output::{self, out};
+use crate::world::computing;
 use parts::{Part, Parts, Step};
 
 /// Steps before the clock starts.
@@ -56,10 +56,12 @@ struct Report {
     optimizer_share: f64,
     /// Useful operations a second, two for each multiply-add, over the median step.
     gflops: f64,
-    /// Operations a second of matrix products on as many threads.
+    /// Operations a second of large matrix products by what computes.
     gemm_peak_gflops: f64,
     peak_share: f64,
     peak_rss_mib: Option<u64>,
+    gpu_peak_allocated_mib: Option<u64>,
+    gpu_peak_reserved_mib: Option<u64>,
     /// Operations that a step asks of libtorch, without those that they call themselves; these three are null
     /// unless they were to be counted.
     ops: Option<u64>,
@@ -84,16 +86,20 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             .context("cannot set the threads")?;
     }
     let config = experiment(args)?;
-    let model = config.resolve()?;
-    let device = args.device.name.device()?;
-    let compute = config.compute(&model, &device)?;
-    ensure!(
-        !args.ops || matches!(compute.engine(&device), Engine::Aten(_)),
-        "--ops counts what a step asks of libtorch's own operations: a GPU (--device cuda:0), or --device libtorch \
-         with --set model.kernels=aten"
-    );
-    let Measured { steps, macs, counted } = measure(args, &config, compute, &model, &device)?;
-    let report = report(args, &config, &model, steps, macs, counted.as_ref());
+    let (report, counted) = computing(args.device.name, || {
+        let (model, device) = (config.resolve()?, args.device.name.device()?);
+        let compute = config.compute(&model, &device)?;
+        ensure!(
+            !args.ops || matches!(compute.engine(&device), Engine::Aten(_)),
+            "--ops counts what a step asks of libtorch's own operations: a GPU (--device cuda:0), or --device \
+             libtorch with --set model.kernels=aten"
+        );
+        let measured = measure(args, &config, compute, &model, &device)?;
+        // Before the peak is measured, which takes memory too.
+        let memory = GpuMemory::of(&device);
+        let limits = Limits { gemm_peak_gflops: peak_gflops(compute.engine(&device), &device), memory };
+        Ok((report(args, &config, &model, &measured, limits), measured.counted))
+    })?;
     match args.json {
         true => output::json(&report),
         false => {
@@ -102,6 +108,22 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// What the device that computes can do, and what of its memory was used.
+struct Limits {
+    gemm_peak_gflops: f64,
+    memory: Option<GpuMemory>,
+}
+
+/// Operations a second of large matrix products by what computes, in the same numbers: libtorch's own where
+/// its operations do, and else those of our kernels.
+fn peak_gflops(engine: Engine, device: &Device) -> f64 {
+    let libtorch = match engine {
+        Engine::Slices => None,
+        Engine::Aten(_) | Engine::Tensors => host::product_gflops(device, engine.precision()),
+    };
+    libtorch.unwrap_or_else(kernels::gemm::peak_gflops)
 }
 
 /// The configuration to measure: any of them, Atto by default. One for fine-tuning says what its
@@ -129,16 +151,14 @@ fn report(
     args: &BenchArgs,
     config: &PretrainExperiment,
     model: &ConvNextV2Config,
-    mut steps: Vec<Step>,
-    macs: u64,
-    counted: Option<&parts::Counts>,
+    Measured { steps, macs, counted }: &Measured,
+    Limits { gemm_peak_gflops, memory }: Limits,
 ) -> Report {
-    let (peak_rss_mib, counted) = (peak_rss_mib(), counted.map(parts::total));
-    let step_s = steps.iter().map(Step::total).collect();
+    let (peak_rss_mib, counted) = (peak_rss_mib(), counted.as_ref().map(parts::total));
+    let (mut steps, step_s) = (steps.clone(), steps.iter().map(Step::total).collect());
     steps.sort_by(|a, b| a.total().total_cmp(&b.total()));
     let median = steps[steps.len() / 2];
-    let gflops = 2.0 * macs as f64 * args.batch as f64 / median.total() / 1e9;
-    let gemm_peak_gflops = peak_gflops();
+    let gflops = 2.0 * *macs as f64 * args.batch as f64 / median.total() / 1e9;
     Report {
         bench: args.kind,
         model: model.describe(),
@@ -158,6 +178,8 @@ fn report(
         gemm_peak_gflops,
         peak_share: gflops / gemm_peak_gflops,
         peak_rss_mib,
+        gpu_peak_allocated_mib: memory.map(|memory| memory.peak_allocated >> 20),
+        gpu_peak_reserved_mib: memory.map(|memory| memory.peak_reserved >> 20),
         ops: counted.as_ref().map(Operations::dispatched),
         copies: counted.as_ref().map(|counted| counted.copies),
         synchronising: counted.as_ref().map(Operations::synchronising),
@@ -183,6 +205,9 @@ fn tell(r: &Report) {
     if let Some(mib) = r.peak_rss_mib {
         out!("peak memory  {mib} MiB");
     }
+    if let Some((allocated, reserved)) = r.gpu_peak_allocated_mib.zip(r.gpu_peak_reserved_mib) {
+        out!("GPU memory   {allocated} MiB in tensors at most, {reserved} MiB held at most");
+    }
 }
 
 /// Pictures of noise, `[N, C, H, W]`.
@@ -199,7 +224,7 @@ fn timed(
     mut step: impl FnMut(&mut Parts) -> Result<()> + Send,
 ) -> Result<(Vec<Step>, Option<parts::Counts>)> {
     let mut step = |counts: bool| {
-        kernels::on_pool(|| {
+        host::compute_on(device, || {
             let mut parts = Parts::new(counts);
             step(&mut parts).map(|()| parts)
         })

@@ -14,7 +14,7 @@ use crate::number::readable;
 use crate::plan::Plan;
 use crate::progress::StepReport;
 use crate::progress::bar::gauge;
-use crate::progress::words::{clock, fold, metrics, numbers};
+use crate::progress::words::{clock, fold, gpu_memory, metrics, numbers};
 
 /// Columns from which two charts stand side by side.
 const WIDE: u16 = 100;
@@ -68,7 +68,8 @@ impl View {
             return frame.render_widget(Line::from("starting …"), frame.area());
         };
         let width = usize::from(frame.area().width);
-        let numbers = self.report.as_ref().map_or_else(Vec::new, |(report, _)| fold(&numbers(report), width));
+        let told = |report: &StepReport| [&numbers(report)[..], gpu_memory(report).as_slice()].concat();
+        let numbers = self.report.as_ref().map_or_else(Vec::new, |(report, _)| fold(&told(report), width));
         let mut found = fold(&metrics(&self.found), width);
         found.extend(fold(&self.health, width));
         let heights = [numbers.len(), found.len(), 2, 1].map(|lines| Constraint::Length(lines as u16));
