@@ -31,6 +31,8 @@ mod shim {
             .file("shim/shim.cpp")
             .include("shim")
             .define("USE_C10D_GLOO", None)
+            // As libtorch itself: some of its classes have other members without.
+            .define("NDEBUG", None)
             // The headers' warnings are not ours.
             .flag("-isystem")
             .flag(&include)

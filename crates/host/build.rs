@@ -10,7 +10,8 @@ fn main() {
 }
 
 #[cfg(feature = "tch")]
-const SOURCES: &[&str] = &["aten.cpp", "counter.cpp", "later.cpp", "lists.cpp", "memory.cpp", "tf32.cpp"];
+const SOURCES: &[&str] =
+    &["aten.cpp", "counter.cpp", "later.cpp", "lists.cpp", "memory.cpp", "staging.cpp", "tf32.cpp"];
 
 #[cfg(feature = "tch")]
 fn compile_aten() {
@@ -34,6 +35,8 @@ fn compile_aten() {
         .std("c++17")
         .include(&headers)
         .warnings(false)
+        // As libtorch itself: some of its classes have other members without.
+        .define("NDEBUG", None)
         .files(SOURCES.iter().map(|file| format!("src/libtorch/{file}")))
         .compile("host_aten");
 }

@@ -72,8 +72,8 @@ pub use image_list::{Changes, IMAGES_FILE, ImageList};
 pub use imagenet::{are_same_imagenet_classes, imagenet_ids, imagenet_names};
 pub use judged::Judged;
 pub use loader::{
-    Batch, Batches, Loader, LoaderConfig, ORDER_VERSION, Pixels, SHUFFLE_BUFFER, Sampling, Shuffle, Targets,
-    balanced_order, order, shard_order,
+    Batch, BatchMemory, Batches, Loader, LoaderConfig, MemoryPool, ORDER_VERSION, Pixels, SHUFFLE_BUFFER,
+    Sampling, Shuffle, Staged, Targets, balanced_order, order, shard_order,
 };
 pub use loaders::{TrainingBatches, evaluation_loader, prepare};
 pub use name::shown;

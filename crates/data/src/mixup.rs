@@ -32,14 +32,11 @@ pub enum Mix {
 }
 
 impl Mixup {
-    /// Mixes the images of a batch, and says how; none of a batch that the device normalises. What is drawn
-    /// depends on seed, epoch and the batch's first image, which no other batch of the epoch has.
-    pub fn mix(&self, seed: u64, batch: &mut Batch) -> Option<Mix> {
-        let shape @ [_, _, height, width] = batch.shape;
-        let mut draws = rng(seed, Stream::Mixup, batch.epoch, batch.draws[0]);
-        let mix = self.draw([height, width], &mut draws);
-        mix.apply(batch.normalized_mut()?, shape);
-        Some(mix)
+    /// What to do to a batch. It depends on seed, epoch and the batch's first image, which no other batch
+    /// of the epoch has.
+    pub fn draw_for(&self, seed: u64, batch: &Batch) -> Mix {
+        let [_, _, height, width] = batch.shape;
+        self.draw([height, width], &mut rng(seed, Stream::Mixup, batch.epoch, batch.draws[0]))
     }
 
     /// Draws what to do to a batch of images of `[height, width]`.

@@ -58,11 +58,9 @@ impl TrainingBatches<'_> {
             let resized = part.resize(size);
             profile.resizing += clock.lap();
             let Ok(image) = transform.augment(resized, &mut rng) else { continue };
-            let mut pixels = if self.raw { Pixels::U8(Vec::new()) } else { Pixels::F32(Vec::new()) };
+            let mut pixels = Pixels::with_capacity(self.raw, 0);
             let Ok(values) = pixels.push(&image, &normalize) else { continue };
-            if let (Some(values), Some(erase)) = (values, erase) {
-                erase.apply(values, size, &mut rng);
-            }
+            let _ = erase.and_then(|erase| erase.now_or_later(values, self.channels, size, &mut rng));
             profile.augmenting += clock.lap();
             profile.images += 1;
         }

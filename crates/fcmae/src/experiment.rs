@@ -47,10 +47,8 @@ impl Experiment for PretrainExperiment {
     fn input(&self, device: &Device) -> Result<Input, BoxError> {
         let model = self.resolve()?;
         self.fcmae.mask_shape(&model, self.data.image_size.pixels())?;
-        let compute = self.compute(&model, device)?;
-        // Erasing works on normalised images.
-        let raw = compute.device_normalizes(device) && self.augment.random_erasing == 0.0;
-        Ok(Input { channels: model.num_channels, normalize_on_device: raw })
+        let normalize_on_device = self.compute(&model, device)?.device_normalizes(device);
+        Ok(Input { channels: model.num_channels, normalize_on_device })
     }
 
     fn network(&self, weights: Weights, device: &Device) -> Result<Fcmae, BoxError> {

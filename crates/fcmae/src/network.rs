@@ -6,7 +6,6 @@ use kernels::patch_loss::Target;
 use model::block::Block;
 use model::drop_path::DropPath;
 use model::init::{Init, initialize};
-use model::sites::Rows;
 use model::{
     Compute, ConfigError, ConvNextV2Config, Decoder, Encoder, Execution, Observe, PatchMask, Predict, Sites,
 };
@@ -127,7 +126,7 @@ impl Fcmae {
         let last = stages.swap_remove(stages.len() - 1);
         let visible = match execution {
             Execution::Compact => last.tokens,
-            Execution::Masked => Rows::new(mask.visible(), mask.patches(), &device).select(last.tokens),
+            Execution::Masked => mask.visible_rows(&device).select(last.tokens),
         };
         self.decoder.forward_observed(visible, mask, predict, observe)
     }
@@ -155,7 +154,7 @@ impl Fcmae {
             normalize: self.norm_pix_loss,
         };
         loss::patch_loss(self.compute, pred, images, target, |pred, images| {
-            let hidden = Rows::new(mask.hidden(), mask.patches(), &images.device());
+            let hidden = mask.hidden_rows(&images.device());
             let target = self.target(hidden.select(patchify(images, self.patch_size)));
             // Every sample hides the same number of patches, so the mean over all is the mean of means.
             (pred - target).square().mean()

@@ -2,15 +2,16 @@
 
 use burn::tensor::{Device, Tensor};
 use config::SettingError;
+use data::mixup::Mix;
 use data::rng::{Stream, rng};
 use data::transform::Normalize;
 use data::{AnyImage, Batch, DataError, DecodeOptions, ImageSource, Target, image_of, prepare};
-use host::Lists;
+use host::{Arena, Lists};
 use model::drop_path::DropPath;
 use model::layer_norm::LayerNorm;
 use model::{Compute, ConvNextV2Config, Execution, official_name};
 use trainer::health::{Examination, Examined, Measures, Subjects};
-use trainer::{BoxError, Data, Objective, Picture, StopSignal};
+use trainer::{BoxError, Data, Images, Objective, Picture, StopSignal};
 
 use crate::configuration::PretrainExperiment;
 use crate::mask::random_mask;
@@ -32,7 +33,7 @@ pub struct FcmaeObjective {
     /// The device that computes, with autodiff.
     device: Device,
     lists: Lists,
-    normalize: Normalize,
+    images: Images,
     pictures: Pictures,
     /// What is measured of the network, if anything is.
     examination: Option<Examination>,
@@ -87,7 +88,7 @@ impl FcmaeObjective {
             device: device.clone(),
             lists: Compute::from(experiment.model.kernels).lists(device),
             pictures: Pictures::read(experiment, model, source)?,
-            normalize,
+            images: Images::new(normalize, device),
             examination: examination.transpose()?,
             layer_norm_eps: model.layer_norm_eps,
         })
@@ -121,8 +122,14 @@ impl Objective for FcmaeObjective {
     fn loss(&self, model: &Fcmae, batch: Batch) -> Result<Tensor<1>, BoxError> {
         let mask = random_mask(&self.shape, self.seed, batch.epoch, &batch.draws)?;
         let streams = batch.draws.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
-        let drop_path = DropPath::for_training(&self.drop_path_rates, streams, &self.device);
-        let images = trainer::to_device(batch.pixels, batch.shape, &self.normalize, &self.device);
+        let mut arena = Arena::new(&self.device);
+        let drop_path = DropPath::for_training(&self.drop_path_rates, streams, &mut arena);
+        let mask = mask.put(&mut arena);
+        let images = self.images.put(batch, Mix::None, &mut arena);
+        let mut uploaded = arena.upload();
+        let mask = mask.arrived(&mut uploaded);
+        let drop_path = drop_path.map(|draw| draw.arrived(&mut uploaded));
+        let images = self.images.arrived(images, &mut uploaded);
         Ok(model.loss(images, &mask, self.execution, drop_path.as_ref()))
     }
 

@@ -66,8 +66,8 @@ pub enum FinetuneError {
     /// An evaluation that was told to stop.
     #[error("the evaluation was stopped")]
     Stopped,
-    /// Images that are not normalised, which cannot be mixed.
-    #[error("batches to fine-tune on have to be normalised by the loader")]
+    /// Images that are not normalised, which cannot be evaluated.
+    #[error("batches to evaluate on have to be normalised by the loader")]
     NotNormalized,
     /// A checkpoint that has no head.
     #[error(

@@ -92,8 +92,10 @@ impl Experiment for FinetuneExperiment {
         Ok(Data { training, validation: Some(validation), remarks })
     }
 
-    fn input(&self, _device: &Device) -> Result<Input, BoxError> {
-        Ok(Input { channels: self.resolve()?.num_channels, normalize_on_device: false })
+    fn input(&self, device: &Device) -> Result<Input, BoxError> {
+        let model = self.resolve()?;
+        let normalize_on_device = self.compute(&model, device)?.device_normalizes(device);
+        Ok(Input { channels: model.num_channels, normalize_on_device })
     }
 
     fn network(

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use data::mixup::{Mixup, mixed_values, soft_targets};
 use data::rng::{Stream, rng};
-use data::transform::Normalize;
 use data::{Batch, Loader, Target, Targets, evaluation_loader};
 use distributed::Communicator;
-use host::Lists;
+use host::{Arena, Lists};
 use model::drop_path::DropPath;
 use model::{Compute, ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 use trainer::health::{Examination, Examined, Measures, Subjects};
-use trainer::{BoxError, Context, Data, Evaluation, Objective, StopSignal};
+use trainer::{BoxError, Context, Data, Evaluation, Images, Objective, StopSignal};
 
 use crate::class_weights::weighted;
 use crate::configuration::FinetuneExperiment;
@@ -31,7 +30,7 @@ pub struct ClassificationObjective {
     /// What the loss of each class is multiplied by, in training; nothing where it counts as it is.
     class_weights: Option<Vec<f32>>,
     mixup: Mixup,
-    normalize: Normalize,
+    images: Images,
     drop_path_rates: Vec<f64>,
     /// The device that computes, with autodiff.
     device: Device,
@@ -68,7 +67,7 @@ impl ClassificationObjective {
             smoothing: experiment.finetune.label_smoothing,
             class_weights: weights.map(|weights| weights.of(&*data.training)).transpose()?,
             mixup: experiment.augment.mixup(),
-            normalize: experiment.data.normalize(channels)?,
+            images: Images::new(experiment.data.normalize(channels)?, &context.device),
             drop_path_rates: model.drop_path_rates(),
             device: context.device.clone(),
             lists: Compute::from(experiment.model.kernels).lists(&context.device),
@@ -106,14 +105,18 @@ impl Objective for ClassificationObjective {
         official_name(path)
     }
 
-    fn loss(&self, model: &Self::Model, mut batch: Batch) -> Result<Tensor<1>, BoxError> {
+    fn loss(&self, model: &Self::Model, batch: Batch) -> Result<Tensor<1>, BoxError> {
         let [samples, _, height, width] = batch.shape;
-        let mix = self.mixup.mix(self.seed, &mut batch).ok_or(FinetuneError::NotNormalized)?;
-        let targets = self.targets(&batch.targets, mix.lambda([height, width]));
-        let targets = host::floats(targets, [samples, self.outputs], &self.device);
+        let mix = self.mixup.draw_for(self.seed, &batch);
+        let mut arena = Arena::new(&self.device);
+        let targets = arena.floats(self.targets(&batch.targets, mix.lambda([height, width])));
         let streams = batch.draws.iter().map(|i| rng(self.seed, Stream::DropPath, batch.epoch, *i));
-        let drop_path = DropPath::for_training(&self.drop_path_rates, streams, &self.device);
-        let images = trainer::to_device(batch.pixels, batch.shape, &self.normalize, &self.device);
+        let drop_path = DropPath::for_training(&self.drop_path_rates, streams, &mut arena);
+        let images = self.images.put(batch, mix, &mut arena);
+        let mut uploaded = arena.upload();
+        let targets = uploaded.floats(targets, [samples, self.outputs]);
+        let drop_path = drop_path.map(|draw| draw.arrived(&mut uploaded));
+        let images = self.images.arrived(images, &mut uploaded);
         Ok(self.problem.loss(model.forward(images, drop_path.as_ref()), targets))
     }
 

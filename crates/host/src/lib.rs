@@ -3,6 +3,7 @@
 //! Our kernels work on slices. [`HostBackend`] gives them the memory of Flex and of libtorch on the
 //! CPU alike, so that each operation is bound to Burn once. What tch lacks of libtorch is here as well.
 
+mod arena;
 mod backend;
 mod device_name;
 mod failure;
@@ -21,6 +22,7 @@ mod upload;
 #[cfg_attr(not(feature = "tch"), path = "no_libtorch.rs")]
 pub mod libtorch;
 
+pub use arena::{Arena, At, Uploaded};
 pub use backend::HostBackend;
 pub use device_name::{DeviceError, DeviceName};
 pub use failure::{DeviceFailure, Trouble, caught};
@@ -33,4 +35,4 @@ pub use place::compute_on;
 pub use precision::Precision;
 pub use tensor::{HostTensor, is_libtorch, is_on_host, processors};
 pub use tf32::{Tf32Error, follow_tf32, set_tf32};
-pub use upload::{floats, indices, intensities};
+pub use upload::{floats, indices};

@@ -4,6 +4,7 @@
 use burn::backend::autodiff::NodeId;
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::arena::Part;
 use crate::tensor::HostTensor;
 
 /// Whether this build has libtorch.
@@ -61,27 +62,27 @@ pub(crate) fn gpu(_device: &Device) -> Option<usize> {
     None
 }
 
-pub(crate) fn floats_on<const D: usize>(
-    _gpu: usize,
-    _values: &[f32],
-    shape: [usize; D],
-    device: &Device,
-) -> Tensor<D> {
-    Tensor::zeros(shape, device)
+/// Memory that a device of libtorch reads, of which there is none.
+#[derive(Debug)]
+pub enum Staging {}
+
+/// What was brought to a device of libtorch, of which there is none.
+#[derive(Debug)]
+pub struct Landed;
+
+impl Landed {
+    pub(crate) fn float_tensor<const D: usize>(&self, shape: [usize; D], device: &Device) -> Tensor<D> {
+        Tensor::zeros(shape, device)
+    }
+
+    pub(crate) fn index_tensor(&self, device: &Device) -> Tensor<1, Int> {
+        Tensor::zeros([0], device)
+    }
 }
 
-pub(crate) fn indices_on(_gpu: usize, values: &[i64], device: &Device) -> Tensor<1, Int> {
-    Tensor::zeros([values.len()], device)
-}
-
-pub(crate) fn intensities(
-    _values: &[u8],
-    shape: [usize; 4],
-    _mean: &[f32],
-    _std: &[f32],
-    device: &Device,
-) -> Tensor<4> {
-    Tensor::zeros(shape, device)
+/// Never called.
+pub(crate) fn upload(_parts: &[Part], _device: &Device) -> Vec<Landed> {
+    Vec::new()
 }
 
 /// NVIDIA GPUs that libtorch can use.

@@ -10,7 +10,7 @@ use crate::encoder::Observe;
 use crate::engine::Compute;
 use crate::grn_stats::GrnStats;
 use crate::patch_mask::PatchMask;
-use crate::sites::{Rows, Sites};
+use crate::sites::Sites;
 
 /// Projection, mask token, blocks, prediction of pixels.
 #[derive(Module, Debug)]
@@ -78,8 +78,8 @@ impl Decoder {
         let (batch, shown) = (mask.batch(), mask.patches() - mask.hidden()[0].len());
         let side = (visible.dims()[1] / shown).isqrt();
         let sites = Sites::all_patches(batch, mask.grid(), [side, side]);
-        let hidden = Rows::new(mask.hidden(), mask.patches(), &device);
-        let x = Rows::new(mask.visible(), mask.patches(), &device).spread(self.proj.pointwise(visible));
+        let hidden = mask.hidden_rows(&device);
+        let x = mask.visible_rows(&device).spread(self.proj.pointwise(visible));
         observe(format_args!("proj"), &x);
 
         let dim = self.mask_token.dims()[1];

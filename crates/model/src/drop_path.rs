@@ -1,6 +1,7 @@
 //! Stochastic depth: whole residual branches dropped per sample (arXiv:1603.09382).
 
 use burn::tensor::{Device, Tensor};
+use host::{Arena, At, Uploaded};
 use rand::{Rng, RngExt};
 
 /// Which samples keep which residual branches in one training step.
@@ -13,32 +14,49 @@ pub struct DropPath {
     scales: Tensor<3>,
 }
 
+/// A draw on its way to the device.
+#[derive(Debug)]
+pub struct DropPathAt {
+    scales: At,
+    shape: [usize; 3],
+}
+
+impl DropPathAt {
+    /// The draw on the device.
+    pub fn arrived(self, uploaded: &mut Uploaded) -> DropPath {
+        DropPath { scales: uploaded.floats(self.scales, self.shape) }
+    }
+}
+
 impl DropPath {
     /// Draws for blocks with these drop rates, one random stream per sample.
     pub fn sample<R: Rng>(rates: &[f64], streams: impl IntoIterator<Item = R>, device: &Device) -> Self {
-        let draws: Vec<Vec<f32>> = streams
-            .into_iter()
-            .map(|mut rng| {
-                rates
-                    .iter()
-                    .map(|rate| {
-                        let keep = 1.0 - rate;
-                        if rng.random::<f64>() < keep { (1.0 / keep) as f32 } else { 0.0 }
-                    })
-                    .collect()
-            })
-            .collect();
-        let by_block = (0..rates.len()).flat_map(|block| draws.iter().map(move |sample| sample[block]));
-        Self { scales: host::floats(by_block.collect(), [rates.len(), draws.len(), 1], device) }
+        let mut arena = Arena::new(device);
+        let draw = Self::draw(rates, streams, &mut arena);
+        draw.arrived(&mut arena.upload())
     }
 
-    /// The draw of a training step; none where nothing is ever dropped.
+    /// The draw of a training step, to be uploaded with the rest of the step; none where nothing is ever
+    /// dropped.
     pub fn for_training<R: Rng>(
         rates: &[f64],
         streams: impl IntoIterator<Item = R>,
-        device: &Device,
-    ) -> Option<Self> {
-        rates.last().is_some_and(|rate| *rate > 0.0).then(|| Self::sample(rates, streams, device))
+        arena: &mut Arena,
+    ) -> Option<DropPathAt> {
+        rates.last().is_some_and(|rate| *rate > 0.0).then(|| Self::draw(rates, streams, arena))
+    }
+
+    fn draw<R: Rng>(rates: &[f64], streams: impl IntoIterator<Item = R>, arena: &mut Arena) -> DropPathAt {
+        let keep_or_drop = |rng: &mut R, rate: &f64| {
+            let keep = 1.0 - rate;
+            if rng.random::<f64>() < keep { (1.0 / keep) as f32 } else { 0.0 }
+        };
+        let draws: Vec<Vec<f32>> = streams
+            .into_iter()
+            .map(|mut rng| rates.iter().map(|rate| keep_or_drop(&mut rng, rate)).collect())
+            .collect();
+        let by_block = (0..rates.len()).flat_map(|block| draws.iter().map(move |sample| sample[block]));
+        DropPathAt { scales: arena.floats(by_block.collect()), shape: [rates.len(), draws.len(), 1] }
     }
 
     /// The factor `[N, 1, 1]` on the residual branch of block number `block`.

@@ -1,5 +1,10 @@
 //! The mask of FCMAE: which patches of each image the encoder sees.
 
+use burn::tensor::{Device, Int, Tensor};
+use host::{Arena, At, Uploaded};
+
+use crate::sites::Rows;
+
 /// Which patches of each image are visible; all others are hidden (removed).
 ///
 /// Every sample has the same number of visible patches, at least one.
@@ -10,6 +15,37 @@ pub struct PatchMask {
     visible: Vec<Vec<usize>>,
     /// Per sample, ascending.
     hidden: Vec<Vec<usize>>,
+    on_device: OnDevice,
+}
+
+/// The visible and the hidden patches of all samples as indices on a device, if they have been brought
+/// there.
+#[derive(Debug, Clone, Default)]
+struct OnDevice(Option<[Tensor<1, Int>; 2]>);
+
+/// Where a mask is makes no difference to it.
+impl PartialEq for OnDevice {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for OnDevice {}
+
+/// A mask on its way to a device.
+#[derive(Debug)]
+pub struct PatchMaskAt {
+    mask: PatchMask,
+    visible: At,
+    hidden: At,
+}
+
+impl PatchMaskAt {
+    /// The mask, which is on the device too.
+    pub fn arrived(self, uploaded: &mut Uploaded) -> PatchMask {
+        let on_device = [self.visible, self.hidden].map(|at| uploaded.indices(at));
+        PatchMask { on_device: OnDevice(Some(on_device)), ..self.mask }
+    }
 }
 
 /// Why a set of visible patches is no mask.
@@ -30,7 +66,7 @@ impl PatchMask {
     pub fn new(grid: [usize; 2], visible: Vec<Vec<usize>>) -> Result<Self, MaskError> {
         let patches = grid[0] * grid[1];
         let expected = visible.first().map_or(0, Vec::len);
-        let mut mask = Self { grid, visible: Vec::new(), hidden: Vec::new() };
+        let mut mask = Self { grid, visible: Vec::new(), hidden: Vec::new(), on_device: OnDevice::default() };
         for (sample, list) in visible.into_iter().enumerate() {
             let error = |reason: String| MaskError { sample, reason };
             let mut is_visible = vec![false; patches];
@@ -78,6 +114,39 @@ impl PatchMask {
     /// Hidden patches of every sample, ascending.
     pub fn hidden(&self) -> &[Vec<usize>] {
         &self.hidden
+    }
+
+    /// Adds the mask to what goes to a device, so that it need not go there list by list.
+    pub fn put(self, arena: &mut Arena) -> PatchMaskAt {
+        let [visible, hidden] = [&self.visible, &self.hidden].map(|lists| arena.indices(self.flat(lists)));
+        PatchMaskAt { mask: self, visible, hidden }
+    }
+
+    /// The visible patches on a device.
+    pub fn visible_rows(&self, device: &Device) -> Rows {
+        self.rows(0, &self.visible, device)
+    }
+
+    /// The hidden patches on a device.
+    pub fn hidden_rows(&self, device: &Device) -> Rows {
+        self.rows(1, &self.hidden, device)
+    }
+
+    fn rows(&self, list: usize, picked: &[Vec<usize>], device: &Device) -> Rows {
+        let there = self.on_device.0.as_ref().map(|lists| lists[list].clone());
+        let is_there = |at: Device| at == *device && at.is_autodiff() == device.is_autodiff();
+        let indices = there.filter(|indices| is_there(indices.device()));
+        let indices = indices.unwrap_or_else(|| host::indices(self.flat(picked), device));
+        Rows::new(indices, picked, self.patches())
+    }
+
+    /// Indices into the patches of all samples.
+    fn flat(&self, picked: &[Vec<usize>]) -> Vec<i64> {
+        let of_sample = |(sample, list): (usize, &Vec<usize>)| {
+            let first = sample * self.patches();
+            list.iter().map(|patch| (first + patch) as i64).collect::<Vec<_>>()
+        };
+        picked.iter().enumerate().flat_map(of_sample).collect()
     }
 }
 

@@ -81,13 +81,10 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// From the patches picked in each sample, out of `patches`.
-    pub fn new(picked: &[Vec<usize>], patches: usize, device: &Device) -> Self {
-        let flat: Vec<i64> = (picked.iter().enumerate())
-            .flat_map(|(sample, list)| list.iter().map(move |patch| (sample * patches + patch) as i64))
-            .collect();
+    /// From the patches picked in each sample, out of `patches`, and their indices among those of all.
+    pub(crate) fn new(indices: Tensor<1, Int>, picked: &[Vec<usize>], patches: usize) -> Self {
         Self {
-            indices: host::indices(flat, device),
+            indices,
             host: picked.iter().flatten().map(|patch| *patch as u32).collect(),
             patches,
             picked: picked.first().map_or(0, Vec::len),
@@ -149,7 +146,7 @@ impl Sites {
 
     /// The visible sites of a masked map whose patches have `patch` sites each.
     pub fn masked(mask: &PatchMask, patch: [usize; 2], execution: Execution, device: &Device) -> Self {
-        let rows = Rows::new(mask.visible(), mask.patches(), device);
+        let rows = mask.visible_rows(device);
         let shown = match execution {
             Execution::Compact => Shown::Compact(rows),
             Execution::Masked => {

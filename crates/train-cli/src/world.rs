@@ -29,7 +29,11 @@ impl Deref for World {
 impl World {
     /// Runs a command on all processes of the job, if this is one. When one of them fails, it tells
     /// the others why.
-    pub(crate) fn enter<T>(gradients: Gradients, command: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+    pub(crate) fn enter<T>(
+        device: DeviceName,
+        gradients: Gradients,
+        command: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<T> {
         let environment = Environment::read()?;
         let communicator = connect(&environment, gradients)?;
         let world = Self { communicator, local_rank: environment.local_rank };

@@ -89,5 +89,5 @@ pub use summary::Summary;
 pub use train::{Outcome, Trainer};
 pub use tune::{BatchSizes, BatchTrial, RateRange, RateTrial, suggested_rate};
 pub use update::State;
-pub use upload::to_device;
+pub use upload::{Images, ImagesAt};
 pub use watchdog::BatchesWaitFor;

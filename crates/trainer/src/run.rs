@@ -29,6 +29,7 @@ use crate::summary::{Facts, Origin, Summary};
 use crate::train::{Outcome, Trainer};
 use crate::trial::Rehearsal;
 use crate::tune::{BatchSizes, RateRange, RateTrial};
+use crate::upload::memory_pool;
 
 /// A run whose data are open and whose length is known.
 ///
@@ -391,7 +392,11 @@ fn loader<E: Experiment>(experiment: &E, data: &Data, context: &Context) -> Resu
         raw: input.normalize_on_device,
         shard: context.shard(),
     };
-    Ok(batches.loader(&data.training)?)
+    let loader = batches.loader(&data.training)?;
+    Ok(match memory_pool(&context.device) {
+        Some(pool) => loader.in_memory_of(pool),
+        None => loader,
+    })
 }
 
 /// Length of the run; an error when the data do not fill one update.

@@ -11,6 +11,7 @@ use crate::experiment::{Context, Data, Experiment, Network};
 use crate::memory::{available, resident};
 use crate::spike::SpikeGuard;
 use crate::stop::StopSignal;
+use crate::objective::Objective;
 use crate::trial::{Rehearsal, Trial, alone};
 use crate::update::{Surroundings, Updater};
 

@@ -2,8 +2,9 @@
 
 use crate::any_image::AnyImage;
 use crate::error::DataError;
+use crate::loader::memory::Staged;
 use crate::source::Target;
-use crate::transform::Normalize;
+use crate::transform::{Erased, Normalize};
 
 /// Images of one forward pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +13,9 @@ pub struct Batch {
     pub pixels: Pixels,
     /// `[N, C, H, W]`.
     pub shape: [usize; 4],
+    /// What is still to be erased of images that the device normalises: the number of the image within
+    /// the batch, ascending, and its box.
+    pub erased: Vec<(usize, Erased)>,
     /// The classes or numbers of the images.
     pub targets: Targets,
     /// Index of every image in the source.
@@ -31,6 +35,8 @@ pub enum Pixels {
     F32(Vec<f32>),
     /// Intensities, which the device normalises.
     U8(Vec<u8>),
+    /// The same in memory that the device reads from.
+    Staged(Staged),
 }
 
 /// What is known of a batch's images.
@@ -45,17 +51,16 @@ pub enum Targets {
 }
 
 impl Batch {
-    /// A batch that waits for so many images of `[C, H, W]`; `raw` ones are left for the device to
-    /// normalise.
-    pub(crate) fn empty(raw: bool, [channels, height, width]: [usize; 3], count: usize, epoch: u64) -> Self {
-        let numbers = count * channels * height * width;
-        let pixels = match raw {
-            true => Pixels::U8(Vec::with_capacity(numbers)),
-            false => Pixels::F32(Vec::with_capacity(numbers)),
-        };
+    /// A batch that waits for so many images of `[C, H, W]`.
+    pub(crate) fn empty(
+        pixels: Pixels,
+        [channels, height, width]: [usize; 3],
+        count: usize,
+        epoch: u64,
+    ) -> Self {
         let shape = [0, channels, height, width];
         let [indices, draws] = [Vec::with_capacity(count), Vec::with_capacity(count)];
-        Self { pixels, shape, targets: Targets::None, indices, draws, epoch }
+        Self { pixels, shape, erased: Vec::new(), targets: Targets::None, indices, draws, epoch }
     }
 
     /// Adds the images of another batch of the same loader.
@@ -70,8 +75,12 @@ impl Batch {
         match (&mut self.pixels, more.pixels) {
             (Pixels::F32(all), Pixels::F32(more)) => all.extend(more),
             (Pixels::U8(all), Pixels::U8(more)) => all.extend(more),
+            // Written where it belongs.
+            (Pixels::Staged(all), Pixels::Staged(more)) if *all == more => {}
             _ => unreachable!("one loader makes all batches alike"),
         }
+        let before = self.shape[0];
+        self.erased.extend(more.erased.into_iter().map(|(image, erased)| (before + image, erased)));
         self.indices.extend(more.indices);
         self.draws.extend(more.draws);
         self.shape[0] += more.shape[0];
@@ -82,12 +91,20 @@ impl Batch {
     pub fn normalized_mut(&mut self) -> Option<&mut [f32]> {
         match &mut self.pixels {
             Pixels::F32(values) => Some(values),
-            Pixels::U8(_) => None,
+            Pixels::U8(_) | Pixels::Staged(_) => None,
         }
     }
 }
 
 impl Pixels {
+    /// Room for so many numbers; `raw` ones are left for the device to normalise.
+    pub(crate) fn with_capacity(raw: bool, numbers: usize) -> Self {
+        match raw {
+            true => Self::U8(Vec::with_capacity(numbers)),
+            false => Self::F32(Vec::with_capacity(numbers)),
+        }
+    }
+
     /// Appends an image, `[C, H, W]`, and returns its normalised values; none where the device
     /// normalises.
     ///
@@ -99,9 +116,10 @@ impl Pixels {
         normalize: &Normalize,
     ) -> Result<Option<&mut [f32]>, String> {
         match self {
-            Self::U8(intensities) => {
-                normalize.append_raw(image, intensities)?;
-                Ok(None)
+            Self::U8(intensities) => normalize.append_raw(image, intensities).map(|()| None),
+            Self::Staged(staged) => {
+                let written = staged.write(|intensities| normalize.write_raw(image, intensities));
+                written.unwrap_or(Ok(())).map(|()| None)
             }
             Self::F32(values) => {
                 let start = values.len();

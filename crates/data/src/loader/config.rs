@@ -30,7 +30,7 @@ pub struct LoaderConfig {
     pub decode: DecodeOptions,
     /// Pixels → numbers.
     pub normalize: Normalize,
-    /// Whether the device normalises, which gets a quarter of the bytes; `erase` then does not apply.
+    /// Whether the device normalises, which gets a quarter of the bytes, and erases.
     pub raw: bool,
     /// What is done to the numbers of an image afterwards, in training.
     pub erase: Option<RandomErasing>,

@@ -6,6 +6,7 @@
 
 mod batch;
 mod config;
+mod memory;
 mod order;
 mod samples;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use samples::{Passes, Shared};
 
 pub use batch::{Batch, Pixels, Targets};
 pub use config::LoaderConfig;
+pub use memory::{BatchMemory, MemoryPool, Staged};
 pub use order::{ORDER_VERSION, SHUFFLE_BUFFER, Sampling, Shuffle, balanced_order, order, shard_order};
 pub use workers::Batches;
 
@@ -96,9 +98,23 @@ impl Loader {
         Shard { rank: 0, ..shard }.share(batches) as u64
     }
 
-    /// Images that are made before they are asked for, at most; none without workers.
+    /// The same batches, in memory of a pool if they are raw.
+    #[must_use]
+    pub fn in_memory_of(self, pool: Arc<dyn MemoryPool>) -> Self {
+        let Shared { source, transform, config, passes, .. } = &*self.0;
+        let mut shared = Shared::new(Arc::clone(source), Arc::clone(transform), config.clone(), *passes);
+        shared.memory = config.raw.then_some(pool);
+        Self(Arc::new(shared))
+    }
+
+    /// Images that are made before they are asked for, at most; none without workers. Where batches are
+    /// made in memory of their own, there is room for whole ones.
     pub fn images_ahead(&self) -> usize {
-        self.0.config.images_ahead()
+        let ahead = self.0.config.images_ahead();
+        match self.0.memory {
+            Some(_) => ahead.next_multiple_of(self.0.config.batch_size),
+            None => ahead,
+        }
     }
 
     /// Bytes of an image in a batch.
@@ -110,9 +126,11 @@ impl Loader {
 
     /// The same images in batches of another size, for a trial: unreadable ones are counted apart.
     pub fn apart(&self, batch_size: usize) -> Self {
-        let Shared { source, transform, config, passes, .. } = &*self.0;
+        let Shared { source, transform, config, passes, memory, .. } = &*self.0;
         let config = LoaderConfig { batch_size, accumulate: 1, ..config.clone() };
-        Self(Arc::new(Shared::new(Arc::clone(source), Arc::clone(transform), config, *passes)))
+        let mut shared = Shared::new(Arc::clone(source), Arc::clone(transform), config, *passes);
+        shared.memory = memory.clone();
+        Self(Arc::new(shared))
     }
 
     /// Unreadable images in the batches delivered so far: name and reason.

@@ -8,8 +8,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::any_image::AnyImage;
 use crate::error::DataError;
-use crate::loader::batch::Batch;
+use crate::loader::batch::{Batch, Pixels};
 use crate::loader::config::LoaderConfig;
+use crate::loader::memory::{Assembly, MemoryPool};
 use crate::loader::order::{SHUFFLE_BUFFER, Sampling, Shuffle, balanced_order, order, shard_order};
 use crate::picture::Picture;
 use crate::rng::{Stream, rng};
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     pub(super) transform: Arc<dyn Transform>,
     pub(super) config: LoaderConfig,
     pub(super) passes: Passes,
+    /// Where memory for raw batches comes from, if the device wants its own.
+    pub(super) memory: Option<Arc<dyn MemoryPool>>,
     /// Unreadable images in delivered batches, by index, with the reason.
     pub(super) corrupt: Mutex<BTreeMap<usize, String>>,
     /// The images that threads are at, by number, and since when.
@@ -58,6 +61,7 @@ impl Shared {
             transform,
             config,
             passes,
+            memory: None,
             corrupt: Mutex::default(),
             making: Mutex::default(),
             orders: Mutex::default(),
@@ -65,13 +69,13 @@ impl Shared {
     }
 
     /// Makes an image by number, counted over all batches of all epochs.
-    pub(super) fn make(&self, number: u64) -> Made {
+    pub(super) fn make(&self, number: u64, assembly: &Assembly) -> Made {
         let size = self.config.batch_size;
         let (whole, place) = (number / size as u64, (number % size as u64) as usize);
         let (epoch, batch) = self.position(whole);
         let order = self.order(epoch);
         let draw = order.get(self.config.shard.start(batch, size) + place);
-        let (mut image, mut unreadable) = (self.empty_batch(1, whole), BTreeMap::new());
+        let (mut image, mut unreadable) = (self.empty_batch(1, whole, place, assembly), BTreeMap::new());
         let begin = |index| {
             self.making().insert(number, (index, Instant::now()));
         };
@@ -80,11 +84,16 @@ impl Shared {
         Made { image: added.map(|()| image), unreadable }
     }
 
-    /// The batch of a number, which waits for so many images.
-    pub(super) fn empty_batch(&self, count: usize, number: u64) -> Batch {
+    /// The batch of a number, which waits for so many images, the first of which is its image `place`.
+    pub(super) fn empty_batch(&self, count: usize, number: u64, place: usize, assembly: &Assembly) -> Batch {
         let [height, width] = self.transform.size();
         let image = [self.config.normalize.channels(), height, width];
-        Batch::empty(self.config.raw, image, count, self.position(number).0)
+        let (numbers, size) = (image.iter().product(), self.config.batch_size);
+        let pixels = match assembly.place(number, place, size, numbers) {
+            Some(staged) => Pixels::Staged(staged),
+            None => Pixels::with_capacity(self.config.raw, count * numbers),
+        };
+        Batch::empty(pixels, image, count, self.position(number).0)
     }
 
     /// The epoch of a batch and its number within that.
@@ -185,9 +194,10 @@ impl Shared {
                     continue;
                 }
             };
-            if let (Some(values), Some(erase)) = (values, self.config.erase) {
-                erase.apply(values, self.transform.size(), &mut rng);
-            }
+            let (channels, size) = (self.config.normalize.channels(), self.transform.size());
+            let erase = self.config.erase;
+            let later = erase.and_then(|erase| erase.now_or_later(values, channels, size, &mut rng));
+            batch.erased.extend(later.map(|erased| (batch.shape[0], erased)));
             batch.targets.push(self.source.target(index), batch.indices.len())?;
             batch.indices.push(index as u64);
             batch.draws.push(draw);

@@ -7,7 +7,7 @@ use crate::picture::Picture;
 use crate::shard::Shard;
 use crate::source::{Sample, Stored, decoded};
 use crate::transform::Normalize;
-use crate::transform::{RandomResizedCrop, TrainTransform};
+use crate::transform::{RandomErasing, RandomResizedCrop, TrainTransform};
 use burn_dataset::Dataset;
 use image::{Rgb, RgbImage};
 use std::path::PathBuf;
@@ -452,4 +452,77 @@ fn a_batch_larger_than_the_data_is_refused() {
     let Shared { transform, config, .. } = &*loader(&[], 0, 0).0;
     let error = Loader::new(source, Arc::clone(transform), config.clone()).err().unwrap().to_string();
     assert!(error.contains("takes 3 images") && error.contains("have 2"), "{error}");
+}
+
+/// Ordinary memory, and how many batches it was asked for.
+#[derive(Default)]
+struct Counting(Mutex<usize>);
+
+#[derive(Debug)]
+struct Slots(Vec<Mutex<Vec<u8>>>);
+
+impl MemoryPool for Counting {
+    fn batch(&self, images: usize, bytes: usize) -> Arc<dyn BatchMemory> {
+        *self.0.lock().unwrap() += 1;
+        Arc::new(Slots((0..images).map(|_| Mutex::new(vec![0; bytes])).collect()))
+    }
+}
+
+impl BatchMemory for Slots {
+    fn write(&self, image: usize, write: &mut dyn FnMut(&mut [u8])) {
+        write(&mut self.0[image].lock().unwrap());
+    }
+}
+
+fn raw_loader(workers: usize, erase: Option<RandomErasing>) -> Loader {
+    let Shared { source, transform, config, .. } = &*loader(&[4], workers, 1).0;
+    let config = LoaderConfig { raw: true, erase, ..config.clone() };
+    Loader::new(Arc::clone(source), Arc::clone(transform), config).unwrap()
+}
+
+#[test]
+fn threads_put_raw_batches_together_in_memory_of_the_devices() {
+    for workers in [0, 1, 3, 16] {
+        let (plain, pool) = (raw_loader(workers, None), Arc::new(Counting::default()));
+        let staged = plain.clone().in_memory_of(pool.clone());
+        assert_eq!(staged.images_ahead() % 3, 0);
+        // Two passes at the same time have memory of their own.
+        let (mut first, mut second) = (staged.batches(0, 0), staged.batches(0, 0));
+        for expected in take(&plain, START, 9) {
+            let Pixels::U8(expected) = expected.pixels else { panic!("normalised") };
+            for batches in [&mut first, &mut second] {
+                let batch = batches.next().unwrap().unwrap();
+                assert_eq!(batch.shape, [3, 3, 4, 6]);
+                let Pixels::Staged(staged) = batch.pixels else { panic!("elsewhere") };
+                let memory = staged.memory().downcast::<Slots>().unwrap();
+                let found: Vec<u8> = memory.0.iter().flat_map(|slot| slot.lock().unwrap().clone()).collect();
+                assert_eq!(found, expected, "{workers} workers");
+            }
+        }
+        drop((first, second));
+        let ahead = plain.images_ahead().div_ceil(3) + 1;
+        assert!((18..=2 * (9 + ahead)).contains(&*pool.0.lock().unwrap()), "{workers} workers");
+    }
+    let normalized = loader(&[], 1, 0).in_memory_of(Arc::new(Counting::default()));
+    assert!(matches!(take(&normalized, START, 1)[0].pixels, Pixels::F32(_)), "no bytes to be written");
+}
+
+#[test]
+fn what_is_erased_of_raw_images_is_what_the_host_erases() {
+    let erase = Some(RandomErasing { probability: 0.6 });
+    let Shared { source, transform, config, .. } = &*loader(&[4], 0, 1).0;
+    let config = LoaderConfig { erase, ..config.clone() };
+    let host = Loader::new(Arc::clone(source), Arc::clone(transform), config).unwrap();
+    let mut boxes = 0;
+    for (raw, host) in take(&raw_loader(3, erase), START, 6).into_iter().zip(take(&host, START, 6)) {
+        let Pixels::U8(intensities) = &raw.pixels else { panic!("normalised") };
+        let mut found: Vec<f32> = intensities.iter().map(|v| (f32::from(*v) / 255.0 - 0.5) / 0.5).collect();
+        for (image, erased) in &raw.erased {
+            erased.apply(&mut found[image * 72..(image + 1) * 72], [4, 6]);
+        }
+        assert_eq!(found, values(&host));
+        assert!(host.erased.is_empty());
+        boxes += raw.erased.len();
+    }
+    assert!((3..18).contains(&boxes), "{boxes} of 18 images");
 }

@@ -6,11 +6,13 @@ use std::thread::{self, JoinHandle};
 
 use crate::error::DataError;
 use crate::loader::batch::Batch;
+use crate::loader::memory::Assembly;
 use crate::loader::samples::{Made, Shared};
 
 /// A sequence of batches. Dropping it stops the workers.
 pub struct Batches {
     shared: Arc<Shared>,
+    assembly: Arc<Assembly>,
     workers: Option<Workers>,
     /// The number of the next batch.
     next: u64,
@@ -28,7 +30,8 @@ impl Iterator for Batches {
         }
         self.next += 1;
         let size = self.shared.config.batch_size as u64;
-        let mut batch = Ok(self.shared.empty_batch(self.shared.source.len().min(size as usize), number));
+        let images = self.shared.source.len().min(size as usize);
+        let mut batch = Ok(self.shared.empty_batch(images, number, 0, &self.assembly));
         let mut unreadable = BTreeMap::new();
         // All of them, also behind an error: the next batch begins behind the last one.
         for image in number * size..(number + 1) * size {
@@ -37,11 +40,12 @@ impl Iterator for Batches {
                     Ok(made) => made,
                     Err(error) => return Some(Err(error)),
                 },
-                None => self.shared.make(image),
+                None => self.shared.make(image, &self.assembly),
             };
             unreadable.extend(made.unreadable);
             batch = batch.and_then(|mut batch: Batch| batch.append(made.image?).map(|()| batch));
         }
+        self.assembly.close(number);
         // Counted on delivery: workers run ahead, and how far must not decide when a run fails.
         Some(self.shared.record_corrupt(unreadable).and(batch))
     }
@@ -52,9 +56,10 @@ impl Batches {
     pub(super) fn start(shared: &Arc<Shared>, first: u64, end: Option<u64>) -> Self {
         let size = shared.config.batch_size as u64;
         let in_images = |batch: u64| batch * size;
-        let workers =
-            (shared.config.workers > 0).then(|| Workers::start(shared, in_images(first), end.map(in_images)));
-        Self { shared: Arc::clone(shared), workers, next: first, end }
+        let assembly = Arc::new(Assembly::new(shared.memory.clone()));
+        let workers = (shared.config.workers > 0)
+            .then(|| Workers::start(shared, &assembly, in_images(first), end.map(in_images)));
+        Self { shared: Arc::clone(shared), assembly, workers, next: first, end }
     }
 }
 
@@ -91,7 +96,7 @@ struct State {
 }
 
 impl Workers {
-    fn start(shared: &Arc<Shared>, first: u64, end: Option<u64>) -> Self {
+    fn start(shared: &Arc<Shared>, assembly: &Arc<Assembly>, first: u64, end: Option<u64>) -> Self {
         let ahead = shared.config.images_ahead() as u64;
         let state =
             State { wanted: first, next: first, ready: BTreeMap::new(), is_over: false, is_broken: false };
@@ -103,8 +108,8 @@ impl Workers {
             end,
         });
         let spawn = |_| {
-            let (work, shared) = (Arc::clone(&work), Arc::clone(shared));
-            thread::spawn(move || work.go_on(&shared))
+            let (work, shared, assembly) = (Arc::clone(&work), Arc::clone(shared), Arc::clone(assembly));
+            thread::spawn(move || work.go_on(&shared, &assembly))
         };
         let threads = (0..shared.config.workers).map(spawn).collect();
         Self { work, threads }
@@ -145,10 +150,10 @@ impl Work {
     }
 
     /// Makes images until no more are wanted.
-    fn go_on(&self, shared: &Shared) {
+    fn go_on(&self, shared: &Shared, assembly: &Assembly) {
         let _alarm = Alarm(self);
         while let Some(number) = self.assign() {
-            let made = shared.make(number);
+            let made = shared.make(number, assembly);
             self.lock().ready.insert(number, made);
             self.ready.notify_one();
         }

@@ -23,7 +23,7 @@ pub use eval::{CropMode, EvalTransform};
 pub(crate) use normalize::other_channels;
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
 pub use rand_augment::{Operation, RandAugment};
-pub use random_erasing::RandomErasing;
+pub use random_erasing::{Erased, RandomErasing};
 pub use random_resized_crop::RandomResizedCrop;
 pub use raster::Raster;
 pub(crate) use resample::resample_plane;

@@ -3,6 +3,7 @@
 use image::RgbImage;
 
 use crate::any_image::AnyImage;
+use crate::transform::Raster;
 use crate::transform::pillow::luma;
 
 /// Mean of ImageNet's channels.
@@ -62,9 +63,25 @@ impl Normalize {
     /// # Errors
     /// An image of other channels than the network's, or of more than 8 bits.
     pub fn append_raw(&self, image: &AnyImage, intensities: &mut Vec<u8>) -> Result<(), String> {
+        let (start, (width, height)) = (intensities.len(), image.dimensions());
+        intensities.resize(start + self.channels() * (width * height) as usize, 0);
+        let written = self.write_raw(image, &mut intensities[start..]);
+        if written.is_err() {
+            intensities.truncate(start);
+        }
+        written
+    }
+
+    /// Writes the intensities of an image, which are as many as there is room for.
+    ///
+    /// # Errors
+    /// As [`Normalize::append_raw`].
+    pub fn write_raw(&self, image: &AnyImage, intensities: &mut [u8]) -> Result<(), String> {
         match (image, self.channels()) {
-            (AnyImage::Rgb(image), 1) => intensities.extend(image.pixels().map(luma)),
-            (AnyImage::Rgb(image), 3) => append_planes(image, intensities, |_, v| v),
+            (AnyImage::Rgb(image), 1) => {
+                intensities.iter_mut().zip(image.pixels()).for_each(|(v, pixel)| *v = luma(pixel));
+            }
+            (AnyImage::Rgb(image), 3) => write_planes(image, intensities, |_, v| v),
             (AnyImage::Rgb(_), channels) => return Err(other_channels(3, channels)),
             (AnyImage::Bands(_), _) => {
                 return Err("the image has more than 8 bits or other channels than a picture, and the device normalises \
@@ -80,11 +97,17 @@ pub(crate) fn other_channels(found: usize, wanted: usize) -> String {
     format!("the image has {found} channels and the network takes {wanted} (model.num_channels)")
 }
 
-/// Appends a function of every intensity, channel after channel, in one pass over the pixels.
+/// Appends a function of every intensity, channel after channel.
 fn append_planes<T: Copy + Default>(image: &RgbImage, values: &mut Vec<T>, of: impl Fn(usize, u8) -> T) {
-    let (start, pixels) = (values.len(), image.as_raw().as_chunks::<3>().0);
-    values.resize(start + 3 * pixels.len(), T::default());
-    let (red, rest) = values[start..].split_at_mut(pixels.len());
+    let (start, numbers) = (values.len(), image.as_raw().len());
+    values.resize(start + numbers, T::default());
+    write_planes(image, &mut values[start..], of);
+}
+
+/// Writes a function of every intensity, channel after channel, in one pass over the pixels.
+fn write_planes<T>(image: &RgbImage, values: &mut [T], of: impl Fn(usize, u8) -> T) {
+    let pixels = image.as_raw().as_chunks::<3>().0;
+    let (red, rest) = values.split_at_mut(pixels.len());
     let (green, blue) = rest.split_at_mut(pixels.len());
     for (((&[r, g, b], red), green), blue) in pixels.iter().zip(red).zip(green).zip(blue) {
         (*red, *green, *blue) = (of(0, r), of(1, g), of(2, b));

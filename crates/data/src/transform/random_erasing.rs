@@ -15,17 +15,69 @@ pub struct RandomErasing {
     pub probability: f64,
 }
 
+/// A box of an image and the noise in it, to be put there where the image is normalised.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Erased {
+    /// Top, left, height, width.
+    pub area: [usize; 4],
+    /// `[C, height, width]` of the box.
+    pub noise: Vec<f32>,
+}
+
 impl RandomErasing {
     /// `image`: normalised, `[C, H, W]`.
-    pub fn apply(&self, image: &mut [f32], [height, width]: [usize; 2], rng: &mut impl Rng) {
-        if rng.random::<f64>() >= self.probability {
-            return;
+    pub fn apply(&self, image: &mut [f32], size: [usize; 2], rng: &mut impl Rng) {
+        if let Some(area) = self.area(size, rng) {
+            for_every_value(image, size, area, |value| *value = StandardNormal.sample(rng));
         }
-        let Some([top, left, h, w]) = draw_box([height, width], rng) else { return };
-        for channel in image.chunks_exact_mut(height * width) {
-            for row in channel.chunks_exact_mut(width).skip(top).take(h) {
-                row[left..left + w].iter_mut().for_each(|v| *v = StandardNormal.sample(rng));
-            }
+    }
+
+    /// What [`RandomErasing::apply`] would do to an image of so many channels.
+    pub fn draw(&self, channels: usize, size: [usize; 2], rng: &mut impl Rng) -> Option<Erased> {
+        let area @ [_, _, height, width] = self.area(size, rng)?;
+        let noise = (0..channels * height * width).map(|_| StandardNormal.sample(rng)).collect();
+        Some(Erased { area, noise })
+    }
+
+    /// Erases a box of normalised values, or says what is to be erased where there are none yet.
+    pub(crate) fn now_or_later(
+        &self,
+        values: Option<&mut [f32]>,
+        channels: usize,
+        size: [usize; 2],
+        rng: &mut impl Rng,
+    ) -> Option<Erased> {
+        let Some(values) = values else { return self.draw(channels, size, rng) };
+        self.apply(values, size, rng);
+        None
+    }
+
+    fn area(&self, size: [usize; 2], rng: &mut impl Rng) -> Option<[usize; 4]> {
+        if rng.random::<f64>() >= self.probability {
+            return None;
+        }
+        draw_box(size, rng)
+    }
+}
+
+impl Erased {
+    /// `image`: normalised, `[C, H, W]`.
+    pub fn apply(&self, image: &mut [f32], size: [usize; 2]) {
+        let mut noise = self.noise.iter();
+        for_every_value(image, size, self.area, |value| *value = noise.next().copied().unwrap_or_default());
+    }
+}
+
+/// Visits the values of a box, channel by channel and row by row.
+fn for_every_value(
+    image: &mut [f32],
+    [height, width]: [usize; 2],
+    [top, left, h, w]: [usize; 4],
+    mut visit: impl FnMut(&mut f32),
+) {
+    for channel in image.chunks_exact_mut(height * width) {
+        for row in channel.chunks_exact_mut(width).skip(top).take(h) {
+            row[left..left + w].iter_mut().for_each(&mut visit);
         }
     }
 }
@@ -47,6 +99,23 @@ fn draw_box([height, width]: [usize; 2], rng: &mut impl Rng) -> Option<[usize; 4
 mod tests {
     use super::*;
     use crate::rng::{Stream, rng};
+
+    #[test]
+    fn what_is_drawn_is_what_would_be_applied() {
+        let (erase, size) = (RandomErasing { probability: 0.5 }, [14, 9]);
+        let mut erased = 0;
+        for index in 0..40 {
+            let mut now = vec![100.0; 3 * 14 * 9];
+            let mut later = now.clone();
+            erase.apply(&mut now, size, &mut rng(0, Stream::Augment, 0, index));
+            if let Some(drawn) = erase.draw(3, size, &mut rng(0, Stream::Augment, 0, index)) {
+                drawn.apply(&mut later, size);
+                erased += 1;
+            }
+            assert_eq!(now, later);
+        }
+        assert!((5..35).contains(&erased), "{erased} of 40");
+    }
 
     #[test]
     fn a_box_of_noise_replaces_a_share_of_the_image() {

@@ -13,7 +13,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, LibTorch, backend_extension};
 use burn::tensor::Tensor;
 use host::HostBackend;
-use host::libtorch::to_device;
+use host::libtorch::indices_on;
 use kernels::patch_loss::Target;
 use tch::{Reduction, Tensor as Raw};
 
@@ -79,7 +79,7 @@ fn picked_patches(target: &Target, images: &Raw) -> Raw {
         .view([samples, channels, rows, patch, columns, patch])
         .permute([0, 2, 4, 3, 5, 1])
         .reshape([samples * rows * columns, patch * patch * channels])
-        .index_select(0, &to_device(&Raw::from_slice(&indices), images.device()))
+        .index_select(0, &indices_on(indices, images.device()))
 }
 
 impl AtenLossBackend for LibTorch {

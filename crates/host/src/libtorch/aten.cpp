@@ -13,9 +13,6 @@
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/native_layer_norm_backward.h>
-#include <c10/core/Event.h>
-#include <c10/core/StreamGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "guarded.h"
 
@@ -60,30 +57,6 @@ char *host_from_values(Tensor **out, float *values, const int64_t *sizes, size_t
     return guarded([&] {
         auto release = [owner, free](void *) { free(owner); };
         *out = new Tensor(at::from_blob(values, at::IntArrayRef(sizes, dims), release, at::kFloat));
-    });
-}
-
-// A copy of pinned memory on a GPU, by a stream of its own: it goes on while the GPU computes, and what
-// is asked of the GPU afterwards waits for it. `stream` keeps that stream's number, -1 at first.
-char *host_upload(Tensor **out, const Tensor *pinned, int8_t index, int64_t *stream) {
-    return guarded([&] {
-        c10::Device device(c10::kCUDA, index);
-        c10::impl::VirtualGuardImpl gpu(device.type());
-        c10::Stream computing = gpu.getStream(device);
-        c10::Stream copying = *stream < 0 ? gpu.getStreamFromGlobalPool(device)
-                                          : c10::Stream(c10::Stream::UNSAFE, device, *stream);
-        *stream = copying.id();
-        c10::Event done(device.type());
-        Tensor copy;
-        {
-            c10::StreamGuard guard(copying);
-            copy = pinned->to(device, pinned->scalar_type(), /*non_blocking=*/true, /*copy=*/true);
-            done.record(copying);
-        }
-        done.block(computing);
-        // Its memory belongs to the copying stream, which must not hand it out again too early.
-        gpu.recordDataPtrOnStream(copy.storage().data_ptr(), computing);
-        *out = new Tensor(copy);
     });
 }
 

@@ -44,7 +44,6 @@ unsafe extern "C" {
         owner: *mut c_void,
         free: extern "C" fn(*mut c_void),
     ) -> *mut c_char;
-    fn host_upload(out: *mut Raw, pinned: Raw, index: i8, stream: *mut i64) -> *mut c_char;
 }
 
 pub(super) fn raw(tensor: &Tensor) -> Raw {
@@ -139,15 +138,5 @@ pub fn from_values(values: Vec<f32>, shape: &[i64]) -> Tensor {
     // SAFETY: `shape` counts exactly the values, which live until `free_values` gets their owner; if
     // this fails, `check` panics and they are leaked, not freed twice.
     check(unsafe { host_from_values(&mut out, start, shape.as_ptr(), shape.len(), owner, free_values) });
-    owned(out)
-}
-
-/// A copy of pinned memory on a GPU, made while the GPU computes. `stream` belongs to that GPU alone
-/// and holds -1 at first.
-pub(super) fn upload(pinned: &Tensor, gpu: usize, stream: &mut i64) -> Tensor {
-    let mut out = ptr::null_mut();
-    let index = i8::try_from(gpu).expect("the number of a GPU");
-    // SAFETY: a live tensor, and room for a tensor and a number.
-    check(unsafe { host_upload(&mut out, raw(pinned), index, stream) });
     owned(out)
 }

@@ -11,6 +11,7 @@ pub mod lists;
 mod memory;
 mod outcome;
 mod peak;
+mod staging;
 mod tf32;
 mod upload;
 
@@ -24,11 +25,12 @@ use crate::backend::HostBackend;
 use crate::tensor::HostTensor;
 pub(crate) use memory::gpu_memory;
 pub(crate) use peak::product_gflops;
+pub use staging::Staging;
 pub(crate) use tf32::set_tf32;
 #[cfg(test)]
 pub(crate) use tf32::tf32;
-pub(crate) use upload::{floats_on, gpu, indices_on};
-pub use upload::{intensities, to_device};
+pub use upload::{Landed, constants, float_tensor, indices_on};
+pub(crate) use upload::{gpu, upload};
 
 /// Whether the memory behind the data pointer is `numel` values of f32 on the host, one after another.
 fn is_plain(tensor: &Tensor) -> bool {

@@ -12,7 +12,7 @@ use crate::output::{note, out};
 use crate::world::World;
 
 pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
-    World::enter(Gradients::OnHost, |world| embed(args, world))
+    World::enter(args.device.name, Gradients::OnHost, |world| embed(args, world))
 }
 
 fn embed(args: &EmbedArgs, world: &World) -> Result<()> {

@@ -26,7 +26,7 @@ struct Counts<'a> {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
-    World::enter(Gradients::OnHost, |world| eval(args, world))
+    World::enter(args.device.name, Gradients::OnHost, |world| eval(args, world))
 }
 
 fn eval(args: &EvalArgs, world: &World) -> Result<()> {

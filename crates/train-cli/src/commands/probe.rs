@@ -30,7 +30,7 @@ struct Report {
 }
 
 pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
-    World::enter(Gradients::OnHost, |world| probe(args, world))
+    World::enter(args.device.name, Gradients::OnHost, |world| probe(args, world))
 }
 
 fn probe(args: &ProbeArgs, world: &World) -> Result<()> {

@@ -28,7 +28,7 @@ pub(crate) fn run<E: Experiment>(args: &RunArgs, meant: Meant) -> Result<ExitCod
         true => Gradients::OnCuda { allow_gloo: args.allow_gloo_for_cuda },
         false => Gradients::OnHost,
     };
-    World::enter(gradients, |world| train::<E>(args, meant, world))
+    World::enter(args.device.name, gradients, |world| train::<E>(args, meant, world))
 }
 
 fn train<E: Experiment>(args: &RunArgs, meant: Meant, world: &World) -> Result<ExitCode> {

@@ -52,8 +52,8 @@ fn first_batch(settings: &ImageSettings, source: &Arc<dyn ImageSource>) -> Resul
     if !settings.classifies {
         return Ok((batch, Mix::None));
     }
-    let mix =
-        settings.augment.mixup().mix(settings.seed, &mut batch).context("the batch is not normalised")?;
+    let (mix, shape) = (settings.augment.mixup().draw_for(settings.seed, &batch), batch.shape);
+    mix.apply(batch.normalized_mut().context("the batch is not normalised")?, shape);
     Ok((batch, mix))
 }
 

@@ -37,7 +37,7 @@ pub(super) fn layer_norm(way: &Way, _: Run) -> Result<Found> {
 }
 
 pub(super) fn linear(way: &Way, _: Run) -> Result<Found> {
-    let layer = shaken(Linear::zeros(13, 5, &way.device));
+    let layer = shaken(Linear::zeros(13, 5, way.compute, &way.device));
     let x = tensor([3, 13], 2, &way.device).require_grad();
     Ok(with_gradients(&layer, x.clone(), layer.forward(x)))
 }
@@ -114,7 +114,7 @@ pub(super) fn adamw(way: &Way, _: Run) -> Result<Found> {
 }
 
 fn layers(way: &Way) -> Vec<Linear> {
-    shaken(vec![Linear::zeros(13, 5, &way.device), Linear::zeros(5, 3, &way.device)])
+    shaken(vec![Linear::zeros(13, 5, way.compute, &way.device), Linear::zeros(5, 3, way.compute, &way.device)])
 }
 
 fn layers_and_gradients(way: &Way) -> (Vec<Linear>, Gradients) {

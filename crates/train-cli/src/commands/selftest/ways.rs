@@ -66,7 +66,7 @@ impl Way {
 
     /// Sets what is the process's: libtorch's threads, and whether a GPU shortens factors.
     pub(super) fn prepare(&self) -> Result<()> {
-        self.compute.on(&self.device, Activation::Gelu)?;
+        self.compute.on(&self.device, Activation::Gelu, Execution::Compact)?;
         host::follow_tf32(&self.device, Some(self.numbers == Numbers::Tf32));
         Ok(())
     }
