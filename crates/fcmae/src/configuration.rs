@@ -94,17 +94,21 @@ impl PretrainExperiment {
         self.model.resolve(self.data.image_size.pixels())
     }
 
+    /// What is asked to compute the network.
+    pub(crate) fn asked(&self) -> Compute {
+        Compute {
+            kernels: self.model.kernels,
+            precision: self.train.precision,
+            recompute: self.train.recompute,
+        }
+    }
+
     /// What computes the network on a device, whose products are set to TF32 or not as `train.tf32` says.
     ///
     /// # Errors
     /// Kernels, a precision or TF32 that the device does not have.
     pub fn compute(&self, model: &ConvNextV2Config, device: &Device) -> Result<Compute, ComputeError> {
         host::set_tf32(device, self.train.tf32)?;
-        let asked = Compute {
-            kernels: self.model.kernels,
-            precision: self.train.precision,
-            recompute: self.train.recompute,
-        };
-        asked.on(device, model.hidden_act, self.model.execution())
+        self.asked().on(device, model.hidden_act, self.model.execution())
     }
 }

@@ -73,12 +73,12 @@ impl PretrainCost {
         let encoder = EncoderCost::of(model, image);
         let decoder_parameters = mask.decoder_parameters(model);
         let parameters = encoder.parameters() + decoder_parameters;
-        let (execution, recompute) = (experiment.model.execution(), experiment.train.recompute);
+        let (execution, asked) = (experiment.model.execution(), experiment.asked());
         let encoder_activations = match execution {
-            Execution::Compact => mask.visible_share(encoder.activations(recompute)),
-            Execution::Masked => encoder.activations(recompute),
+            Execution::Compact => mask.visible_share(encoder.activation_bytes(asked)),
+            Execution::Masked => encoder.activation_bytes(asked),
         };
-        let of_an_image = encoder_activations + mask.decoder_activations(model, recompute);
+        let of_an_image = encoder_activations + mask.decoder_activation_bytes(model, asked);
         let stages = encoder.stages.iter().map(|stage| {
             let tokens = stage.map[0] * stage.map[1];
             StageRow {
@@ -102,7 +102,7 @@ impl PretrainCost {
             patches: mask.patches,
             visible_patches: mask.visible,
             // Weights, gradients and two moments.
-            memory: Memory { parameters: 4 * 4 * parameters, activations: 4 * of_an_image },
+            memory: Memory { parameters: 4 * 4 * parameters, activations: of_an_image },
             stages: stages.collect(),
             execution,
         })

@@ -34,7 +34,7 @@ impl ClassifierCost {
         let parameters = encoder.parameters() + 2 * channels + (channels + 1) * outputs;
         // Weights, gradients and two moments.
         let copies = 4 + u64::from(experiment.finetune.ema_decay.is_some());
-        let activations = 4 * encoder.activations(experiment.train.recompute);
+        let activations = encoder.activation_bytes(experiment.asked());
         Self {
             model: model.describe(),
             parameters,

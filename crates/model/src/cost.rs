@@ -1,7 +1,10 @@
 //! What a network costs, counted from its configuration: parameters, multiply-adds, tokens.
 
+use host::Precision;
+
 use crate::config::ConvNextV2Config;
 use crate::conv::DEPTHWISE_KERNEL;
+use crate::engine::Compute;
 
 /// Elements that a block keeps for its backward pass, for every site and channel (measured).
 const ACTIVATIONS_PER_CHANNEL: usize = 24;
@@ -67,15 +70,17 @@ fn block_parameters(channels: usize) -> u64 {
         + 8 * c // GRN
 }
 
-/// Elements that blocks keep for their backward pass: of stages of so many sites and channels, and blocks. With
-/// `recompute`, inputs, and all that one block at a time needs.
-fn block_activations(stages: impl Iterator<Item = (usize, usize)> + Clone, recompute: bool) -> u64 {
+/// Bytes that blocks keep for their backward pass: of stages of so many sites and channels, and blocks. Where they
+/// compute again, inputs, and all that one block at a time needs.
+fn block_bytes(stages: impl Iterator<Item = (usize, usize)> + Clone, compute: Compute) -> u64 {
+    let within = ACTIVATIONS_PER_CHANNEL * compute.precision.bytes();
     let sum =
         |of_a_block: usize| stages.clone().map(|(size, depth)| size * depth * of_a_block).sum::<usize>();
     let largest = stages.clone().filter(|(_, depth)| *depth > 0).map(|(size, _)| size).max().unwrap_or(0);
-    let kept = match recompute {
-        true => sum(1) + largest * ACTIVATIONS_PER_CHANNEL,
-        false => sum(ACTIVATIONS_PER_CHANNEL),
+    let kept = match compute.recompute {
+        // Residual sums are f32 always.
+        true => sum(Precision::F32.bytes()) + largest * within,
+        false => sum(within),
     };
     kept as u64
 }
@@ -115,10 +120,10 @@ impl EncoderCost {
         self.stages.iter().map(|stage| stage.parameters).sum()
     }
 
-    /// Elements of activations per image that a training step keeps for its backward pass.
-    pub fn activations(&self, recompute: bool) -> u64 {
+    /// Bytes of activations per image that a training step keeps for its backward pass.
+    pub fn activation_bytes(&self, compute: Compute) -> u64 {
         let stages = self.stages.iter().map(|s| (s.map[0] * s.map[1] * s.channels, s.depth));
-        block_activations(stages, recompute)
+        block_bytes(stages, compute)
     }
 }
 
@@ -147,14 +152,14 @@ impl MaskedCost {
         visible * config.last_hidden_size() as u64 * dim + whole - skipped + read * dim * pixels
     }
 
-    /// Elements of the decoder's activations per image that a training step keeps.
-    pub fn decoder_activations(&self, config: &ConvNextV2Config, recompute: bool) -> u64 {
+    /// Bytes of the decoder's activations per image that a training step keeps.
+    pub fn decoder_activation_bytes(&self, config: &ConvNextV2Config, compute: Compute) -> u64 {
         let per_patch = (self.patch_size / config.total_stride()).pow(2);
         let tokens = self.patches * per_patch;
         let pixels = config.total_stride().pow(2) * config.num_channels;
         let blocks = std::iter::once((tokens * self.decoder_dim, self.decoder_depth));
-        let predicted = 4 * (tokens - self.visible * per_patch) * pixels;
-        block_activations(blocks, recompute) + predicted as u64
+        let predicted = 4 * Precision::F32.bytes() * (tokens - self.visible * per_patch) * pixels;
+        block_bytes(blocks, compute) + predicted as u64
     }
 
     /// Parameters of the decoder.
@@ -212,12 +217,16 @@ mod tests {
         let cost = EncoderCost::of(&config, [224, 224]);
         // Sites and channels of a stage: 56² · 96, half of it, a quarter, an eighth; 3, 3, 9, 3 blocks.
         let [first, inputs] = [56 * 56 * 96, 56 * 56 * 12 * (3 * 8 + 3 * 4 + 9 * 2 + 3)];
-        assert_eq!(cost.activations(false), 24 * inputs);
-        assert_eq!(cost.activations(true), inputs + 24 * first);
+        let (kept, again) = (Compute::default(), Compute { recompute: true, ..Compute::default() });
+        assert_eq!(cost.activation_bytes(kept), 4 * 24 * inputs);
+        assert_eq!(cost.activation_bytes(again), 4 * (inputs + 24 * first));
+        let low = |compute| Compute { precision: Precision::Bf16, ..compute };
+        assert_eq!(cost.activation_bytes(low(kept)), 2 * 24 * inputs);
+        assert_eq!(cost.activation_bytes(low(again)), 4 * inputs + 2 * 24 * first);
         let mask =
             MaskedCost { patches: 49, visible: 19, patch_size: 32, decoder_dim: 512, decoder_depth: 1 };
-        let predicted = 4 * 30 * 3072;
-        assert_eq!(mask.decoder_activations(&config, false), 24 * 49 * 512 + predicted);
-        assert_eq!(mask.decoder_activations(&config, true), 25 * 49 * 512 + predicted);
+        let predicted = 4 * 4 * 30 * 3072;
+        assert_eq!(mask.decoder_activation_bytes(&config, kept), 4 * 24 * 49 * 512 + predicted);
+        assert_eq!(mask.decoder_activation_bytes(&config, again), 4 * 25 * 49 * 512 + predicted);
     }
 }

@@ -135,7 +135,7 @@ impl Block {
         let stats = saved.stats.each_ref().map(|tensor| &tensor.tensor);
         let norm = saved.weights.norm.each_ref().map(|tensor| &tensor.tensor);
         let [d_conv, d_norm, d_norm_bias] = layer_norm_backward(d_normed, &saved.conv.tensor, stats, norm);
-        let d_conv = self.layout.to_map(&d_conv);
+        let d_conv = self.layout.lend_map(&d_conv);
         let kernel = &saved.weights.dwconv[0].tensor;
         let [d_map, d_dwconv, d_dwconv_bias] =
             Self::depthwise(channels).backward(&d_conv, &saved.map.tensor, kernel, true);

@@ -1,7 +1,9 @@
 //! Global Response Normalization in ATen operations, on activations `[N, T, H]`.
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::backend::libtorch::TchTensor;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::cast;
 use crate::epsilon;
@@ -49,7 +51,7 @@ impl Grn<'_> {
         let norm = counted.norm_scalaropt_dim_dtype(2.0, self.dims(), true, Kind::Float);
         let mean_norm = norm.mean_dim([-1].as_slice(), true, Kind::Float).g_add_scalar_(epsilon::GRN);
         let response = &norm / &mean_norm;
-        let scale = (&response * &gamma).g_add_scalar_(1.0);
+        let scale = one(gamma.device()).addcmul(&response, &gamma);
         let grown = multiply_add(active, &scale, &beta);
         let [norm, mean_norm, response, scale, gamma] =
             [norm, mean_norm, response, scale, gamma].map(TchTensor::new);
@@ -74,6 +76,18 @@ impl Grn<'_> {
         };
         [dy.g_mul_(scale).addcmul_(active, &by_norm), d_gamma]
     }
+}
+
+/// The number 1 on a device, made once.
+fn one(device: Device) -> Tensor {
+    static ONES: Mutex<Vec<Tensor>> = Mutex::new(Vec::new());
+    let mut ones = ONES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(one) = ones.iter().find(|one| one.device() == device) {
+        return one.shallow_clone();
+    }
+    let one = Tensor::ones([1], (Kind::Float, device));
+    ones.push(one.shallow_clone());
+    one
 }
 
 /// a · scale + shift: sums in f32, the result in the kind of a, in a single pass.

@@ -5,6 +5,7 @@ use burn::backend::libtorch::TchTensor;
 use burn::tensor::Tensor;
 use tch::Tensor as Raw;
 
+use crate::map_rows::MapRows;
 use crate::sites::TokenLayout;
 
 /// The tensor of libtorch behind a tensor of Burn, without its autodiff.
@@ -44,6 +45,8 @@ pub(crate) struct Layout {
     pub(crate) rows: Option<TchTensor>,
     /// `[N, T, 1]`, 1 = visible; none where every token is.
     pub(crate) keep: Option<TchTensor>,
+    /// What blocks of the stage share.
+    places: MapRows,
 }
 
 impl Layout {
@@ -53,15 +56,32 @@ impl Layout {
             map: map.map(|n| n as i64),
             rows: patch_rows.map(|rows| map_rows.get(|| rows, map[0], grid, patch)),
             keep: keep.map(primitive),
+            places: map_rows.clone(),
         }
     }
 
     /// Tokens `[N, T, C]` → `[N, C, H, W]` channels last, zero where no token stands.
     pub(crate) fn to_map(&self, tokens: &Raw) -> Raw {
         let Some(rows) = &self.rows else { return as_map(tokens, self.map) };
+        let [mut sites, map] = self.empty_map(tokens);
+        let _ = sites.index_put_(&[Some(&rows.tensor)], tokens, false);
+        map
+    }
+
+    /// The same for a moment: another call for a block of the stage overwrites it.
+    pub(crate) fn lend_map(&self, tokens: &Raw) -> Raw {
+        match &self.rows {
+            None => as_map(tokens, self.map),
+            Some(rows) => self.places.lend(tokens, &rows.tensor, || self.empty_map(tokens)),
+        }
+    }
+
+    /// Sites `[N·H·W, C]` of zeros for such tokens, and the same as a map.
+    fn empty_map(&self, tokens: &Raw) -> [Raw; 2] {
         let ([n, h, w], channels) = (self.map, tokens.size()[2]);
-        let mut sites = tokens.new_zeros([n * h * w, channels], (tokens.kind(), tokens.device()));
-        as_map(&sites.index_put_(&[Some(&rows.tensor)], tokens, false), self.map)
+        let sites = tokens.new_zeros([n * h * w, channels], (tokens.kind(), tokens.device()));
+        let map = as_map(&sites, self.map);
+        [sites, map]
     }
 
     /// The dense map `[N, C, H, W]` → tokens `[N, T, C]`.

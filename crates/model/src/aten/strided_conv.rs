@@ -76,7 +76,7 @@ impl StridedConv {
     }
 
     /// The reverse, for gradients: maps → what was the input, zero where nothing was picked.
-    fn from_maps(&self, maps: &Tensor, input: &[i64]) -> Tensor {
+    fn back_to_input(&self, maps: &Tensor, input: &[i64]) -> Tensor {
         match &self.windows {
             Windows::Map => maps.shallow_clone(),
             Windows::Tokens { samples, .. } => as_tokens(maps, *samples),
@@ -149,7 +149,7 @@ impl Operation<LibTorch, 3> for StridedConv {
         } else {
             let d_maps = self.to_maps_out(&dy, input);
             let [dx, d_weight, d_bias] = self.convolution().backward(&d_maps, input, kernel, wants_dx);
-            (wants_dx.then(|| self.from_maps(&dx, &x.tensor.size())), [d_weight, d_bias])
+            (wants_dx.then(|| self.back_to_input(&dx, &x.tensor.size())), [d_weight, d_bias])
         };
         let dx = dx.map(|dx| gradient::of(x, &dx));
         [dx, Some(gradient::of(weight, &d_weight)), Some(gradient::of(bias, &d_bias))]
