@@ -5,11 +5,15 @@ use burn::tensor::{Device, Tensor};
 use host::Precision;
 
 use crate::grn_stats::GrnStats;
-use crate::nodes::Never;
 use crate::sites::{Rows, Sites};
 
-pub(crate) type Block = Never;
-pub(crate) type StridedConv = Never;
+/// Never made.
+#[derive(Debug)]
+pub(crate) struct Block;
+
+/// Never made.
+#[derive(Debug)]
+pub(crate) struct StridedConv;
 
 /// Never made.
 #[derive(Debug)]
@@ -22,24 +26,24 @@ pub(crate) struct LayerNorm {
 #[derive(Debug)]
 pub(crate) struct Linear;
 
-/// Why a function of this module was called.
-const NO_LIBTORCH: &str = "builds without libtorch have no device of it";
-
 pub(crate) fn block(
-    _sites: &Sites,
+    sites: &Sites,
     _stats: GrnStats,
-    _selected: Option<&Rows>,
+    selected: Option<&Rows>,
     _drop_path: Option<Tensor<3>>,
     _precision: Precision,
-    _device: &Device,
+    device: &Device,
 ) -> Block {
-    unreachable!("{NO_LIBTORCH}")
+    let _ = (sites.token_layout(device), selected.map(|rows| rows.token_indices(sites.patch_sites())));
+    Block
 }
 
-pub(crate) fn conv_of_tokens(_sites: &Sites, _kernel: usize, _precision: Precision) -> StridedConv {
-    unreachable!("{NO_LIBTORCH}")
+pub(crate) fn conv_of_tokens(sites: &Sites, _kernel: usize, _precision: Precision) -> StridedConv {
+    let _ = (sites.samples(), sites.patch());
+    StridedConv
 }
 
-pub(crate) fn conv_of_map(_sites: &Sites, _kernel: usize, _precision: Precision) -> StridedConv {
-    unreachable!("{NO_LIBTORCH}")
+pub(crate) fn conv_of_map(sites: &Sites, _kernel: usize, _precision: Precision) -> StridedConv {
+    let _ = (sites.grid(), sites.present_patches());
+    StridedConv
 }

@@ -100,7 +100,7 @@ fn loss(encoder: &Encoder, decoder: &Decoder, way: Way, device: &Device) -> Tens
     let visible = match execution {
         Execution::Compact => last.tokens.clone(),
         Execution::Masked => {
-            model::sites::Rows::new(mask.visible(), mask.patches(), device).select(last.tokens.clone())
+            mask.visible_rows(device).select(last.tokens.clone())
         }
     };
     let predicted = decoder.forward(visible, &mask, Predict::Hidden);
