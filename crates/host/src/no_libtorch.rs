@@ -102,6 +102,8 @@ pub mod counter {
     pub fn count<T>(run: impl FnOnce() -> T) -> (T, Operations) {
         (run(), Operations::default())
     }
+}
+
 /// None: no memory but this machine's.
 pub(crate) fn gpu_memory(_index: usize) -> Option<crate::GpuMemory> {
     None

@@ -99,9 +99,7 @@ fn loss(encoder: &Encoder, decoder: &Decoder, way: Way, device: &Device) -> Tens
     let last = features.last().unwrap();
     let visible = match execution {
         Execution::Compact => last.tokens.clone(),
-        Execution::Masked => {
-            mask.visible_rows(device).select(last.tokens.clone())
-        }
+        Execution::Masked => mask.visible_rows(device).select(last.tokens.clone()),
     };
     let predicted = decoder.forward(visible, &mask, Predict::Hidden);
     (predicted.clone() * tensor(predicted.dims(), 9, device)).sum()

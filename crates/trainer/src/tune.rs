@@ -9,9 +9,9 @@ use host::is_on_host;
 use crate::error::TrainError;
 use crate::experiment::{Context, Data, Experiment, Network};
 use crate::memory::{available, resident};
+use crate::objective::Objective;
 use crate::spike::SpikeGuard;
 use crate::stop::StopSignal;
-use crate::objective::Objective;
 use crate::trial::{Rehearsal, Trial, alone};
 use crate::update::{Surroundings, Updater};
 

@@ -106,8 +106,7 @@ impl<O: Objective> Updater<'_, O> {
         }
         let batch = next()?;
         let (loss, under_way);
-        (state, loss, under_way) = 
-            host::compute_on(self.device, || self.last(state, batch, sums, reducer))?;
+        (state, loss, under_way) = host::compute_on(self.device, || self.last(state, batch, sums, reducer))?;
         // Late enough to hear of a signal within the step.
         let own = Wishes { stop: stop.own(), save: save() };
         let apply = || self.apply(state, reducer.finish(under_way, loss, own)?, lr, spikes);

@@ -634,7 +634,7 @@ fn a_rank_without_memory_tells_the_other_one() {
             master: ("localhost".to_owned(), port),
             ..distributed::Environment::single()
         };
-        let world = distributed::connect(&environment, false).unwrap();
+        let world = distributed::connect(&environment, distributed::Gradients::OnHost).unwrap();
         let mut bench = Bench::new();
         bench.communicator = Arc::clone(&world);
         bench.hungry = (rank == 1).then_some(Hungry::Batch(7));

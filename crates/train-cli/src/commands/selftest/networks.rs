@@ -92,11 +92,7 @@ fn loss_and_gradients<M: Module>(network: &M, loss: Tensor<1>, way: &Way) -> Fou
 }
 
 /// The loss before each update, and the weights after the last.
-fn steps<M: Module>(
-    mut network: M,
-    way: &Way,
-    loss: impl Fn(&M) -> Result<Tensor<1>>,
-) -> Result<Found> {
+fn steps<M: Module>(mut network: M, way: &Way, loss: impl Fn(&M) -> Result<Tensor<1>>) -> Result<Found> {
     let (mut optimizer, mut found) = (optimizer(&network, &official_name), Vec::new());
     for step in 1..=STEPS {
         let loss = loss(&network)?;

@@ -114,7 +114,10 @@ pub(super) fn adamw(way: &Way, _: Run) -> Result<Found> {
 }
 
 fn layers(way: &Way) -> Vec<Linear> {
-    shaken(vec![Linear::zeros(13, 5, way.compute, &way.device), Linear::zeros(5, 3, way.compute, &way.device)])
+    shaken(vec![
+        Linear::zeros(13, 5, way.compute, &way.device),
+        Linear::zeros(5, 3, way.compute, &way.device),
+    ])
 }
 
 fn layers_and_gradients(way: &Way) -> (Vec<Linear>, Gradients) {
