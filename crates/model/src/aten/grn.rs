@@ -58,18 +58,18 @@ impl Grn<'_> {
         (grown, Saved { norm, mean_norm, response, scale, gamma })
     }
 
-    /// Gradients of the activations and of γ, `[H]`. Overwrites `dy`.
+    /// Gradients of the activations and of γ, `[1, H]`. Overwrites `dy`.
     pub(super) fn backward(self, mut dy: Tensor, active: &Tensor, saved: &Saved) -> [Tensor; 2] {
         let Saved { norm, mean_norm, response, scale, gamma } = saved;
         let [norm, mean_norm, response, scale, gamma] =
             [norm, mean_norm, response, scale, gamma].map(|tensor| &tensor.tensor);
         let d_scale = (&dy * active).sum_dim_intlist(self.dims(), true, Kind::Float); // [N or 1, 1, H]
-        let along = &d_scale * response;
-        let d_gamma = along.sum_dim_intlist([0, 1].as_slice(), false, Kind::Float);
+        let d_gamma = Tensor::linalg_vecdot(&d_scale, response, 0);
 
         // n = g / m with m = mean(g) + ε, so dg = (dn − mean(dn · n)) / m, and da = dg · a / g.
-        let shared = (along * gamma).mean_dim([-1].as_slice(), true, Kind::Float);
-        let by_norm = (d_scale * gamma - shared) / (norm.clamp_min(SMALLEST_NORM) * mean_norm);
+        let d_response = d_scale * gamma;
+        let shared = (&d_response * response).mean_dim([-1].as_slice(), true, Kind::Float);
+        let by_norm = (d_response - shared) / (norm.clamp_min(SMALLEST_NORM) * mean_norm);
         let by_norm = match self.keep {
             Some(keep) => by_norm * keep,
             None => by_norm,

@@ -89,6 +89,6 @@ fn kind(precision: Precision) -> Kind {
 fn cast(tensor: &tch::Tensor, kind: Kind) -> tch::Tensor {
     match tensor.kind() == kind {
         true => tensor.shallow_clone(),
-        false => tensor.to_kind(kind),
+        false => tensor.to_dtype(kind, false, false),
     }
 }
