@@ -24,6 +24,7 @@ fn a_step_asks_for_few_operations() {
         let (_, operations) = count(step);
         let found = operations.dispatched();
         assert!(found <= most, "{precision}: {found} operations, {:#?}", operations.by_name);
-        assert_eq!(operations.synchronising(), 0, "{precision}: {:#?}", operations.by_name);
+        // Three lists of patches; a GPU gets them from page-locked memory.
+        assert!(operations.synchronising() <= 3, "{precision}: {:#?}", operations.by_name);
     }
 }

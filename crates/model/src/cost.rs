@@ -70,8 +70,8 @@ fn block_parameters(channels: usize) -> u64 {
         + 8 * c // GRN
 }
 
-/// Bytes that blocks keep for their backward pass: of stages of so many sites and channels, and blocks. Where they
-/// compute again, inputs, and all that one block at a time needs.
+/// Bytes that blocks keep for their backward pass: of stages of so many sites and channels, and blocks.
+/// Where they compute again, inputs, and all that one block at a time needs.
 fn block_bytes(stages: impl Iterator<Item = (usize, usize)> + Clone, compute: Compute) -> u64 {
     let within = ACTIVATIONS_PER_CHANNEL * compute.precision.bytes();
     let sum =

@@ -35,8 +35,8 @@ impl MapRows {
         self.0.rows.get_or_init(make).clone()
     }
 
-    /// Tokens on a map that the next call overwrites: their places are the same in all blocks of a stage, so that
-    /// the zeros between them are written once. `make`: sites of zeros, and the same as a map.
+    /// Tokens on a map that the next call overwrites: their places are the same in all blocks of a stage, so
+    /// that the zeros between them are written once. `make`: sites of zeros, and the same as a map.
     pub(crate) fn lend(&self, tokens: &Raw, rows: &Raw, make: impl FnOnce() -> [Raw; 2]) -> Raw {
         let mut borrowed = self.0.borrowed.lock().unwrap_or_else(PoisonError::into_inner);
         let is_like = |[sites, _]: &[Raw; 2]| {

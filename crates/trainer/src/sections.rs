@@ -68,8 +68,8 @@ section! {
         spike_factor: f64 = 10.0, "above 1" => |factor| *factor > 1.0;
         /// Numbers in which the heavy operations of a step compute; `bf16` needs a GPU.
         precision: Precision = Precision::F32;
-        /// Whether blocks keep their input alone for the backward pass and compute the rest again there: larger
-        /// batches or networks fit into memory, and a step takes a fifth to a third longer.
+        /// Whether blocks keep their input alone for the backward pass and compute the rest again there:
+        /// larger batches or networks fit into memory, and a step takes about a fifth longer.
         recompute: bool = false;
         /// Whether products of f32 numbers may shorten their factors to TF32 on a GPU, which is several times as
         /// fast: `true` all, `false` none; left out, convolutions alone, as in PyTorch.

@@ -40,8 +40,8 @@ pub fn forward(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> (Vec<f32>, 
     (y, saved)
 }
 
-/// What [`forward`] leaves for the backward pass, without its result: the second linear layer is not needed for
-/// it.
+/// What [`forward`] leaves for the backward pass, without its result: the second linear layer is not
+/// needed for it.
 pub fn save(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> Saved {
     let (channels, hidden) = (w.channels(), w.hidden());
     let prepared = Prepared::new(arch, w);

@@ -7,8 +7,8 @@ use tch::{Kind, Tensor};
 
 use super::cast;
 
-/// In f32, in the shape of the parent, and without gaps: ATen returns some with the strides of a channels-last
-/// map.
+/// In f32, in the shape of the parent, and without gaps: ATen returns some with the strides of a
+/// channels-last map.
 pub(super) fn of(parent: &TchTensor, value: &Tensor) -> TchTensor {
     let value = LibTorch::contiguous(TchTensor::new(cast(value, Kind::Float)));
     let shape = parent.tensor.size();
