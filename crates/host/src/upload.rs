@@ -3,11 +3,10 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::arena::Arena;
-use crate::libtorch;
 
 /// A tensor of these numbers on a device.
 pub fn floats<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
-    if libtorch::gpu(device).is_none() {
+    if !crate::is_libtorch(device) {
         return Tensor::from_data(TensorData::new(values, shape), device);
     }
     let mut arena = Arena::new(device);
@@ -17,7 +16,7 @@ pub fn floats<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Devi
 
 /// A list of these indices on a device.
 pub fn indices(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
-    if libtorch::gpu(device).is_none() {
+    if !crate::is_libtorch(device) {
         let count = values.len();
         return Tensor::from_data(TensorData::new(values, [count]), device);
     }

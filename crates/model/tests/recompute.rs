@@ -60,7 +60,8 @@ impl ModuleVisitor for Collect<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = param.val().grad(self.gradients) {
-            self.found.insert(self.path.join("."), gradient.into_data().try_into_vec().unwrap());
+            self.found
+                .insert(self.path.join("."), gradient.into_data().convert::<f32>().try_into_vec().unwrap());
         }
     }
 }

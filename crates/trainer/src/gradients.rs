@@ -7,13 +7,15 @@ use checkpoint::StateDict;
 use host::Lists;
 
 use crate::deferred::Deferred;
-use crate::tensor_list::TensorList;
+use crate::tensor_list::{TensorList, address};
 
 /// The gradients of the parameters that have one, in the order of the network.
 #[derive(Debug)]
 pub struct Gradients {
     ids: Vec<ParamId>,
     pub(crate) list: TensorList,
+    /// Where the backward pass has left them.
+    addresses: Vec<usize>,
 }
 
 impl Gradients {
@@ -21,11 +23,18 @@ impl Gradients {
     pub fn of<M: Module>(loss: Tensor<1>, model: &M, lists: Lists) -> Self {
         let mut collect = Collect { gradients: loss.backward(), ids: Vec::new(), tensors: Vec::new() };
         model.visit(&mut collect);
-        Self { ids: collect.ids, list: TensorList::new(lists, collect.tensors) }
+        let addresses = collect.tensors.iter().map(|tensor| address(lists, tensor)).collect();
+        Self { ids: collect.ids, list: TensorList::new(lists, collect.tensors), addresses }
     }
 
-    pub(crate) fn new(ids: Vec<ParamId>, list: TensorList) -> Self {
-        Self { ids, list }
+    /// The same parameters with other gradients.
+    pub(crate) fn replaced(ids: Vec<ParamId>, list: TensorList) -> Self {
+        Self { ids, list, addresses: Vec::new() }
+    }
+
+    /// Where the backward pass has left the gradients.
+    pub(crate) fn addresses(&self) -> &[usize] {
+        &self.addresses
     }
 
     pub(crate) fn into_parts(self) -> (Vec<ParamId>, TensorList) {

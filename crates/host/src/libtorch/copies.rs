@@ -57,7 +57,7 @@ impl Copies {
         let known = |weight: &&Tensor| table.get(&place(weight)).is_some_and(|copy| copy.fits(weight, kind));
         if table.len() != weights.len() || !weights.iter().all(known) {
             let copy = |weight: &&Tensor| {
-                let (weight, copy) = (weight.shallow_clone(), weight.to_kind(kind));
+                let (weight, copy) = (weight.shallow_clone(), weight.to_dtype(kind, false, false));
                 (place(&weight), Copy { version: weight.internal_version(), weight, copy })
             };
             *table = weights.iter().map(copy).collect();
@@ -91,7 +91,7 @@ pub fn in_kind(weight: &Tensor, kind: Kind) -> Tensor {
             return copy.copy.shallow_clone();
         }
     }
-    weight.to_kind(kind)
+    weight.to_dtype(kind, false, false)
 }
 
 #[cfg(test)]

@@ -79,7 +79,8 @@ mod tests {
         assert_eq!((found.dispatched(), found.synchronising(), found.copies), (3, 0, 0));
         let (value, found) = count(|| sum.double_value(&[]));
         assert_eq!((value, found.synchronising()), (16.0, 1));
-        let (_, found) = count(|| (sum.to_kind(Kind::BFloat16), sum.to_device(tch::Device::Cpu)));
+        let (_, found) =
+            count(|| (sum.to_dtype(Kind::BFloat16, false, false), sum.to_device(tch::Device::Cpu)));
         assert_eq!((found.dispatched(), found.synchronising()), (2, 1));
         let (_, found) = count(|| ());
         assert_eq!(found, Operations::default());

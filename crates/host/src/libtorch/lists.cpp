@@ -13,7 +13,9 @@
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/stack.h>
+#include <c10/core/TensorImpl.h>
 
 #include "guarded.h"
 
@@ -62,6 +64,31 @@ char *host_list_add(Tensor *const *tensors, Tensor *const *others, size_t count)
 // Moves all tensors towards those of another list, by a share of the way.
 char *host_list_lerp(Tensor *const *tensors, Tensor *const *others, size_t count, double share) {
     return guarded([&] { at::_foreach_lerp_(list(tensors, count), list(others, count), share); });
+}
+
+// The same values in f32, in tensors of the same shapes that share one memory and begin at multiples of 256
+// bytes. They are made without the dispatcher: hundreds of views would cost more than the cast.
+char *host_list_in_f32(Tensor **out, Tensor *const *tensors, size_t count) {
+    return guarded([&] {
+        constexpr int64_t ALIGNMENT = 256 / sizeof(float);
+        int64_t length = 0;
+        std::vector<int64_t> offsets;
+        for (size_t i = 0; i < count; i++) {
+            offsets.push_back(length);
+            length += (tensors[i]->numel() + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        }
+        Tensor memory = at::empty({length}, tensors[0]->options().dtype(at::kFloat));
+        std::vector<Tensor> copies;
+        for (size_t i = 0; i < count; i++) {
+            auto view = c10::make_intrusive<c10::TensorImpl>(c10::Storage(memory.storage()), memory.key_set(),
+                                                            memory.dtype());
+            view->set_storage_offset(offsets[i]);
+            view->set_sizes_contiguous(tensors[i]->sizes());
+            copies.emplace_back(std::move(view));
+        }
+        at::_foreach_copy_(copies, list(tensors, count));
+        for (size_t i = 0; i < count; i++) out[i] = new Tensor(copies[i]);
+    });
 }
 
 // Gives the tensors the values of others, in kinds of their own.

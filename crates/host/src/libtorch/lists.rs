@@ -28,6 +28,7 @@ unsafe extern "C" {
     fn host_list_scale(tensors: *const Raw, count: usize, factor: Raw) -> *mut c_char;
     fn host_list_add(tensors: *const Raw, others: *const Raw, count: usize) -> *mut c_char;
     fn host_list_lerp(tensors: *const Raw, others: *const Raw, count: usize, share: f64) -> *mut c_char;
+    fn host_list_in_f32(out: *mut Raw, tensors: *const Raw, count: usize) -> *mut c_char;
     fn host_list_copy(tensors: *const Raw, others: *const Raw, count: usize) -> *mut c_char;
 }
 
@@ -135,6 +136,17 @@ pub fn lerp(tensors: &[&Tensor], others: &[&Tensor], share: f64) {
     check(unsafe { host_list_lerp(tensors.as_ptr(), others.as_ptr(), tensors.len(), share) });
 }
 
+/// The same values in f32, contiguous, in one memory.
+pub fn in_f32(tensors: &[&Tensor]) -> Vec<Tensor> {
+    if tensors.is_empty() {
+        return Vec::new();
+    }
+    let (tensors, mut out) = (raws(tensors), vec![ptr::null_mut(); tensors.len()]);
+    // SAFETY: live tensors, and room for as many.
+    check(unsafe { host_list_in_f32(out.as_mut_ptr(), tensors.as_ptr(), tensors.len()) });
+    out.into_iter().map(owned).collect()
+}
+
 /// Gives tensors the values of others, each in its own kind.
 pub fn copy(tensors: &[&Tensor], others: &[&Tensor]) {
     require_alike(&[tensors, others]);
@@ -167,6 +179,14 @@ mod tests {
         assert_eq!((values(&a), values(&b)), (vec![2.0, 2.0], vec![3.0, 3.5, 3.5, 4.5]));
         lerp(&[&a, &b], &[&c, &d], 0.25);
         assert_eq!((values(&a), values(&b)), (vec![1.75, 1.5], vec![3.5, 3.875, 3.875, 4.625]));
+        let (low, high) = (b.to_kind(Kind::BFloat16), a.to_kind(Kind::Double));
+        let cast = in_f32(&[&low, &high]);
+        assert_eq!((cast[0].size(), cast[1].kind()), (vec![2, 2], Kind::Float));
+        assert_eq!((values(&cast[0]), values(&cast[1])), (vec![3.5, 3.875, 3.875, 4.625], vec![1.75, 1.5]));
+        assert!(
+            cast.iter()
+                .all(|tensor| tensor.is_contiguous() && (tensor.data_ptr() as usize).is_multiple_of(64))
+        );
         let low = a.to_kind(Kind::BFloat16);
         copy(&[&low], &[&c]);
         assert_eq!((low.kind(), values(&low.to_kind(Kind::Float))), (Kind::BFloat16, vec![1.0, 0.0]));

@@ -28,7 +28,7 @@ impl Operation<LibTorch, 3> for Linear {
         let [x, weight, bias] = inputs;
         let dx = wants_dx.then(|| gradient::of(x, &dy.tensor.matmul(&weight.tensor)));
         let [d_weight, d_bias] = weight_gradients(&dy.tensor, &x.tensor);
-        [dx, Some(gradient::of(weight, &d_weight)), Some(gradient::of(bias, &d_bias))]
+        [dx, Some(gradient::of_weight(weight, &d_weight)), Some(gradient::of_weight(bias, &d_bias))]
     }
 }
 

@@ -152,6 +152,6 @@ impl Operation<LibTorch, 3> for StridedConv {
             (wants_dx.then(|| self.back_to_input(&dx, &x.tensor.size())), [d_weight, d_bias])
         };
         let dx = dx.map(|dx| gradient::of(x, &dx));
-        [dx, Some(gradient::of(weight, &d_weight)), Some(gradient::of(bias, &d_bias))]
+        [dx, Some(gradient::of_weight(weight, &d_weight)), Some(gradient::of_weight(bias, &d_bias))]
     }
 }

@@ -98,7 +98,13 @@ impl AdamW {
             group.paths.iter().map(move |path| (path.clone(), rule)).collect::<Vec<_>>()
         };
         let rules = groups.iter().flat_map(of).collect();
-        Self { config, rules, moments: BTreeMap::new(), clocks: Vec::new(), copies: Copies::default() }
+        Self {
+            config,
+            rules,
+            moments: BTreeMap::new(),
+            clocks: Vec::new(),
+            copies: Copies::new(Precision::F32),
+        }
     }
 
     /// The same for a network whose heavy operations compute in these numbers: its weights are cast once an

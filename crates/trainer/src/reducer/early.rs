@@ -12,7 +12,7 @@ use host::{Lists, Precision};
 
 use super::{Reducer, Sizes, Tail, Told, tensors, vectors};
 use crate::gradients::Gradients;
-use crate::tensor_list::TensorList;
+use crate::tensor_list::{TensorList, address};
 
 /// Buckets of an update: some left during its backward pass, the others leave behind it.
 pub(super) struct Early {
@@ -80,25 +80,19 @@ impl Early {
         }
     }
 
-    /// Place and size of what is complete when it is heard of, in the order of hearing; the gradients of all
-    /// places are known by now.
-    pub(super) fn complete(&self, gradients: &TensorList, places: &[usize]) -> Vec<(usize, usize)> {
-        let found = self.addresses(gradients, places);
+    /// Place and size of what is complete when it is heard of, in the order of hearing. `addresses` are those of
+    /// the gradients, by place, when the backward pass has ended.
+    pub(super) fn complete(&self, addresses: &HashMap<usize, usize>) -> Vec<(usize, usize)> {
         let times = |place| self.heard.iter().filter(|heard| heard.place == place).count();
         let complete =
-            |heard: &&Heard| found.get(&heard.place) == Some(&heard.address) && times(heard.place) == 1;
+            |heard: &&Heard| addresses.get(&heard.place) == Some(&heard.address) && times(heard.place) == 1;
         self.heard.iter().filter(complete).map(|heard| (heard.place, heard.numbers)).collect()
     }
 
-    fn addresses(&self, gradients: &TensorList, places: &[usize]) -> HashMap<usize, usize> {
-        places.iter().copied().zip(gradients.addresses()).collect()
-    }
-
     /// Checks that what left early was complete.
-    fn require_complete(&self, gradients: &TensorList, places: &[usize]) -> Result<(), DistributedError> {
-        let found = self.addresses(gradients, places);
+    fn require_complete(&self, addresses: &HashMap<usize, usize>) -> Result<(), DistributedError> {
         let gone: HashSet<usize> = self.gone().collect();
-        let complete = |heard: &Heard| found.get(&heard.place) == Some(&heard.address);
+        let complete = |heard: &Heard| addresses.get(&heard.place) == Some(&heard.address);
         match self.heard.iter().filter(|heard| gone.contains(&heard.place)).all(complete) {
             true => Ok(()),
             false => Err(DistributedError::Incomplete),
@@ -118,7 +112,7 @@ impl Early {
     /// Takes note of a gradient that was just written, and sends the buckets that it makes full.
     pub(super) fn hear(&mut self, node: NodeId, gradient: DispatchTensor) {
         let Some(place) = self.nodes.get(&node).copied() else { return };
-        let address = TensorList::new(self.lists, vec![gradient.clone()]).addresses()[0];
+        let address = address(self.lists, &gradient);
         self.heard.push(Heard { place, numbers: numbers(&gradient), address });
         self.held.insert(place, gradient);
         while let Some(places) = self.buckets.get(self.sent.len()).cloned() {
@@ -168,12 +162,13 @@ impl Early {
         &mut self,
         gradients: TensorList,
         places: &[usize],
+        addresses: &HashMap<usize, usize>,
         tail: &Tail,
     ) -> Result<(TensorList, Told), DistributedError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        self.require_complete(&gradients, places)?;
+        self.require_complete(addresses)?;
         // Gradients that somebody else holds could not be written where they lie.
         self.held.clear();
         let mut gradients: HashMap<usize, DispatchTensor> =

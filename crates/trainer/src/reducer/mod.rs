@@ -68,6 +68,7 @@ pub(crate) struct Tail {
 }
 
 /// What came of it: the mean loss, and what any process wished.
+#[allow(clippy::large_enum_variant, reason = "one an update")]
 enum Told {
     /// Known at once.
     Now { loss: f64, wishes: Wishes },
@@ -142,17 +143,18 @@ impl Reducer {
     ) -> Result<Agreed, DistributedError> {
         let UnderWay { gradients, places, early } = under_way;
         let Some(early) = early else { return Ok(Agreed { gradients, loss, wishes: own }) };
+        let places: Vec<usize> = gradients.ids().iter().map(|id| places[id]).collect();
+        let addresses = places.iter().copied().zip(gradients.addresses().iter().copied()).collect();
         let (ids, list) = gradients.into_parts();
-        let places: Vec<usize> = ids.iter().map(|id| places[id]).collect();
         let mut early = lock(&early);
         if self.buckets.is_none() {
-            self.buckets = Some(self.learn(&early.complete(&list, &places))?);
+            self.buckets = Some(self.learn(&early.complete(&addresses))?);
         }
         #[cfg(test)]
         {
             self.overlap = early.overlap();
         }
-        let (list, tail) = early.finish(list, &places, &Tail { loss, own })?;
+        let (list, tail) = early.finish(list, &places, &addresses, &Tail { loss, own })?;
         let (loss, wishes) = match tail {
             Told::Now { loss, wishes } => (Deferred::Known(loss), wishes),
             Told::Later { loss, wishes } => {
@@ -160,7 +162,7 @@ impl Reducer {
                 (loss, before.map(Later::read).unwrap_or_default())
             }
         };
-        Ok(Agreed { gradients: Gradients::new(ids, list), loss, wishes })
+        Ok(Agreed { gradients: Gradients::replaced(ids, list), loss, wishes })
     }
 
     /// Divides what was heard of in the first update, and complete by then, into buckets.
@@ -204,6 +206,8 @@ mod tests {
     use model::{Compute, ConvNextV2Config, ConvNextV2ForImageClassification, Kernels};
 
     type Network = ConvNextV2ForImageClassification;
+    /// Gradients, loss, wishes, and how early the first bucket left.
+    type Update = (StateDict, f64, Wishes, Option<(usize, usize)>);
 
     fn network(lists: Lists, device: &Device) -> Network {
         let config = ConvNextV2Config {
@@ -239,7 +243,7 @@ mod tests {
         worlds: [Arc<dyn Communicator>; 2],
         precision: Precision,
         uses: usize,
-    ) -> [Vec<(StateDict, f64, Wishes, Option<(usize, usize)>)>; 2] {
+    ) -> [Vec<Update>; 2] {
         let rank = |rank: usize, world: Arc<dyn Communicator>| {
             let device = device.clone().autodiff();
             let network = network(lists, &device);

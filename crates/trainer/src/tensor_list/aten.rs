@@ -23,10 +23,22 @@ pub(super) fn list(tensors: Vec<DispatchTensor>) -> TensorList {
     TensorList::Aten(List::new(tensors))
 }
 
+/// Where the values of a tensor lie.
+pub(super) fn address(tensor: &DispatchTensor) -> usize {
+    primitive(tensor.clone()).expect("a tensor of libtorch").tensor.data_ptr() as usize
+}
+
 impl List {
     fn new(tensors: Vec<DispatchTensor>) -> Self {
         let of_libtorch = |tensor| LibTorch::contiguous(primitive(tensor).expect("a tensor of libtorch"));
-        Self(tensors.into_iter().map(of_libtorch).collect())
+        let mut tensors: Vec<_> = tensors.into_iter().map(of_libtorch).collect();
+        // Gradients come in the numbers that they were computed in.
+        let short = |tensor: &TchTensor| tensor.tensor.kind() != Kind::Float;
+        let cast = lists::in_f32(&tensors.iter().filter(|t| short(t)).map(|t| &t.tensor).collect::<Vec<_>>());
+        for (tensor, cast) in tensors.iter_mut().filter(|tensor| short(tensor)).zip(cast) {
+            *tensor = TchTensor::new(cast);
+        }
+        Self(tensors)
     }
 
     pub(super) fn into_tensors(self) -> Vec<DispatchTensor> {
@@ -44,10 +56,6 @@ impl List {
             *tensor = TchTensor::new(tensor.tensor.copy());
         }
         self.raw()
-    }
-
-    pub(super) fn addresses(&self) -> Vec<usize> {
-        self.0.iter().map(|tensor| tensor.tensor.data_ptr() as usize).collect()
     }
 
     pub(super) fn zeros_like(&self) -> TensorList {
@@ -130,7 +138,7 @@ impl Number {
 }
 
 /// Weights in the numbers that heavy operations compute in, where those are not f32.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Copies(Option<host::libtorch::copies::Copies>);
 
 impl Copies {

@@ -33,8 +33,22 @@ fn mixed() -> ! {
     unreachable!("lists for different operations")
 }
 
+/// Where the values of a tensor lie.
+///
+/// # Panics
+/// As [`TensorList::new`].
+pub(crate) fn address(lists: Lists, tensor: &DispatchTensor) -> usize {
+    match lists {
+        Lists::Slices => {
+            let tensor = HostTensor::from_dispatch(tensor.clone()).expect("a tensor on the host");
+            tensor.values().as_ptr() as usize
+        }
+        Lists::Aten => aten::address(tensor),
+    }
+}
+
 impl TensorList {
-    /// A list of tensors; what is not contiguous is copied.
+    /// A list of tensors, in f32; what is not contiguous is copied.
     ///
     /// # Panics
     /// Tensors of a device that `lists` does not compute on.
@@ -61,14 +75,6 @@ impl TensorList {
         match self {
             Self::Slices(tensors) => tensors.into_iter().map(HostTensor::into_dispatch).collect(),
             Self::Aten(tensors) => tensors.into_tensors(),
-        }
-    }
-
-    /// Where the values of the tensors lie.
-    pub(crate) fn addresses(&self) -> Vec<usize> {
-        match self {
-            Self::Slices(tensors) => tensors.iter().map(|tensor| tensor.values().as_ptr() as usize).collect(),
-            Self::Aten(tensors) => tensors.addresses(),
         }
     }
 

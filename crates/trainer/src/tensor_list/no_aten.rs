@@ -16,13 +16,13 @@ pub(super) fn list(_tensors: Vec<DispatchTensor>) -> TensorList {
     unreachable!("this build has no device of libtorch")
 }
 
+pub(super) fn address(_tensor: &DispatchTensor) -> usize {
+    unreachable!("this build has no device of libtorch")
+}
+
 impl List {
     pub(super) fn into_tensors(self) -> Vec<DispatchTensor> {
         match self {}
-    }
-
-    pub(super) fn addresses(&self) -> Vec<usize> {
-        match *self {}
     }
 
     pub(super) fn zeros_like(&self) -> TensorList {
@@ -69,7 +69,7 @@ impl Number {
 }
 
 /// Copies of weights on devices of libtorch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Copies;
 
 impl Copies {

@@ -471,7 +471,8 @@ fn a_checkpoint_that_cannot_be_written_does_not_stop_the_run() {
     let outcome = bench.run("run", Box::new(|_| score(0.5)), &on_batch).0.unwrap();
     assert_eq!((outcome.step, outcome.best.unwrap().step), (8, 2));
     assert_eq!(outcome.checkpoint, Some(run_dir.checkpoint(8)));
-    assert_eq!(steps(&run_dir.checkpoints()), [8]);
+    // That of step 6 may be on its way while the way is cleared.
+    assert!(matches!(steps(&run_dir.checkpoints())[..], [8] | [6, 8]));
     assert_eq!(read_state(&run_dir.best()).unwrap().position.step, 2, "the best network is caught up on");
     let troubles = outcome.troubles.join("\n");
     assert!(troubles.contains("cannot write the checkpoint of step 2"), "{troubles}");

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use fcmae::{Fcmae, PretrainCost, PretrainExperiment, random_mask};
-use host::{GpuMemory, Lists, Operations, Precision, is_on_host};
+use host::{Arena, GpuMemory, Lists, Operations, Precision, is_on_host};
 use model::cost::EncoderCost;
 use model::{
     Compute, ConvNextV2Config, ConvNextV2ForImageClassification, Engine, Execution, Kernels, official_name,
@@ -309,7 +309,9 @@ fn pretrain(
     let (steps, counted) = timed(args, device, |parts| {
         epoch += 1;
         train_step(&mut network, &mut optimizer, lists, parts, |network| {
-            let mask = random_mask(&shape, 0, epoch, &indices)?;
+            let mut arena = Arena::new(device);
+            let mask = random_mask(&shape, 0, epoch, &indices)?.put(&mut arena);
+            let mask = mask.arrived(&mut arena.upload());
             Ok(network.loss(images.clone(), &mask, config.model.execution(), None))
         })
     })?;
