@@ -203,7 +203,7 @@ def main():
     line |= {"device": device, "precision": options.precision, "step_s": times}
     line["img_per_s"] = options.batch / statistics.median(times)
     if on_gpu:
-        line["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
+        line["gpu_peak_allocated_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
     print(json.dumps(line))
 
 

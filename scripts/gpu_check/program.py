@@ -107,7 +107,7 @@ def last_lines(text, count=3):
 
 def has_no_room(text):
     """Whether a message says that memory is too small."""
-    return "memory" in text and "illegal" not in text
+    return "out of memory" in text or "no memory: batches of" in text
 
 
 def losses(run: Path):

@@ -59,5 +59,5 @@ def speed(row, engine):
 
 
 def memory(lines):
-    found = [line["peak_gpu_mib"] for line in lines if line.get("peak_gpu_mib") is not None]
+    found = [line["gpu_peak_allocated_mib"] for line in lines if line.get("gpu_peak_allocated_mib") is not None]
     return max(found, default="")

@@ -19,7 +19,7 @@ pub enum DistributedError {
     NotBuilt(usize),
     /// Several processes with GPUs, but no NCCL.
     #[error(
-        "WORLD_SIZE is {0} and gradients are on GPUs, but this program was built without NCCL, which adds them up: \
+        "gradients of a group of {0} are on GPUs, but this program was built without NCCL, which adds them up: \
          scripts/setup_libtorch.sh --cuda, then build again with --features tch (docs/distributed.md). With \
          --allow-gloo-for-cuda they go through the memory of the host, which is many times slower"
     )]

@@ -189,6 +189,12 @@ pub enum TrainError {
     /// A tensor file cannot be used.
     #[error(transparent)]
     StateDict(#[from] StateDictError),
+    /// bf16 for gradients that travel from the memory of the host.
+    #[error(
+        "train.reduce_precision = \"bf16\" takes gradients on a GPU (--device cuda:0), or libtorch's with \
+         model.kernels = \"aten\"; those of a processor travel in f32"
+    )]
+    ReducePrecision,
     /// Moments cannot be saved or restored.
     #[error(transparent)]
     OptimizerState(#[from] OptimizerStateError),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use burn::train::Interrupter;
 use checkpoint::{Checkpoint, RunDir, RunState};
 use data::{ImageList, Loader, Sampling, TrainingBatches};
+use host::{Lists, Precision};
 
 use crate::continuation::{changes_since, keep_best};
 use crate::elastic::keep_update;
@@ -322,6 +323,10 @@ impl<E: Experiment> Run<E> {
         }
         let objective =
             self.experiment.objective(&self.data, &self.context).map_err(TrainError::Experiment)?;
+        let lists = objective.lists(&self.context.device);
+        if (self.experiment.settings().train.reduce_precision, lists) == (Precision::Bf16, Lists::Slices) {
+            return Err(TrainError::ReducePrecision);
+        }
         let network = self.first_network(resumed.is_some())?;
         let (communicator, mut notes) = (self.context.communicator.as_ref(), Vec::new());
         let (run_dir, lock) = open_run_directory(

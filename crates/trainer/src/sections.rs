@@ -71,10 +71,11 @@ section! {
         /// Whether blocks keep their input alone for the backward pass and compute the rest again there:
         /// larger batches or networks fit into memory, and a step takes about a fifth longer.
         recompute: bool = false;
-        /// Whether products of f32 numbers may shorten their factors to TF32 on a GPU, which is several times as
-        /// fast: `true` all, `false` none; left out, convolutions alone, as in PyTorch.
+        /// Whether products of f32 numbers may shorten their factors to TF32 on a GPU, which can be several times
+        /// as fast: `true` all, `false` none; left out, convolutions alone, as in PyTorch.
         tf32: Option<bool> = None;
-        /// Numbers in which gradients travel between processes; `bf16` halves the bytes, and needs GPUs.
+        /// Numbers in which gradients travel between processes, where there are several; `bf16` halves the bytes,
+        /// and needs GPUs (or `model.kernels = "aten"`).
         reduce_precision: Precision = Precision::F32;
     }
     on resume {

@@ -33,7 +33,7 @@ std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction &function) {
         auto name = function.operator_name();
         std::string operation = name ? name->name : std::string(function.name());
         std::string overload = name ? name->overload_name : std::string();
-        if (operation == "aten::to" && names_device(function)) overload = "device";
+        if (overload == "dtype_layout" && names_device(function)) overload = "device";
         receive(receiver, operation.data(), operation.size(), overload.data(), overload.size());
     }
     return nullptr;

@@ -43,7 +43,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Let gradients of several GPUs go through the memory of the host where the program was built without
-    /// NCCL; many times slower.
+    /// NCCL; many times slower. Gradients of processors go there anyway.
     #[arg(long)]
     pub(crate) allow_gloo_for_cuda: bool,
     /// Print the plan and stop.

@@ -25,6 +25,17 @@ fn a_step_dispatches_few_operations_and_waits_for_none() {
 }
 
 #[test]
+fn gradients_of_a_processor_do_not_travel_in_bf16() {
+    let bench = Bench::new();
+    let args =
+        ["pretrain", "--config", "tiny.toml", "--run-dir", "run", "--set", "train.reduce_precision=bf16"];
+    let message = bench.fail(&args);
+    assert!(message.contains("train.reduce_precision") && !bench.path("run").exists(), "{message}");
+    let aten = ["--device", "libtorch", "--set", "model.kernels=aten", "--set", "train.max_steps=1"];
+    bench.succeed(&[&args[..], &aten].concat());
+}
+
+#[test]
 fn the_table_has_every_part() {
     let args = ["bench", "pretrain", "--batch-size", "2", "--steps", "1", "--ops", "--device", "libtorch"];
     let message = Bench::new().fail(&args);
