@@ -85,6 +85,7 @@ impl DerefMut for Buffer {
 
 /// A [`Buffer`] that begins at the start of a line of the cache: a vector that lies on two of them
 /// takes two loads.
+#[derive(Debug)]
 pub(crate) struct AlignedBuffer {
     buffer: Buffer,
     start: usize,

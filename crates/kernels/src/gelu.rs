@@ -37,6 +37,12 @@ fn value_and_derivative<S: Simd>(s: S, x: S::f32s) -> (S::f32s, S::f32s) {
     (s.mul_f32s(x, cdf), slope)
 }
 
+/// x·Φ(x).
+#[inline(always)]
+pub(crate) fn value<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+    value_and_derivative(s, x).0
+}
+
 /// A polynomial, highest power first.
 #[inline(always)]
 fn horner<S: Simd, const N: usize>(s: S, x: S::f32s, coefficients: [f32; N]) -> S::f32s {

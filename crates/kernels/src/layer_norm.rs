@@ -47,31 +47,38 @@ pub fn affine(arch: Arch, normalized: &[f32], weight: &[f32], bias: &[f32], y: &
     });
 }
 
-/// Turns dy in `gradient` into dx, in place; adds to the gradients of weight and bias.
-pub fn backward(
-    arch: Arch,
-    gradient: &mut [f32],
-    normalized: &[f32],
-    inverse_std: &[f32],
-    weight: &[f32],
-    (d_weight, d_bias): (&mut [f32], &mut [f32]),
-) {
-    let channels = weight.len();
+/// Turns the gradient of x̂ into that of x, in place.
+pub fn backward(arch: Arch, gradient: &mut [f32], normalized: &[f32], inverse_std: &[f32], channels: usize) {
     assert_eq!(gradient.len(), normalized.len());
     dispatch!(arch, {
         let rows = gradient.chunks_exact_mut(channels).zip(normalized.chunks_exact(channels));
         for ((g, x), inverse) in rows.zip(inverse_std) {
+            let mean = sum(g, g, |g, _| g) / channels as f32;
+            let along = sum(g, x, |g, x| g * x) / channels as f32;
+            for (g, x) in g.iter_mut().zip(x) {
+                *g = (*g - mean - x * along) * inverse;
+            }
+        }
+    });
+}
+
+/// Turns dy into the gradient of x̂, in place; adds to the gradients of weight and bias.
+pub fn affine_backward(
+    arch: Arch,
+    gradient: &mut [f32],
+    normalized: &[f32],
+    weight: &[f32],
+    (d_weight, d_bias): (&mut [f32], &mut [f32]),
+) {
+    let channels = weight.len();
+    dispatch!(arch, {
+        for (g, x) in gradient.chunks_exact_mut(channels).zip(normalized.chunks_exact(channels)) {
             for (((g, x), w), (dw, db)) in
                 g.iter_mut().zip(x).zip(weight).zip(d_weight.iter_mut().zip(d_bias.iter_mut()))
             {
                 *dw += *g * x;
                 *db += *g;
                 *g *= w;
-            }
-            let mean = sum(g, g, |g, _| g) / channels as f32;
-            let along = sum(g, x, |g, x| g * x) / channels as f32;
-            for (g, x) in g.iter_mut().zip(x) {
-                *g = (*g - mean - x * along) * inverse;
             }
         }
     });
@@ -123,7 +130,8 @@ pub fn layer_backward(arch: Arch, saved: &Saved, weight: &[f32], dy: &[f32]) -> 
         .zip(saved.inverse_std.par_chunks(rows))
         .map(|((gradient, normalized), inverse_std)| {
             let (mut dw, mut db) = (vec![0.0; channels], vec![0.0; channels]);
-            backward(arch, gradient, normalized, inverse_std, weight, (&mut dw, &mut db));
+            affine_backward(arch, gradient, normalized, weight, (&mut dw, &mut db));
+            backward(arch, gradient, normalized, inverse_std, channels);
             (dw, db)
         })
         .collect();
@@ -169,7 +177,8 @@ mod tests {
                 assert_close(&y, &naive(&x, &w64, &b64), 1e-5, "y");
 
                 let (mut dx, mut dw, mut db) = (upstream.clone(), vec![0.0; channels], vec![0.0; channels]);
-                backward(arch, &mut dx, &xhat, &inverse, &w, (&mut dw, &mut db));
+                affine_backward(arch, &mut dx, &xhat, &w, (&mut dw, &mut db));
+                backward(arch, &mut dx, &xhat, &inverse, channels);
                 let loss = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
                     naive(x, w, b).iter().zip(&upstream).map(|(y, u)| y * f64::from(*u)).sum()
                 };
@@ -204,7 +213,8 @@ mod tests {
         let [dx, dw, db] = layer_backward(Arch::new(), &saved, &w, &upstream);
         let (mut expected, mut ew, mut eb) = (upstream.clone(), vec![0.0; channels], vec![0.0; channels]);
         let (normalized, inverse) = (&saved.normalized, &saved.inverse_std);
-        backward(Arch::Scalar, &mut expected, normalized, inverse, &w, (&mut ew, &mut eb));
+        affine_backward(Arch::Scalar, &mut expected, normalized, &w, (&mut ew, &mut eb));
+        backward(Arch::Scalar, &mut expected, normalized, inverse, channels);
         assert_close(&dx, &wide(&expected), 1e-5, "dx");
         assert_close(&dw, &wide(&ew), 1e-5, "dw");
         assert_close(&db, &wide(&eb), 1e-5, "db");

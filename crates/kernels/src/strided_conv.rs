@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::Arch;
 use crate::buffer::{Buffer, unwritten};
 use crate::columns::{add, add_columns};
-use crate::gemm::{Packed, Start, outer, product, weight_gradient};
+use crate::gemm::{Packed, Rows, Start, outer, product, weight_gradient};
 use crate::transpose::{Turn, transpose, turn};
 
 /// Rows of windows that a thread multiplies at a time.
@@ -284,7 +284,9 @@ fn gradients(arch: Arch, windows: &Windows, x: &[f32], dy: &[f32], outputs: usiz
         add(arch, &mut db, &b);
     }
     if large {
-        windows.with_rows(x, 0..lines, |rows| dw = weight_gradient(arch, &[(dy, rows)], outputs, values));
+        windows.with_rows(x, 0..lines, |rows| {
+            dw = weight_gradient(arch, &[Rows::new(dy, rows)], outputs, values)
+        });
     }
     (dw, db)
 }

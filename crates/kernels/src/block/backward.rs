@@ -5,12 +5,15 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::forward::responses;
-use super::{Batch, Saved, Statistics, WeightGradients, Weights, blocks};
+use super::{Batch, Saved, Statistics, WeightGradients, Weights, blocks, norms_of};
 use crate::buffer::{Buffer, unwritten};
 use crate::columns::{add, add_columns};
 use crate::dwconv7::{self, WeightGradient};
-use crate::gemm::{Packed, Start, outer, product, weight_gradient};
+use crate::gemm::epilogue::Along;
+use crate::gemm::tiles::Tiles;
+use crate::gemm::{
+    ColumnScales, Packed, Rows, Start, outer, outer_scaled, product, product_with, weight_gradient,
+};
 use crate::transpose::transpose;
 use crate::{Arch, gelu, grn, layer_norm};
 
@@ -26,6 +29,7 @@ struct Context<'a> {
     batch: &'a Batch,
     w: &'a Weights<'a>,
     turned: dwconv7::Weights,
+    /// With LayerNorm's γ, so that it leads back to x̂.
     pwconv1: Packed,
     pwconv2: Packed,
     x: &'a [f32],
@@ -48,13 +52,15 @@ struct Lane<'a> {
     factors: Vec<LinearFactors>,
 }
 
-/// The inputs of the linear layers, and the gradient of the first one's output; that of the second
-/// one's is in dy.
+/// What the gradients of the linear layers are made of, beside what is there for all samples: the gradient of
+/// the first one's output, and the second one's input.
 struct LinearFactors {
     samples: Range<usize>,
-    scaled: Buffer,
     d_hidden: Buffer,
-    z: Buffer,
+    /// `[rows out, 4C]`.
+    activation: Buffer,
+    /// What GRN multiplies them by, `[samples, 4C]`.
+    scales: Buffer,
 }
 
 impl Lane<'_> {
@@ -74,8 +80,9 @@ struct Half {
     /// GELU's value and derivative, `[rows, 4C]`.
     activation: Buffer,
     slope: Buffer,
-    /// GRN's output, `[rows out, 4C]`, if the gradient of the second linear layer is left for the end.
-    z: Buffer,
+    /// Of the rows that come out, if not all do.
+    selected: Option<Buffer>,
+    scales: Buffer,
 }
 
 /// Computes the gradients of input and weights from that of the output.
@@ -90,12 +97,14 @@ pub fn backward(
     let (channels, hidden) = (w.channels(), w.hidden());
     assert_eq!(dy.len(), batch.samples * batch.tokens_out() * channels);
     let large = w.pwconv1.len() >= LARGE_WEIGHT;
+    let mut pwconv1 = Packed::new(arch, w.pwconv1, hidden, channels);
+    pwconv1.scale_columns(arch, w.norm);
     let c = Context {
         arch,
         batch,
         w,
         turned: dwconv7::Weights::turned(w.dwconv, channels),
-        pwconv1: Packed::new(arch, w.pwconv1, hidden, channels),
+        pwconv1,
         pwconv2: Packed::new(arch, w.pwconv2, channels, hidden),
         x,
         saved,
@@ -172,6 +181,7 @@ fn sum_of(c: &Context, lanes: Vec<Lane>) -> WeightGradients {
         transpose(c.arch, &sum.pwconv1, channels, hidden, &mut pwconv1);
         [pwconv1, std::mem::take(&mut sum.pwconv2)]
     });
+    sum.unfold(c.arch, w);
     sum
 }
 
@@ -179,11 +189,17 @@ fn sum_of(c: &Context, lanes: Vec<Lane>) -> WeightGradients {
 fn large_gradients(c: &Context, lanes: &[Lane]) -> [Vec<f32>; 2] {
     let (channels, hidden) = (c.w.channels(), c.w.hidden());
     let groups = || lanes.iter().flat_map(|lane| &lane.factors);
-    let first: Vec<(&[f32], &[f32])> = groups().map(|g| (&g.d_hidden[..], &g.scaled[..])).collect();
+    let first = groups().map(|g| Rows::new(&g.d_hidden, part(c.batch, &c.saved.normalized, &g.samples)));
+    let first: Vec<Rows> = first.collect();
     let d_branch: Vec<Cow<[f32]>> =
         groups().map(|g| branch_gradient(c, part(c.batch, c.dy, &g.samples), g.samples.start)).collect();
-    let second: Vec<(&[f32], &[f32])> =
-        d_branch.iter().zip(groups()).map(|(dy, g)| (&dy[..], &g.z[..])).collect();
+    let rows_each = c.batch.tokens_out();
+    let second = d_branch.iter().zip(groups()).map(|(dy, g)| Rows {
+        dy,
+        x: &g.activation,
+        scales: Some(ColumnScales { factors: &g.scales, rows_each }),
+    });
+    let second: Vec<Rows> = second.collect();
     [weight_gradient(c.arch, &first, hidden, channels), weight_gradient(c.arch, &second, channels, hidden)]
 }
 
@@ -202,39 +218,54 @@ fn to_grn(c: &Context, lane: &mut Lane, samples: Range<usize>) -> Half {
     gelu::with_derivative(arch, inputs, &mut activation, &mut slope);
 
     let dy = part(batch, c.dy, &samples);
-    let selected = batch.select(samples.clone(), &activation, hidden);
     let per_sample = batch.tokens_out();
-    let mut gradient = Buffer::take(selected.len());
-    let mut all_z = Buffer::take(if c.large { selected.len() } else { 0 });
+    let selected = batch.selected.as_ref().map(|_| {
+        let mut rows = Buffer::take(samples.len() * per_sample * hidden);
+        rows.copy_from_slice(&batch.select(samples.clone(), &activation, hidden));
+        rows
+    });
+    let rows_out = selected.as_deref().unwrap_or(&activation);
+    let scales = scales(c, &samples);
+    let mut gradient = Buffer::take(rows_out.len());
+    let mut along = Buffer::take(samples.len() * hidden);
+    along.fill(0.0);
     for rows in blocks(samples.len(), per_sample) {
         let [narrow, wide] = [channels, hidden].map(|width| rows.start * width..rows.end * width);
         let d_branch = branch_gradient(c, &dy[narrow], samples.start + rows.start / per_sample);
         add_columns(arch, &d_branch, &mut lane.gradients.pwconv2_bias);
-        let inputs = (&selected[wide.clone()], norms(c, &samples));
-        if c.large {
-            responses(arch, w, inputs, &rows, per_sample, &mut all_z[wide.clone()]);
-        } else {
-            let mut z = Buffer::take(wide.len());
-            responses(arch, w, inputs, &rows, per_sample, &mut z);
+        let activation = &rows_out[wide.clone()];
+        if !c.large {
+            let factors = &scales[rows.start / per_sample * hidden..];
+            let scales = Some(ColumnScales { factors, rows_each: per_sample });
             let accumulate = !lane.begins_with(&samples, &rows);
-            outer(arch, &d_branch, &z, &mut lane.gradients.pwconv2, (channels, hidden), accumulate);
+            let d_weight = &mut lane.gradients.pwconv2;
+            outer_scaled(arch, &d_branch, activation, scales, d_weight, (channels, hidden), accumulate);
         }
-        product(arch, &d_branch, &c.pwconv2, &mut gradient[wide], Start::Zero);
+        let along = Along {
+            values: activation,
+            sums: Tiles::new(&mut along[rows.start / per_sample * hidden..], hidden),
+            rows_per_sum: per_sample,
+            columns: hidden,
+        };
+        product_with(arch, &d_branch, &c.pwconv2, &mut gradient[wide], Start::Zero, &along);
     }
-    if batch.selected.is_some() {
+    if selected.is_some() {
         let mut all = Buffer::take(activation.len());
         all.fill(0.0);
         batch.spread(samples.clone(), &gradient, hidden, &mut all);
         gradient = all;
     }
+    Half { samples, gradient, along, activation, slope, selected, scales }
+}
 
-    let mut along = Buffer::take(samples.len() * hidden);
-    let per_sample = batch.tokens() * hidden;
-    let pairs = gradient.chunks_exact(per_sample).zip(activation.chunks_exact(per_sample));
-    for (along, (dz, x)) in along.chunks_exact_mut(hidden).zip(pairs) {
-        grn::along(arch, dz, x, along, &mut lane.gradients.beta);
+/// What GRN multiplies the activations of every sample by, `[samples, 4C]`.
+fn scales(c: &Context, samples: &Range<usize>) -> Buffer {
+    let hidden = c.w.hidden();
+    let mut scales = Buffer::take(samples.len() * hidden);
+    for (i, scale) in scales.chunks_exact_mut(hidden).enumerate() {
+        grn::scale(norms_of(&c.saved.norms, hidden, samples.start + i), c.w.gamma, scale);
     }
-    Half { samples, gradient, along, activation, slope, z: all_z }
+    scales
 }
 
 /// dy of some rows times the factor of their samples' branch, the first of which is `sample`.
@@ -244,21 +275,15 @@ fn branch_gradient<'a>(c: &Context, dy: &'a [f32], sample: usize) -> Cow<'a, [f3
     rows.zip(&scales[sample..]).flat_map(|(dy, scale)| dy.iter().map(move |dy| dy * scale)).collect()
 }
 
-/// The norms of a group's samples, or those that all share.
-fn norms<'a>(c: &'a Context, samples: &Range<usize>) -> &'a [f32] {
-    match c.saved.norms.len() == c.w.hidden() {
-        true => &c.saved.norms,
-        false => part(c.batch, &c.saved.norms, samples),
-    }
-}
-
 /// The rest of the way for a group whose samples have norms of their own.
 fn from_grn(c: &Context, lane: &mut Lane, half: Half) {
     let hidden = c.w.hidden();
-    let pairs = half.along.chunks_exact(hidden).zip(norms(c, &half.samples).chunks_exact(hidden));
+    let pairs = half.along.chunks_exact(hidden).zip(half.samples.clone());
     let d_gamma = &mut lane.gradients.gamma;
-    let factors: Vec<grn::Factors> =
-        pairs.map(|(along, norms)| grn::Factors::new(along, norms, c.w.gamma, d_gamma)).collect();
+    let factors = pairs.map(|(along, sample)| {
+        grn::Factors::new(along, norms_of(&c.saved.norms, hidden, sample), c.w.gamma, d_gamma)
+    });
+    let factors: Vec<grn::Factors> = factors.collect();
     through_grn(c, lane, half, &factors);
 }
 
@@ -267,11 +292,10 @@ fn from_grn(c: &Context, lane: &mut Lane, half: Half) {
 fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors]) {
     let Context { arch, batch, w, saved, .. } = *c;
     let (channels, hidden, tokens) = (w.channels(), w.hidden(), batch.tokens());
-    let Half { samples, gradient: mut d_hidden, activation, slope, z, .. } = half;
+    let Half { samples, gradient: mut d_hidden, activation, slope, selected, scales, .. } = half;
     let (normalized, inverse_std) =
         (part(batch, &saved.normalized, &samples), part(batch, &saved.inverse_std, &samples));
     let mut d_norm = Buffer::take(normalized.len());
-    let mut scaled = Buffer::take(if c.large { normalized.len() } else { 0 });
     for rows in blocks(samples.len(), tokens) {
         let [narrow, wide] = [channels, hidden].map(|width| rows.start * width..rows.end * width);
         let d_hidden = &mut d_hidden[wide.clone()];
@@ -282,23 +306,20 @@ fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors
             let factors = &factors[sample % factors.len()];
             grn::backward(arch, gradient, inputs, factors, &mut lane.gradients.pwconv1_bias);
         }
-        let (normalized, d_norm) = (&normalized[narrow.clone()], &mut d_norm[narrow.clone()]);
-        if c.large {
-            layer_norm::affine(arch, normalized, w.norm, w.norm_bias, &mut scaled[narrow]);
-        } else {
-            // y of LayerNorm lies where its dy will.
-            layer_norm::affine(arch, normalized, w.norm, w.norm_bias, d_norm);
+        let (normalized, d_norm) = (&normalized[narrow.clone()], &mut d_norm[narrow]);
+        if !c.large {
             let accumulate = !lane.begins_with(&samples, &rows);
-            outer(arch, d_norm, d_hidden, &mut lane.gradients.pwconv1, (channels, hidden), accumulate);
+            let d_weight = &mut lane.gradients.pwconv1;
+            outer(arch, normalized, d_hidden, d_weight, (channels, hidden), accumulate);
         }
         product(arch, d_hidden, &c.pwconv1, d_norm, Start::Zero);
-        let norm_gradients = (&mut lane.gradients.norm[..], &mut lane.gradients.norm_bias[..]);
-        layer_norm::backward(arch, d_norm, normalized, &inverse_std[rows], w.norm, norm_gradients);
+        layer_norm::backward(arch, d_norm, normalized, &inverse_std[rows], channels);
     }
 
     to_input(c, lane, &samples, &d_norm);
     if c.large {
-        lane.factors.push(LinearFactors { samples, scaled, d_hidden, z });
+        let activation = selected.unwrap_or(activation);
+        lane.factors.push(LinearFactors { samples, d_hidden, activation, scales });
     }
 }
 

@@ -6,21 +6,21 @@
 
 mod backward;
 mod forward;
+mod gradients;
+mod prepared;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use crate::Arch;
-use crate::buffer::{Buffer, unwritten};
-use crate::columns::add;
+use crate::buffer::Buffer;
 use crate::dwconv7::Layout;
 
 pub use backward::backward;
 pub use forward::{forward, infer, save};
+pub use gradients::WeightGradients;
+pub use prepared::Prepared;
 
 /// Rows of a group from which on more samples gain nothing.
 const ROWS: usize = 1024;
@@ -65,98 +65,6 @@ impl Weights<'_> {
 
     fn hidden(&self) -> usize {
         self.gamma.len()
-    }
-}
-
-/// Gradients, in the order and layout of [`Weights`].
-#[derive(Debug, Clone)]
-pub struct WeightGradients {
-    /// See [`Weights`].
-    pub dwconv: Vec<f32>,
-    /// See [`Weights`].
-    pub dwconv_bias: Vec<f32>,
-    /// See [`Weights`].
-    pub norm: Vec<f32>,
-    /// See [`Weights`].
-    pub norm_bias: Vec<f32>,
-    /// See [`Weights`].
-    pub pwconv1: Vec<f32>,
-    /// See [`Weights`].
-    pub pwconv1_bias: Vec<f32>,
-    /// See [`Weights`].
-    pub gamma: Vec<f32>,
-    /// See [`Weights`].
-    pub beta: Vec<f32>,
-    /// See [`Weights`].
-    pub pwconv2: Vec<f32>,
-    /// See [`Weights`].
-    pub pwconv2_bias: Vec<f32>,
-}
-
-impl WeightGradients {
-    /// Zeros, but for the linear layers: nothing if these are `large`, and nothing yet if rows will be
-    /// there to write them.
-    fn started(w: &Weights, large: bool, has_rows: bool) -> Self {
-        let zeros = |like: &[f32]| vec![0.0; like.len()];
-        let linear = |like: &[f32]| match (large, has_rows) {
-            (true, _) => Vec::new(),
-            (false, true) => unwritten(like.len()),
-            (false, false) => zeros(like),
-        };
-        Self {
-            dwconv: zeros(w.dwconv),
-            dwconv_bias: zeros(w.dwconv_bias),
-            norm: zeros(w.norm),
-            norm_bias: zeros(w.norm_bias),
-            pwconv1: linear(w.pwconv1),
-            pwconv1_bias: zeros(w.pwconv1_bias),
-            gamma: zeros(w.gamma),
-            beta: zeros(w.beta),
-            pwconv2: linear(w.pwconv2),
-            pwconv2_bias: zeros(w.pwconv2_bias),
-        }
-    }
-
-    /// All of them, in order.
-    pub fn into_array(self) -> [Vec<f32>; 10] {
-        [
-            self.dwconv,
-            self.dwconv_bias,
-            self.norm,
-            self.norm_bias,
-            self.pwconv1,
-            self.pwconv1_bias,
-            self.gamma,
-            self.beta,
-            self.pwconv2,
-            self.pwconv2_bias,
-        ]
-    }
-
-    fn each_mut(&mut self) -> [&mut Vec<f32>; 10] {
-        [
-            &mut self.dwconv,
-            &mut self.dwconv_bias,
-            &mut self.norm,
-            &mut self.norm_bias,
-            &mut self.pwconv1,
-            &mut self.pwconv1_bias,
-            &mut self.gamma,
-            &mut self.beta,
-            &mut self.pwconv2,
-            &mut self.pwconv2_bias,
-        ]
-    }
-
-    /// Adds others, one after the other whatever the number of threads.
-    fn add(&mut self, arch: Arch, others: impl IntoIterator<Item = Self>) {
-        const CHUNK: usize = 1 << 14;
-        let others: Vec<[Vec<f32>; 10]> = others.into_iter().map(Self::into_array).collect();
-        for (which, sum) in self.each_mut().into_iter().enumerate() {
-            sum.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, sum)| {
-                others.iter().for_each(|other| add(arch, sum, &other[which][chunk * CHUNK..]));
-            });
-        }
     }
 }
 
@@ -242,10 +150,16 @@ impl Batch {
         self.samples == 1 || self.statistics == Statistics::Batch
     }
 
-    /// Whether inference packs a weight about as long as it multiplies by it.
+    /// Whether a single sample leaves too few rows to divide among threads.
     fn has_few_rows(&self) -> bool {
         const FEW: usize = 256;
         self.samples == 1 && self.selected.is_none() && self.tokens() <= FEW
+    }
+
+    /// Whether scaling the second linear layer's weight by GRN takes less time than scaling the tokens of
+    /// a sample.
+    fn scales_weights(&self, channels: usize) -> bool {
+        self.tokens_out() >= 2 * channels
     }
 
     /// Tokens that are worked on together: those of a group, or part of those of a single sample.

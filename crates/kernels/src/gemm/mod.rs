@@ -12,18 +12,22 @@
 //! by it, the roles change: the rows are packed, and the weight is what is read as it lies and divided.
 //! The product then comes out transposed.
 
+pub(crate) mod epilogue;
 mod outer;
 mod packed;
 mod peak;
 mod product;
 mod tile;
+pub(crate) mod tiles;
 mod weight_gradient;
 
 pub use outer::outer;
+pub(crate) use outer::{ColumnScales, outer_scaled};
 pub use packed::Packed;
 pub use peak::peak_gflops;
 pub use product::{Start, product};
-pub use weight_gradient::weight_gradient;
+pub(crate) use product::{TASK_ROWS, product_by_tiles, product_with};
+pub use weight_gradient::{Rows, weight_gradient};
 
 /// Vectors of a panel at most: with eight rows, or four, they fill 32 registers, or 16.
 const VECTORS: usize = 3;

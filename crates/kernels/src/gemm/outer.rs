@@ -15,16 +15,48 @@ const WIDEST: usize = 16;
 /// C = Aᵀ·B, or C += Aᵀ·B, for row-major `a` `[rows, m]`, `b` `[rows, n]` and `c` `[m, n]`.
 ///
 /// B is copied panel by panel, so the wider matrix should be B.
-pub fn outer(arch: Arch, a: &[f32], b: &[f32], c: &mut [f32], (m, n): (usize, usize), accumulate: bool) {
+pub fn outer(arch: Arch, a: &[f32], b: &[f32], c: &mut [f32], shape: (usize, usize), accumulate: bool) {
+    outer_scaled(arch, a, b, None, c, shape, accumulate);
+}
+
+/// Factors of the columns of a matrix, others for each so many rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ColumnScales<'a> {
+    /// Row by row.
+    pub(crate) factors: &'a [f32],
+    pub(crate) rows_each: usize,
+}
+
+impl ColumnScales<'_> {
+    /// Those of a row, of `width` columns in all.
+    #[inline(always)]
+    fn of_row(&self, row: usize, width: usize) -> &[f32] {
+        &self.factors[row / self.rows_each * width..][..width]
+    }
+}
+
+/// The same with a B whose columns are multiplied first: as it is copied, so that this costs nothing.
+pub(crate) fn outer_scaled(
+    arch: Arch,
+    a: &[f32],
+    b: &[f32],
+    scales: Option<ColumnScales>,
+    c: &mut [f32],
+    (m, n): (usize, usize),
+    accumulate: bool,
+) {
     assert_eq!(a.len() * n, b.len() * m, "as many rows of {m} as of {n}");
     assert_eq!(c.len(), m * n, "a {m}×{n} matrix");
     let mut copy = AlignedBuffer::take(ROWS * VECTORS * WIDEST);
-    arch.dispatch(Outer { a, b, c, m, n, accumulate, copy: &mut copy });
+    arch.dispatch(Outer { a, b, first_row: 0, scales, c, m, n, accumulate, copy: &mut copy });
 }
 
 struct Outer<'a> {
     a: &'a [f32],
     b: &'a [f32],
+    /// Number of the first row of `a` and `b`.
+    first_row: usize,
+    scales: Option<ColumnScales<'a>>,
     c: &'a mut [f32],
     m: usize,
     n: usize,
@@ -58,6 +90,7 @@ impl Outer<'_> {
                 }
             }
             self.accumulate = true;
+            self.first_row += ROWS;
         }
     }
 
@@ -69,8 +102,15 @@ impl Outer<'_> {
         let copy = std::mem::take(&mut self.copy);
         let (panel, _) = S::as_mut_simd_f32s(copy).0.as_chunks_mut::<N>();
         let panel = &mut panel[..self.b.len() / self.n];
-        for (to, row) in panel.iter_mut().zip(self.b.chunks_exact(self.n)) {
+        for (r, (to, row)) in panel.iter_mut().zip(self.b.chunks_exact(self.n)).enumerate() {
             *to = load::<S, N>(s, &row[column..column + width]);
+            if let Some(scales) = &self.scales {
+                let scales = scales.of_row(self.first_row + r, self.n);
+                let scales = load::<S, N>(s, &scales[column..column + width]);
+                for j in 0..N {
+                    to[j] = s.mul_f32s(to[j], scales[j]);
+                }
+            }
         }
         let mut row = 0;
         while row < self.m {

@@ -13,6 +13,7 @@ const LARGE: usize = 1 << 14;
 
 /// A matrix in panels of some vectors of columns, each panel row by row, the last one padded with
 /// zeros.
+#[derive(Debug)]
 pub struct Packed {
     values: AlignedBuffer,
     rows: usize,
@@ -72,6 +73,50 @@ impl Packed {
         Self { values, rows, columns, lanes }
     }
 
+    /// Multiplies every row by a factor of its own.
+    pub(crate) fn scale_rows(&mut self, arch: Arch, scale: &[f32]) {
+        assert_eq!(scale.len(), self.rows);
+        let (rows, lanes, columns) = (self.rows, self.lanes, self.columns);
+        let mut rest = &mut self.values[..];
+        for (_, width) in panels(columns.div_ceil(lanes)) {
+            let (panel, after) = rest.split_at_mut(width * lanes * rows);
+            dispatch!(arch, {
+                for (row, factor) in panel.chunks_exact_mut(width * lanes).zip(scale) {
+                    row.iter_mut().for_each(|value| *value *= factor);
+                }
+            });
+            rest = after;
+        }
+    }
+
+    /// Multiplies every column by a factor of its own.
+    pub(crate) fn scale_columns(&mut self, arch: Arch, scale: &[f32]) {
+        assert_eq!(scale.len(), self.columns);
+        let (rows, lanes, columns) = (self.rows, self.lanes, self.columns);
+        let mut rest = &mut self.values[..];
+        for (first, width) in panels(columns.div_ceil(lanes)) {
+            let (panel, after) = rest.split_at_mut(width * lanes * rows);
+            let scale = &scale[first * lanes..columns.min((first + width) * lanes)];
+            dispatch!(arch, {
+                for row in panel.chunks_exact_mut(width * lanes) {
+                    row.iter_mut().zip(scale).for_each(|(value, factor)| *value *= factor);
+                }
+            });
+            rest = after;
+        }
+    }
+
+    /// A copy whose rows are multiplied by factors.
+    pub(crate) fn with_scaled_rows(&self, arch: Arch, scale: &[f32]) -> Self {
+        let Self { rows, columns, lanes, .. } = *self;
+        let len = columns.div_ceil(lanes) * lanes * rows;
+        let mut values = AlignedBuffer::take(len);
+        values[..len].copy_from_slice(&self.values[..len]);
+        let mut copy = Self { values, rows, columns, lanes };
+        copy.scale_rows(arch, scale);
+        copy
+    }
+
     /// Rows.
     pub fn rows(&self) -> usize {
         self.rows
@@ -80,6 +125,11 @@ impl Packed {
     /// Columns.
     pub fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// Panels of columns.
+    pub(super) fn panels(&self) -> usize {
+        panels(self.columns.div_ceil(self.lanes)).count()
     }
 
     /// Some vectors of columns of all rows.

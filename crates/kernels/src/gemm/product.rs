@@ -3,13 +3,18 @@
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 
-use super::tile::{Place, multiply};
+use super::epilogue::{At, Epilogue, Plain};
+use super::tile::{load, multiply, store};
+use super::tiles::Tiles;
 use super::{Packed, panels};
 use crate::Arch;
 
 /// Depth worked on at a time: a panel of so many rows stays in the second cache with some rows of A.
 const DEPTH: usize = 384;
+/// Rows of a task where threads divide rows and columns: three tiles.
+pub(crate) const TASK_ROWS: usize = 24;
 
 /// What a product is added to.
 #[derive(Debug, Clone, Copy)]
@@ -24,20 +29,65 @@ pub enum Start<'a> {
 
 /// C = start + A·B for row-major `a` and `c`.
 pub fn product(arch: Arch, a: &[f32], b: &Packed, c: &mut [f32], start: Start) {
+    product_with(arch, a, b, c, start, &Plain);
+}
+
+/// The same, with something done to every value before it is written.
+pub(crate) fn product_with(
+    arch: Arch,
+    a: &[f32],
+    b: &Packed,
+    c: &mut [f32],
+    start: Start,
+    epilogue: &impl Epilogue,
+) {
+    let rows = rows_of(a, b, c);
+    let c = Tiles::new(c, b.columns());
+    arch.dispatch(Product { a, b, c, start, epilogue, rows: 0..rows, panels: 0..usize::MAX });
+}
+
+/// The same over all threads, for few rows: they divide the columns as well.
+pub(crate) fn product_by_tiles(
+    arch: Arch,
+    a: &[f32],
+    b: &Packed,
+    c: &mut [f32],
+    start: Start,
+    epilogue: &impl Epilogue,
+) {
+    let rows = rows_of(a, b, c);
+    let c = Tiles::new(c, b.columns());
+    assert!(TASK_ROWS.is_multiple_of(epilogue.rows_together()), "rows of one sum in two tasks");
+    let bands = rows.div_ceil(TASK_ROWS);
+    (0..bands * b.panels()).into_par_iter().for_each(|task| {
+        // Bands of one panel follow each other, so that a thread finds the panel in its cache.
+        let (panel, band) = (task / bands, task % bands);
+        let rows = band * TASK_ROWS..rows.min((band + 1) * TASK_ROWS);
+        arch.dispatch(Product { a, b, c, start, epilogue, rows, panels: panel..panel + 1 });
+    });
+}
+
+fn rows_of(a: &[f32], b: &Packed, c: &[f32]) -> usize {
     let (depth, columns) = (b.rows(), b.columns());
     assert!(a.len().is_multiple_of(depth.max(1)), "{} values as rows of {depth}", a.len());
-    assert_eq!(c.len(), a.len() / depth.max(1) * columns, "a product of {columns} columns");
-    arch.dispatch(Product { a, b, c, start });
+    let rows = a.len() / depth.max(1);
+    assert_eq!(c.len(), rows * columns, "a product of {columns} columns");
+    rows
 }
 
-struct Product<'a> {
+/// The part of a product that a thread computes.
+struct Product<'a, E> {
     a: &'a [f32],
     b: &'a Packed,
-    c: &'a mut [f32],
+    c: Tiles<'a>,
     start: Start<'a>,
+    epilogue: &'a E,
+    rows: Range<usize>,
+    /// Panels of B, counted.
+    panels: Range<usize>,
 }
 
-impl WithSimd for Product<'_> {
+impl<E: Epilogue> WithSimd for Product<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -49,16 +99,17 @@ impl WithSimd for Product<'_> {
     }
 }
 
-impl Product<'_> {
+impl<E: Epilogue> Product<'_, E> {
     #[inline(always)]
     fn run<S: Simd, const M: usize>(mut self, s: S) {
         let depth = self.b.rows();
+        let Range { start, end } = self.panels;
         for first in (0..depth).step_by(DEPTH) {
             let steps = first..(first + DEPTH).min(depth);
             if first > 0 {
                 self.start = Start::Sum;
             }
-            for (first, width) in panels(self.b.columns().div_ceil(S::F32_LANES)) {
+            for (first, width) in panels(self.b.columns().div_ceil(S::F32_LANES)).take(end).skip(start) {
                 match width {
                     3 => self.panel::<S, M, 3>(s, first, steps.clone()),
                     2 => self.panel::<S, M, 2>(s, first, steps.clone()),
@@ -70,13 +121,12 @@ impl Product<'_> {
 
     /// All rows of `N` vectors of columns.
     #[inline(always)]
-    fn panel<S: Simd, const M: usize, const N: usize>(&mut self, s: S, first: usize, steps: Range<usize>) {
+    fn panel<S: Simd, const M: usize, const N: usize>(&self, s: S, first: usize, steps: Range<usize>) {
         let (panel, _) = self.b.panel::<S>(first, N).as_chunks::<N>();
         let (panel, from, column) = (&panel[steps.clone()], steps.start, first * S::F32_LANES);
-        let rows = self.a.len() / self.b.rows();
-        let mut row = 0;
-        while row < rows {
-            row += match rows - row {
+        let Range { start: mut row, end } = self.rows;
+        while row < end {
+            row += match end - row {
                 left if left >= M => self.tile::<S, M, N>(s, row, column, from, panel),
                 4.. => self.tile::<S, 4, N>(s, row, column, from, panel),
                 2.. => self.tile::<S, 2, N>(s, row, column, from, panel),
@@ -88,7 +138,7 @@ impl Product<'_> {
     /// `M` rows of them; returns `M`.
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const N: usize>(
-        &mut self,
+        &self,
         s: S,
         row: usize,
         column: usize,
@@ -111,13 +161,65 @@ impl Product<'_> {
             },
         );
         let sums = multiply::<S, M, N>(s, steps);
-        let stride = self.b.columns();
-        let width = (stride - column).min(N * S::F32_LANES);
-        let start = match self.start {
-            Start::Bias(bias) => Start::Bias(&bias[column..column + width]),
-            start => start,
-        };
-        Place { c: &mut self.c[row * stride + column..], stride, width }.put(s, sums, start);
+        let width = (self.b.columns() - column).min(N * S::F32_LANES);
+        let at = At { row, column, width };
+        self.put::<S, M, N>(s, at, sums);
+        if from + panel.len() == depth && !E::IS_NOTHING {
+            self.finish::<S, N>(s, at, M);
+        }
         M
+    }
+
+    /// Writes start plus sums. The loops have no branches within, so that the sums stay registers.
+    #[inline(always)]
+    fn put<S: Simd, const M: usize, const N: usize>(
+        &self,
+        s: S,
+        At { row, column, width }: At,
+        mut sums: [[S::f32s; N]; M],
+    ) {
+        match self.start {
+            Start::Zero => {}
+            Start::Bias(bias) => {
+                let bias = load::<S, N>(s, &bias[column..column + width]);
+                for sums in &mut sums {
+                    for j in 0..N {
+                        sums[j] = s.add_f32s(sums[j], bias[j]);
+                    }
+                }
+            }
+            Start::Sum => {
+                for i in 0..M {
+                    let row = load::<S, N>(s, self.place(At { row: row + i, column, width }));
+                    for j in 0..N {
+                        sums[i][j] = s.add_f32s(sums[i][j], row[j]);
+                    }
+                }
+            }
+        }
+        for i in 0..M {
+            store::<S, N>(s, self.place(At { row: row + i, column, width }), sums[i]);
+        }
+    }
+
+    /// The epilogue, on rows that have just been written: their sums would not stay in registers if it were
+    /// part of the loop that adds them up.
+    #[inline(always)]
+    fn finish<S: Simd, const N: usize>(&self, s: S, at: At, rows: usize) {
+        for row in at.row..at.row + rows {
+            let at = At { row, ..at };
+            let values = load::<S, N>(s, self.place(at));
+            store::<S, N>(s, self.place(at), self.epilogue.finish::<S, N>(s, at, values));
+        }
+    }
+
+    /// A part of a row of C, which nobody else uses while this task runs.
+    #[inline(always)]
+    fn place(&self, At { row, column, width }: At) -> &mut [f32] {
+        // SAFETY: tasks have other rows or other columns, and this one keeps no such slice.
+        #[allow(unsafe_code, reason = "tiles of a matrix are no slices of it")]
+        unsafe {
+            self.c.row(row, column, width)
+        }
     }
 }

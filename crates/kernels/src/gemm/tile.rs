@@ -79,7 +79,7 @@ pub(super) fn load<S: Simd, const N: usize>(s: S, row: &[f32]) -> [S::f32s; N] {
 }
 
 #[inline(always)]
-fn store<S: Simd, const N: usize>(s: S, row: &mut [f32], vectors: [S::f32s; N]) {
+pub(super) fn store<S: Simd, const N: usize>(s: S, row: &mut [f32], vectors: [S::f32s; N]) {
     if row.len() == N * S::F32_LANES {
         S::as_mut_simd_f32s(row).0.copy_from_slice(&vectors);
         return;
