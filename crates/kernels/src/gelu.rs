@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::Arch;
+use crate::{Arch, vector};
 
 /// Φ(−x) / exp(−x²/2) for 0 ≤ x ≤ 5, highest power first: the polynomial whose product with x and the
 /// Gaussian is off by less than 2e-7 anywhere, found by reweighted least squares. Needs no division.
@@ -121,12 +121,12 @@ impl<const KEEP: bool> WithSimd for Forward<'_, KEEP> {
             if tail.is_empty() {
                 continue;
             }
-            let input = s.add_f32s(s.partial_load_f32s(tail), s.partial_load_f32s(bias_tail));
-            s.partial_store_f32s(inputs_tail, input);
+            let input = s.add_f32s(vector::load(s, tail), vector::load(s, bias_tail));
+            vector::store(s, inputs_tail, input);
             let value = value_and_derivative(s, input).0;
-            s.partial_store_f32s(tail, value);
-            let sum = s.mul_add_e_f32s(value, value, s.partial_load_f32s(sums_tail));
-            s.partial_store_f32s(sums_tail, sum);
+            vector::store(s, tail, value);
+            let sum = s.mul_add_e_f32s(value, value, vector::load(s, sums_tail));
+            vector::store(s, sums_tail, sum);
         }
     }
 }
@@ -153,8 +153,8 @@ impl WithSimd for Channel<'_> {
             *x = value_and_derivative(s, s.add_f32s(*x, bias)).0;
             squares = s.mul_add_e_f32s(*x, *x, squares);
         }
-        let value = value_and_derivative(s, s.add_f32s(s.partial_load_f32s(tail), bias)).0;
-        s.partial_store_f32s(tail, value);
+        let value = value_and_derivative(s, s.add_f32s(vector::load(s, tail), bias)).0;
+        vector::store(s, tail, value);
         s.reduce_sum_f32s(squares) + tail.iter().map(|v| v * v).sum::<f32>()
     }
 }
@@ -183,9 +183,9 @@ impl WithSimd for WithDerivative<'_> {
         for ((x, value), derivative) in inputs.iter().zip(values).zip(derivatives) {
             (*value, *derivative) = value_and_derivative(s, *x);
         }
-        let (value, derivative) = value_and_derivative(s, s.partial_load_f32s(tail));
-        s.partial_store_f32s(values_tail, value);
-        s.partial_store_f32s(derivatives_tail, derivative);
+        let (value, derivative) = value_and_derivative(s, vector::load(s, tail));
+        vector::store(s, values_tail, value);
+        vector::store(s, derivatives_tail, derivative);
     }
 }
 

@@ -23,6 +23,7 @@ pub mod strided_conv;
 #[cfg(test)]
 mod testing;
 mod transpose;
+mod vector;
 
 /// The instruction set to use; `Arch::new()` detects the best one.
 pub use pulp::Arch;

@@ -11,8 +11,8 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use crate::Arch;
 use crate::columns::add_columns;
+use crate::{Arch, vector};
 
 /// Kernel side.
 pub const KERNEL: usize = 7;
@@ -247,7 +247,7 @@ fn forward_tile<S: Simd, const N: usize>(
         }
         let kept = S::F32_LANES.min(channels - c);
         for (n, sum) in sums.into_iter().enumerate() {
-            simd.partial_store_f32s(&mut y[(token + n) * channels + c..][..kept], sum);
+            vector::store(simd, &mut y[(token + n) * channels + c..][..kept], sum);
         }
     }
     N
@@ -339,7 +339,7 @@ fn backward_tile<S: Simd, const N: usize>(
         let load = |from: &[f32], at: usize| S::as_simd_f32s(&from[at..at + S::F32_LANES]).0[0];
         let kept = S::F32_LANES.min(channels - c);
         let outputs: [S::f32s; N] =
-            std::array::from_fn(|n| simd.partial_load_f32s(&dy[(token + n) * channels + c..][..kept]));
+            std::array::from_fn(|n| vector::load(simd, &dy[(token + n) * channels + c..][..kept]));
         for ky in 0..KERNEL {
             let taps = &mut gradient.taps[ky * KERNEL * width..][..KERNEL * width];
             let mut sums: [S::f32s; KERNEL] = std::array::from_fn(|kx| load(taps, kx * width + c));

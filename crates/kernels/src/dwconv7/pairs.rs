@@ -10,7 +10,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::{HALO, KERNEL, Layout, TAPS, WeightGradient, Weights, padded};
-use crate::Arch;
+use crate::{Arch, vector};
 
 /// Tokens of a sample up to which this is faster than windows.
 const FEW: usize = 100;
@@ -219,7 +219,7 @@ fn at<'a>(tokens: &'a [f32], token: u32, channels: usize, strip: &Range<usize>) 
 fn load<S: Simd, const V: usize>(s: S, values: &[f32]) -> [S::f32s; V] {
     match S::as_simd_f32s(values).0.as_chunks::<V>() {
         ([vectors], _) => *vectors,
-        _ => [s.partial_load_f32s(values); V],
+        _ => [vector::load(s, values); V],
     }
 }
 
@@ -227,6 +227,6 @@ fn load<S: Simd, const V: usize>(s: S, values: &[f32]) -> [S::f32s; V] {
 fn store<S: Simd, const V: usize>(s: S, to: &mut [f32], vectors: [S::f32s; V]) {
     match to.len() == V * S::F32_LANES {
         true => S::as_mut_simd_f32s(to).0.copy_from_slice(&vectors),
-        false => s.partial_store_f32s(to, vectors[0]),
+        false => vector::store(s, to, vectors[0]),
     }
 }

@@ -2,18 +2,10 @@
 
 use pulp::Simd;
 
-use super::tile::{load, store};
+use super::tile::At;
 use super::tiles::Tiles;
 use crate::gelu;
-
-/// Where values of a product lie.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct At {
-    pub(crate) row: usize,
-    pub(crate) column: usize,
-    /// Values that count; the vectors may hold more.
-    pub(crate) width: usize,
-}
+use crate::vector::{load_row, store_row};
 
 /// Something done to every value of a product.
 pub(crate) trait Epilogue: Sync {
@@ -55,7 +47,7 @@ impl Epilogue for Gelu<'_> {
     #[inline(always)]
     fn finish<S: Simd, const N: usize>(&self, s: S, at: At, mut values: [S::f32s; N]) -> [S::f32s; N] {
         let At { row, column, width } = at;
-        let bias = load::<S, N>(s, &self.bias[column..column + width]);
+        let bias = load_row::<S, N>(s, &self.bias[column..column + width]);
         for j in 0..N {
             values[j] = s.add_f32s(values[j], bias[j]);
         }
@@ -63,17 +55,17 @@ impl Epilogue for Gelu<'_> {
             // SAFETY: as the product's own tile, which this thread alone writes.
             #[allow(unsafe_code, reason = "tiles of a matrix are no slices of it")]
             let inputs = unsafe { inputs.row(row, column, width) };
-            store::<S, N>(s, inputs, values);
+            store_row::<S, N>(s, inputs, values);
         }
         // SAFETY: the sums of other rows are other threads', and those of other columns too.
         #[allow(unsafe_code, reason = "as above")]
         let sums = unsafe { self.square_sums.row(row / self.rows_per_sum, column, width) };
-        let mut squares = load::<S, N>(s, sums);
+        let mut squares = load_row::<S, N>(s, sums);
         for j in 0..N {
             values[j] = gelu::value(s, values[j]);
             squares[j] = s.mul_add_e_f32s(values[j], values[j], squares[j]);
         }
-        store::<S, N>(s, sums, squares);
+        store_row::<S, N>(s, sums, squares);
         values
     }
 
@@ -96,8 +88,8 @@ impl Epilogue for Residual<'_> {
     #[inline(always)]
     fn finish<S: Simd, const N: usize>(&self, s: S, at: At, mut values: [S::f32s; N]) -> [S::f32s; N] {
         let At { row, column, width } = at;
-        let bias = load::<S, N>(s, &self.bias[column..column + width]);
-        let shortcut = load::<S, N>(s, &self.shortcut[row * self.bias.len() + column..][..width]);
+        let bias = load_row::<S, N>(s, &self.bias[column..column + width]);
+        let shortcut = load_row::<S, N>(s, &self.shortcut[row * self.bias.len() + column..][..width]);
         let scale = s.splat_f32s(self.scales[row / self.rows_per_scale]);
         for j in 0..N {
             values[j] = s.mul_add_e_f32s(s.add_f32s(values[j], bias[j]), scale, shortcut[j]);
@@ -120,15 +112,15 @@ impl Epilogue for Along<'_> {
     #[inline(always)]
     fn finish<S: Simd, const N: usize>(&self, s: S, at: At, values: [S::f32s; N]) -> [S::f32s; N] {
         let At { row, column, width } = at;
-        let other = load::<S, N>(s, &self.values[row * self.columns + column..][..width]);
+        let other = load_row::<S, N>(s, &self.values[row * self.columns + column..][..width]);
         // SAFETY: the sums of other rows are other threads', and those of other columns too.
         #[allow(unsafe_code, reason = "tiles of a matrix are no slices of it")]
         let place = unsafe { self.sums.row(row / self.rows_per_sum, column, width) };
-        let mut sums = load::<S, N>(s, place);
+        let mut sums = load_row::<S, N>(s, place);
         for j in 0..N {
             sums[j] = s.mul_add_e_f32s(values[j], other[j], sums[j]);
         }
-        store::<S, N>(s, place, sums);
+        store_row::<S, N>(s, place, sums);
         values
     }
 

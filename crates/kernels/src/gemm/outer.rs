@@ -2,10 +2,12 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::tile::{Place, load, multiply};
+use super::tile::{At, multiply, put};
+use super::tiles::Tiles;
 use super::{Start, VECTORS, panels};
 use crate::Arch;
 use crate::buffer::AlignedBuffer;
+use crate::vector::load_row;
 
 /// Rows worked on at a time: so many of a panel of B stay in the nearest cache.
 const ROWS: usize = 192;
@@ -48,6 +50,7 @@ pub(crate) fn outer_scaled(
     assert_eq!(a.len() * n, b.len() * m, "as many rows of {m} as of {n}");
     assert_eq!(c.len(), m * n, "a {m}×{n} matrix");
     let mut copy = AlignedBuffer::take(ROWS * VECTORS * WIDEST);
+    let c = Tiles::new(c, n);
     arch.dispatch(Outer { a, b, first_row: 0, scales, c, m, n, accumulate, copy: &mut copy });
 }
 
@@ -57,7 +60,7 @@ struct Outer<'a> {
     /// Number of the first row of `a` and `b`.
     first_row: usize,
     scales: Option<ColumnScales<'a>>,
-    c: &'a mut [f32],
+    c: Tiles<'a>,
     m: usize,
     n: usize,
     accumulate: bool,
@@ -103,10 +106,10 @@ impl Outer<'_> {
         let (panel, _) = S::as_mut_simd_f32s(copy).0.as_chunks_mut::<N>();
         let panel = &mut panel[..self.b.len() / self.n];
         for (r, (to, row)) in panel.iter_mut().zip(self.b.chunks_exact(self.n)).enumerate() {
-            *to = load::<S, N>(s, &row[column..column + width]);
+            *to = load_row::<S, N>(s, &row[column..column + width]);
             if let Some(scales) = &self.scales {
                 let scales = scales.of_row(self.first_row + r, self.n);
-                let scales = load::<S, N>(s, &scales[column..column + width]);
+                let scales = load_row::<S, N>(s, &scales[column..column + width]);
                 for j in 0..N {
                     to[j] = s.mul_f32s(to[j], scales[j]);
                 }
@@ -146,7 +149,11 @@ impl Outer<'_> {
         let sums = multiply::<S, M, N>(s, steps);
         let width = (self.n - column).min(N * S::F32_LANES);
         let start = if self.accumulate { Start::Sum } else { Start::Zero };
-        Place { c: &mut self.c[row * self.n + column..], stride: self.n, width }.put(s, sums, start);
+        // SAFETY: C was borrowed for this alone, which is on one thread.
+        #[allow(unsafe_code, reason = "tiles of a matrix are no slices of it")]
+        unsafe {
+            put::<S, M, N>(s, &self.c, At { row, column, width }, sums, start);
+        }
         M
     }
 }

@@ -5,11 +5,12 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::epilogue::{At, Epilogue, Plain};
-use super::tile::{load, multiply, store};
+use super::epilogue::{Epilogue, Plain};
+use super::tile::{At, multiply, put};
 use super::tiles::Tiles;
 use super::{Packed, panels};
 use crate::Arch;
+use crate::vector::{load_row, store_row};
 
 /// Depth worked on at a time: a panel of so many rows stays in the second cache with some rows of A.
 const DEPTH: usize = 384;
@@ -163,63 +164,27 @@ impl<E: Epilogue> Product<'_, E> {
         let sums = multiply::<S, M, N>(s, steps);
         let width = (self.b.columns() - column).min(N * S::F32_LANES);
         let at = At { row, column, width };
-        self.put::<S, M, N>(s, at, sums);
+        // SAFETY: tasks have other rows or other columns.
+        #[allow(unsafe_code, reason = "tiles of a matrix are no slices of it")]
+        unsafe {
+            put::<S, M, N>(s, &self.c, at, sums, self.start);
+        }
         if from + panel.len() == depth && !E::IS_NOTHING {
             self.finish::<S, N>(s, at, M);
         }
         M
     }
 
-    /// Writes start plus sums. The loops have no branches within, so that the sums stay registers.
-    #[inline(always)]
-    fn put<S: Simd, const M: usize, const N: usize>(
-        &self,
-        s: S,
-        At { row, column, width }: At,
-        mut sums: [[S::f32s; N]; M],
-    ) {
-        match self.start {
-            Start::Zero => {}
-            Start::Bias(bias) => {
-                let bias = load::<S, N>(s, &bias[column..column + width]);
-                for sums in &mut sums {
-                    for j in 0..N {
-                        sums[j] = s.add_f32s(sums[j], bias[j]);
-                    }
-                }
-            }
-            Start::Sum => {
-                for i in 0..M {
-                    let row = load::<S, N>(s, self.place(At { row: row + i, column, width }));
-                    for j in 0..N {
-                        sums[i][j] = s.add_f32s(sums[i][j], row[j]);
-                    }
-                }
-            }
-        }
-        for i in 0..M {
-            store::<S, N>(s, self.place(At { row: row + i, column, width }), sums[i]);
-        }
-    }
-
     /// The epilogue, on rows that have just been written: their sums would not stay in registers if it were
     /// part of the loop that adds them up.
     #[inline(always)]
     fn finish<S: Simd, const N: usize>(&self, s: S, at: At, rows: usize) {
-        for row in at.row..at.row + rows {
-            let at = At { row, ..at };
-            let values = load::<S, N>(s, self.place(at));
-            store::<S, N>(s, self.place(at), self.epilogue.finish::<S, N>(s, at, values));
-        }
-    }
-
-    /// A part of a row of C, which nobody else uses while this task runs.
-    #[inline(always)]
-    fn place(&self, At { row, column, width }: At) -> &mut [f32] {
-        // SAFETY: tasks have other rows or other columns, and this one keeps no such slice.
-        #[allow(unsafe_code, reason = "tiles of a matrix are no slices of it")]
-        unsafe {
-            self.c.row(row, column, width)
+        for at in (0..rows).map(|i| at.below(i)) {
+            // SAFETY: tasks have other rows or other columns.
+            #[allow(unsafe_code, reason = "tiles of a matrix are no slices of it")]
+            let place = unsafe { at.of(&self.c) };
+            let values = load_row::<S, N>(s, place);
+            store_row::<S, N>(s, place, self.epilogue.finish::<S, N>(s, at, values));
         }
     }
 }

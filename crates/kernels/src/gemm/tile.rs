@@ -3,6 +3,36 @@
 use pulp::Simd;
 
 use super::Start;
+use super::tiles::Tiles;
+use crate::vector::{load_row, store_row};
+
+/// Where a tile or one of its rows lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+    /// Values of a row that count; the vectors may hold more.
+    pub(crate) width: usize,
+}
+
+impl At {
+    /// The same part of a row further down.
+    #[inline(always)]
+    pub(super) fn below(self, rows: usize) -> Self {
+        Self { row: self.row + rows, ..self }
+    }
+
+    /// This part of a matrix.
+    ///
+    /// # Safety
+    /// While the slice is used, nobody else uses these values.
+    #[allow(unsafe_code, clippy::mut_from_ref, reason = "tiles of a matrix are no slices of it")]
+    #[inline(always)]
+    pub(super) unsafe fn of<'a>(self, matrix: &Tiles<'a>) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { matrix.row(self.row, self.column, self.width) }
+    }
+}
 
 /// Adds `N` vectors of columns of B, multiplied by `M` values of A, for every step of the depth.
 #[inline(always)]
@@ -22,77 +52,41 @@ pub(super) fn multiply<'b, S: Simd, const M: usize, const N: usize>(
     sums
 }
 
-/// Where a tile lies: from the start of `c`, rows `stride` apart, of which `width` values are its own.
-pub(super) struct Place<'a> {
-    pub(super) c: &'a mut [f32],
-    pub(super) stride: usize,
-    pub(super) width: usize,
-}
-
-impl Place<'_> {
-    /// Writes start plus sums. The loops have no branches within, so that the sums stay registers.
-    #[inline(always)]
-    pub(super) fn put<S: Simd, const M: usize, const N: usize>(
-        self,
-        s: S,
-        mut sums: [[S::f32s; N]; M],
-        start: Start,
-    ) {
-        let Self { c, stride, width } = self;
-        match start {
-            Start::Zero => {}
-            Start::Bias(bias) => {
-                let row = load::<S, N>(s, bias);
-                for sums in &mut sums {
-                    for j in 0..N {
-                        sums[j] = s.add_f32s(sums[j], row[j]);
-                    }
-                }
-            }
-            Start::Sum => {
-                for i in 0..M {
-                    let row = load::<S, N>(s, &c[i * stride..][..width]);
-                    for j in 0..N {
-                        sums[i][j] = s.add_f32s(sums[i][j], row[j]);
-                    }
+/// Writes start plus sums. The loops have no branches within, so that the sums stay registers.
+///
+/// # Safety
+/// Nobody else uses the tile's values meanwhile.
+#[allow(unsafe_code, reason = "tiles of a matrix are no slices of it")]
+#[inline(always)]
+pub(super) unsafe fn put<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    c: &Tiles,
+    at: At,
+    mut sums: [[S::f32s; N]; M],
+    start: Start,
+) {
+    match start {
+        Start::Zero => {}
+        Start::Bias(bias) => {
+            let bias = load_row::<S, N>(s, &bias[at.column..at.column + at.width]);
+            for sums in &mut sums {
+                for j in 0..N {
+                    sums[j] = s.add_f32s(sums[j], bias[j]);
                 }
             }
         }
-        for i in 0..M {
-            store::<S, N>(s, &mut c[i * stride..][..width], sums[i]);
+        Start::Sum => {
+            for i in 0..M {
+                // SAFETY: a slice of the caller's values alone, which ends here.
+                let row = load_row::<S, N>(s, unsafe { at.below(i).of(c) });
+                for j in 0..N {
+                    sums[i][j] = s.add_f32s(sums[i][j], row[j]);
+                }
+            }
         }
     }
-}
-
-/// Vectors from a row that may end within the last one.
-#[inline(always)]
-pub(super) fn load<S: Simd, const N: usize>(s: S, row: &[f32]) -> [S::f32s; N] {
-    if row.len() == N * S::F32_LANES
-        && let (vectors, []) = S::as_simd_f32s(row).0.as_chunks::<N>()
-    {
-        return vectors[0];
+    for i in 0..M {
+        // SAFETY: as above.
+        store_row::<S, N>(s, unsafe { at.below(i).of(c) }, sums[i]);
     }
-    std::array::from_fn(
-        #[inline(always)]
-        |j| s.partial_load_f32s(&row[within::<S>(j, row.len())]),
-    )
-}
-
-#[inline(always)]
-pub(super) fn store<S: Simd, const N: usize>(s: S, row: &mut [f32], vectors: [S::f32s; N]) {
-    if row.len() == N * S::F32_LANES {
-        S::as_mut_simd_f32s(row).0.copy_from_slice(&vectors);
-        return;
-    }
-    for (j, vector) in vectors.into_iter().enumerate() {
-        let part = within::<S>(j, row.len());
-        s.partial_store_f32s(&mut row[part], vector);
-    }
-}
-
-/// What a vector holds of a row of this length.
-#[inline(always)]
-fn within<S: Simd>(vector: usize, len: usize) -> std::ops::Range<usize> {
-    let start = (vector * S::F32_LANES).min(len);
-    start..(start + S::F32_LANES).min(len)
 }
