@@ -82,9 +82,10 @@ const PREDICTION: Windows = Windows {
 #[divan::bench]
 fn prediction_forward(bencher: Bencher) {
     let (x, w, b) = (numbers(480 * 512), numbers(3072 * 512), numbers(3072));
-    bencher
-        .counter(ItemsCount::new(2 * 480usize * 512 * 3072))
-        .bench_local(|| strided_conv::forward(&PREDICTION, black_box(&x), &w, &b));
+    bencher.counter(ItemsCount::new(2 * 480usize * 512 * 3072)).bench_local(|| {
+        let prepared = strided_conv::Prepared::new(Arch::new(), &PREDICTION, &w, &b);
+        strided_conv::forward(Arch::new(), &PREDICTION, black_box(&x), &prepared)
+    });
 }
 
 #[divan::bench]

@@ -85,7 +85,28 @@ pub fn affine_backward(
 }
 
 /// Rows that a thread works on at a time, in the layer by itself.
-const ROWS: usize = 256;
+const ROWS: usize = 64;
+/// [`normalize`] over all threads, without what a backward pass would need.
+pub fn normalize_all(arch: Arch, x: &mut [f32], channels: usize, epsilon: f32) {
+    x.par_chunks_mut(ROWS * channels).for_each(|x| {
+        let mut inverse_std = Buffer::take(x.len() / channels);
+        normalize(arch, x, &mut inverse_std, channels, epsilon);
+    });
+}
+
+/// The layer in place, without what a backward pass would need.
+pub fn apply_all(arch: Arch, x: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+    x.par_chunks_mut(ROWS * weight.len()).for_each(|x| {
+        let mut inverse_std = Buffer::take(x.len() / weight.len());
+        normalize(arch, x, &mut inverse_std, weight.len(), epsilon);
+        dispatch!(arch, {
+            for x in x.chunks_exact_mut(weight.len()) {
+                x.iter_mut().zip(weight).zip(bias).for_each(|((x, w), b)| *x = *x * w + b);
+            }
+        });
+    });
+}
+
 /// Parts of the rows over which gradients of weight and bias are summed.
 const PARTS: usize = 8;
 
@@ -210,6 +231,9 @@ mod tests {
         let (w, b) = (numbers(channels, 2), numbers(channels, 3));
         let (y, saved) = layer(Arch::new(), &x, &w, &b, EPSILON as f32);
         assert_close(&y, &naive(&wide(&x), &wide(&w), &wide(&b)), 1e-5, "y");
+        let mut in_place = x.clone();
+        apply_all(Arch::new(), &mut in_place, &w, &b, EPSILON as f32);
+        assert_eq!(in_place, y);
         let [dx, dw, db] = layer_backward(Arch::new(), &saved, &w, &upstream);
         let (mut expected, mut ew, mut eb) = (upstream.clone(), vec![0.0; channels], vec![0.0; channels]);
         let (normalized, inverse) = (&saved.normalized, &saved.inverse_std);

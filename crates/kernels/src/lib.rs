@@ -17,8 +17,10 @@ pub mod gelu;
 pub mod gemm;
 pub mod grn;
 pub mod layer_norm;
+mod linear;
 pub mod memory;
 pub mod patch_loss;
+pub mod pooling;
 pub mod strided_conv;
 #[cfg(test)]
 mod testing;

@@ -3,6 +3,7 @@
 //! Stem, downsampling and, with 1×1 windows, projections. Windows are gathered where they are
 //! multiplied, so that the input is read once and no other copy of it is ever made.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -10,8 +11,10 @@ use rayon::prelude::*;
 use crate::Arch;
 use crate::buffer::{Buffer, unwritten};
 use crate::columns::{add, add_columns};
-use crate::gemm::{Packed, Rows, Start, outer, product, weight_gradient};
-use crate::transpose::{Turn, transpose, turn};
+use crate::gemm::epilogue::Plain;
+use crate::gemm::{Packed, Rows, Start, outer, product, product_by_tiles, weight_gradient};
+use crate::linear::Linear;
+use crate::transpose::{Turn, turn};
 
 /// Rows of windows that a thread multiplies at a time.
 const ROWS: usize = 128;
@@ -20,10 +23,8 @@ const ROWS: usize = 128;
 const LARGE_WEIGHT: usize = 1 << 16;
 /// Parts of the rows in that sum.
 const PARTS: usize = 8;
-/// Rows up to which it takes as long to pack a weight as to multiply by it.
+/// Rows up to which there are too few to divide among threads.
 const FEW_ROWS: usize = 200;
-/// Outputs that a thread computes at a time where there are too few rows to divide.
-const OUTPUTS: usize = 32;
 
 /// How the input of one sample lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,41 +173,61 @@ impl Windows {
         reordered
     }
 
+    /// A weight `[out, in, k, k]` in the order of a window.
+    fn ordered<'a>(&self, weight: &'a [f32]) -> Cow<'a, [f32]> {
+        match self.is_ordered() {
+            true => weight.into(),
+            false => self.reorder(weight, false).into(),
+        }
+    }
+
     /// Whether PyTorch's order is that of a window already.
     fn is_ordered(&self) -> bool {
         self.order == Order::Map || self.kernel == 1
     }
 }
 
-/// Input → `[N, rows, out]`, with a weight `[out, in, k, k]`.
-pub fn forward(windows: &Windows, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+/// Weight and bias as the forward pass reads them: made for every step in training, once for all of inference.
+#[derive(Debug)]
+pub struct Prepared(Linear);
+
+impl Prepared {
+    /// From a weight `[out, in, k, k]`.
+    pub fn new(arch: Arch, windows: &Windows, weight: &[f32], bias: &[f32]) -> Self {
+        let ordered = windows.ordered(weight);
+        Self(Linear::new(arch, &ordered, bias))
+    }
+
+    /// The same for an input to which LayerNorm's weight and bias have not been applied, token by token.
+    pub fn after_norm(
+        arch: Arch,
+        windows: &Windows,
+        weight: &[f32],
+        bias: &[f32],
+        (norm, norm_bias): (&[f32], &[f32]),
+    ) -> Self {
+        assert!(windows.order == Order::Tokens, "norms are taken of tokens");
+        let (ordered, sites) = (windows.ordered(weight), windows.kernel * windows.kernel);
+        Self(Linear::after(arch, &ordered, bias, Some(&norm.repeat(sites)), &norm_bias.repeat(sites)))
+    }
+}
+
+/// Input → `[N, rows, out]`.
+pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prepared) -> Vec<f32> {
     assert_eq!(x.len(), windows.samples * windows.sample_len());
-    let (arch, outputs, values) = (Arch::new(), bias.len(), windows.values());
-    let reordered = (!windows.is_ordered()).then(|| windows.reorder(weight, false));
-    let weight = reordered.as_deref().unwrap_or(weight);
-    let columns = windows.columns();
+    let (columns, outputs) = (windows.columns(), linear.bias.len());
     let mut y = unwritten(windows.samples * windows.rows() * outputs);
-    if windows.samples * windows.rows() <= FEW_ROWS && weight.len() > FEW_ROWS * FEW_ROWS {
+    if windows.samples * windows.rows() <= FEW_ROWS {
         windows.with_rows(x, 0..windows.samples * windows.lines(), |rows| {
-            let count = rows.len() / values;
-            let rows = Packed::transposed(arch, rows, values, count);
-            let mut turned = Buffer::take(y.len());
-            (turned.par_chunks_mut(OUTPUTS * count))
-                .zip(weight.par_chunks(OUTPUTS * values).zip(bias.par_chunks(OUTPUTS)))
-                .for_each(|(y, (weight, bias))| {
-                    y.chunks_exact_mut(count).zip(bias).for_each(|(y, bias)| y.fill(*bias));
-                    product(arch, weight, &rows, y, Start::Sum);
-                });
-            transpose(arch, &turned, outputs, count, &mut y);
+            product_by_tiles(arch, rows, &linear.weight, &mut y, Start::Bias(&linear.bias), &Plain);
         });
         return y;
     }
-    let weight = Packed::transposed(arch, weight, values, outputs);
     let lines = ROWS.div_ceil(columns.max(1));
     y.par_chunks_mut(lines * columns * outputs).enumerate().for_each(|(chunk, y)| {
         let (rows, first) = (y.len() / outputs, chunk * lines);
         windows.with_rows(x, first..first + rows / columns, |rows| {
-            product(arch, rows, &weight, y, Start::Bias(bias));
+            product(arch, rows, &linear.weight, y, Start::Bias(&linear.bias));
         });
     });
     y
@@ -223,8 +244,7 @@ pub fn backward(
 ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
     let (arch, values) = (Arch::new(), windows.values());
     let dx = wants_dx.then(|| {
-        let reordered = (!windows.is_ordered()).then(|| windows.reorder(weight, false));
-        let weight = Packed::new(arch, reordered.as_deref().unwrap_or(weight), outputs, values);
+        let weight = Packed::new(arch, &windows.ordered(weight), outputs, values);
         input_gradient(arch, windows, &weight, x.len(), dy)
     });
     let (mut dw, db) = gradients(arch, windows, x, dy, outputs);
@@ -393,13 +413,37 @@ mod tests {
                 let (weight, bias) = (numbers(outputs * w.values(), 2), numbers(outputs, 3));
                 let dy = numbers(w.samples * w.rows() * outputs, 4);
                 let expected = naive(w, &x, &weight, &bias, &dy);
-                assert_close(&forward(w, &x, &weight, &bias), &expected.y, 1e-5, "y");
+                assert_close(
+                    &forward(Arch::new(), w, &x, &Prepared::new(Arch::new(), w, &weight, &bias)),
+                    &expected.y,
+                    1e-5,
+                    "y",
+                );
                 let (dx, dw, db) = backward(w, &x, &weight, &dy, outputs, true);
                 assert_close(&dx.expect("dx was asked for"), &expected.dx, 1e-5, "dx");
                 assert_close(&dw, &expected.dw, 1e-5, "dw");
                 assert_close(&db, &expected.db, 1e-5, "db");
                 assert!(backward(w, &x, &weight, &dy, outputs, false).0.is_none());
             }
+        }
+    }
+
+    #[test]
+    fn what_a_norm_multiplies_and_adds_can_be_part_of_the_weight() {
+        let (channels, outputs) = (5, 7);
+        for samples in [1, 40] {
+            let (grid, patch, order) = ([1, 1], [6, 4], Order::Tokens);
+            let w = Windows { samples, grid, patch, visible: None, channels, kernel: 2, order };
+            let x = numbers(w.samples * w.sample_len(), 1);
+            let (weight, bias) = (numbers(outputs * w.values(), 2), numbers(outputs, 3));
+            let (norm, norm_bias) = (numbers(channels, 4), numbers(channels, 5));
+            let affine: Vec<f32> = (x.iter().enumerate())
+                .map(|(i, x)| x * norm[i % channels] + norm_bias[i % channels])
+                .collect();
+            let dy = vec![0.0; w.samples * w.rows() * outputs];
+            let expected = naive(&w, &affine, &weight, &bias, &dy).y;
+            let prepared = Prepared::after_norm(Arch::new(), &w, &weight, &bias, (&norm, &norm_bias));
+            assert_close(&forward(Arch::new(), &w, &x, &prepared), &expected, 1e-5, "y");
         }
     }
 
@@ -419,13 +463,14 @@ mod tests {
             let run = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
                 pool.install(|| {
-                    let y = forward(&w, &x, &weight, &numbers(outputs, 3));
+                    let prepared = Prepared::new(Arch::new(), &w, &weight, &numbers(outputs, 3));
+                    let y = forward(Arch::new(), &w, &x, &prepared);
                     let gradients = backward(&w, &x, &weight, &y, outputs, true);
                     (y, gradients)
                 })
             };
             let one = run(1);
-            assert!(one == run(2) && one == run(3));
+            assert!(one == run(2) && one == run(3) && one == run(8));
         }
     }
 }

@@ -61,6 +61,16 @@ impl Block {
         self.pwconv2.set_compute(compute);
     }
 
+    /// What computes the block.
+    pub(crate) fn compute(&self) -> Compute {
+        self.compute
+    }
+
+    /// The activation.
+    pub(crate) fn activation(&self) -> Activation {
+        self.act
+    }
+
     /// Keeps γ and β of GRN as they are.
     pub fn freeze_grn(&mut self) {
         self.grn = self.grn.clone().no_grad();
@@ -111,7 +121,7 @@ impl Block {
         BlockSpec { sites, act: self.act, stats: self.grn.stats(), selected, drop_path }
     }
 
-    fn weights(&self) -> BlockWeights {
+    pub(crate) fn weights(&self) -> BlockWeights {
         BlockWeights {
             dwconv: self.dwconv.weight.val(),
             dwconv_bias: self.dwconv.bias.val(),

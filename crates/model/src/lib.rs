@@ -33,6 +33,7 @@ pub mod names;
 mod nodes;
 mod ops;
 pub mod patch_mask;
+mod prepared;
 mod section;
 pub mod sites;
 
@@ -46,5 +47,6 @@ pub use engine::{Compute, ComputeError, Engine, Kernels};
 pub use grn_stats::GrnStats;
 pub use names::{STEM, is_decoder, is_encoder, is_grn, official_name};
 pub use patch_mask::PatchMask;
+pub use prepared::PreparedClassifier;
 pub use section::ModelConfig;
 pub use sites::{Execution, Sites};

@@ -29,7 +29,7 @@ pub use product::{Start, product};
 pub(crate) use product::{TASK_ROWS, product_by_tiles, product_with};
 pub use weight_gradient::{Rows, weight_gradient};
 
-/// Vectors of a panel at most: with eight rows, or four, they fill 32 registers, or 16.
+/// Vectors of a panel at most: with eight rows, or three, they fill 32 registers, or 16.
 const VECTORS: usize = 3;
 
 /// Divides vectors of columns into panels of almost the same width: (first vector, vectors).

@@ -95,7 +95,8 @@ impl<E: Epilogue> WithSimd for Product<'_, E> {
     fn with_simd<S: Simd>(self, s: S) {
         match S::REGISTER_COUNT {
             32.. => self.run::<S, 8>(s),
-            _ => self.run::<S, 4>(s),
+            // Four rows by three vectors would leave no register for A.
+            _ => self.run::<S, 3>(s),
         }
     }
 }

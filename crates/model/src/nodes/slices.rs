@@ -39,7 +39,8 @@ impl<B: HostBackend> Operation<B, 11> for Block {
     type Saved = block_kernel::Saved;
 
     fn infer(&self, t: &[FloatTensor<B>; 11]) -> FloatTensor<B> {
-        let y = block_kernel::infer(Arch::new(), &self.0, &weights::<B>(t), B::values(&t[0]));
+        let prepared = block_kernel::Prepared::new(Arch::new(), &weights::<B>(t));
+        let y = block_kernel::infer(Arch::new(), &self.0, &prepared, B::values(&t[0]));
         self.output::<B>(y, &t[0])
     }
 
@@ -74,7 +75,8 @@ impl<B: HostBackend> Operation<B, 3> for StridedConv {
     type Saved = ();
 
     fn forward(&self, [x, weight, bias]: &[FloatTensor<B>; 3]) -> (FloatTensor<B>, ()) {
-        let y = strided_conv::forward(&self.0, B::values(x), B::values(weight), B::values(bias));
+        let prepared = strided_conv::Prepared::new(Arch::new(), &self.0, B::values(weight), B::values(bias));
+        let y = strided_conv::forward(Arch::new(), &self.0, B::values(x), &prepared);
         (B::tensor(y, [self.0.samples, self.0.rows(), bias.shape()[0]]), ())
     }
 
