@@ -9,7 +9,7 @@ use data::{AnyImage, DataConfig, EvalConfig, Naming};
 use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
 
 use crate::error::FinetuneError;
-use crate::evaluate::{Tta, logits};
+use crate::inference::{Inference, Tta};
 use crate::problem::ProblemType;
 use crate::recipe::{data_section, eval_section, follow_tf32, model_section, network_config};
 use crate::section::FinetuneConfig;
@@ -30,9 +30,8 @@ pub struct Classifier {
     pub naming: Naming,
     /// What its outputs are.
     pub problem: ProblemType,
-    /// The network, without autodiff.
-    pub network: ConvNextV2ForImageClassification,
-    device: Device,
+    /// The network.
+    pub inference: Inference,
 }
 
 impl Classifier {
@@ -64,8 +63,7 @@ impl Classifier {
             problem: finetune.problem_type.unwrap_or_default(),
             classes,
             naming,
-            network,
-            device: device.clone(),
+            inference: Inference::new(network, device),
         })
     }
 
@@ -83,7 +81,7 @@ impl Classifier {
     /// # Errors
     /// Outputs that are not finite.
     pub fn logits(&self, images: Vec<f32>, shape: [usize; 4], tta: Tta) -> Result<Vec<f32>, FinetuneError> {
-        Ok(logits(&self.network, images, shape, tta, &self.device)?)
+        Ok(self.inference.outputs(images, shape, tta)?)
     }
 
     /// Outputs of decoded images of any size, a row of [`classes`](Self::classes) each.

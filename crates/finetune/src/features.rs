@@ -11,7 +11,8 @@ use model::{ConvNextV2Config, ConvNextV2ForImageClassification};
 
 use crate::embedded::Embedded;
 use crate::error::FinetuneError;
-use crate::evaluate::{Tta, for_every_batch};
+use crate::evaluate::for_every_batch;
+use crate::inference::{Inference, Tta};
 use crate::initialize::initialize;
 use crate::recipe::{data_section, eval_section, follow_tf32, model_section, network_config};
 
@@ -26,9 +27,8 @@ pub struct FeatureExtractor {
     pub eval: EvalConfig,
     /// The architecture, without head.
     pub model: ConvNextV2Config,
-    /// The network, without autodiff; without a head it gives its features.
-    pub network: ConvNextV2ForImageClassification,
-    device: Device,
+    /// The network; without a head it gives its features.
+    inference: Inference,
 }
 
 impl FeatureExtractor {
@@ -46,7 +46,9 @@ impl FeatureExtractor {
         let zeros = ConvNextV2ForImageClassification::zeros(&model, device)?;
         let zeros = zeros.with_compute(section.kernels.into());
         match initialize(zeros, weights, false, &Allow::default()) {
-            Ok((network, _)) => Ok(Self { path, data, eval, model, network, device: device.clone() }),
+            Ok((network, _)) => {
+                Ok(Self { path, data, eval, model, inference: Inference::new(network, device) })
+            }
             Err(reason) => Err(FinetuneError::NoFeatures { path, reason }),
         }
     }
@@ -71,7 +73,7 @@ impl FeatureExtractor {
         let shard = Shard { rank: communicator.rank(), world_size: communicator.world_size() };
         let loader =
             evaluation_loader(source, &self.data, &self.eval, self.model.num_channels, batch, shard)?;
-        for_every_batch(&self.network, &loader, Tta::None, &self.device, communicator, visit)
+        for_every_batch(&self.inference, &loader, Tta::None, communicator, visit)
     }
 
     /// Features and classes of every image of a source, which rank 0 keeps; the other processes have

@@ -16,7 +16,8 @@ use trainer::{BoxError, Context, Data, Evaluation, Images, Objective, StopSignal
 use crate::class_weights::weighted;
 use crate::configuration::FinetuneExperiment;
 use crate::error::FinetuneError;
-use crate::evaluate::{Tta, for_every_batch};
+use crate::evaluate::for_every_batch;
+use crate::inference::{Inference, Tta};
 use crate::metrics::Metrics;
 use crate::problem::ProblemType;
 
@@ -132,7 +133,7 @@ impl Objective for ClassificationObjective {
     ) -> Result<Option<Evaluation>, BoxError> {
         let Some(validation) = &self.validation else { return Ok(None) };
         let mut metrics = Metrics::new(self.problem, self.outputs);
-        let device = self.device.clone().inner();
+        let network = Inference::new(model.clone(), &self.device.clone().inner());
         let (mut judged, images) = (0, validation.images() as u64);
         watch(judged, images);
         // All processes see the batches of all, so they ask at the same points.
@@ -142,7 +143,7 @@ impl Objective for ClassificationObjective {
             watch(judged, images);
             if stop.is_given()? { Err(FinetuneError::Stopped) } else { Ok(()) }
         };
-        match for_every_batch(model, validation, Tta::None, &device, self.communicator.as_ref(), visit) {
+        match for_every_batch(&network, validation, Tta::None, self.communicator.as_ref(), visit) {
             Err(FinetuneError::Stopped) => Ok(None),
             judged => {
                 judged?;

@@ -10,8 +10,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use checkpoint::StateDict;
 use model::{
-    Compute, ConvNextV2Backbone, ConvNextV2Config, ConvNextV2ForImageClassification, ConvNextV2Model,
-    official_name,
+    Compute, ConvNextV2Backbone, ConvNextV2Config, ConvNextV2ForImageClassification, ConvNextV2Model, Engine,
+    PreparedClassifier, official_name,
 };
 
 fn golden() -> StateDict {
@@ -55,7 +55,10 @@ fn ways() -> Vec<(Compute, Device)> {
 }
 
 fn assert_close<const D: usize>(found: Tensor<D>, expected: &[f32]) {
-    let found: Vec<f32> = found.into_data().try_into_vec().unwrap();
+    assert_close_values(&found.into_data().try_into_vec::<f32>().unwrap(), expected);
+}
+
+fn assert_close_values(found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len());
     for (a, b) in found.iter().zip(expected) {
         assert!((a - b).abs() <= 1e-5 + 1e-4 * b.abs(), "{a}, expected {b}");
@@ -88,6 +91,32 @@ fn check_forward(dict: &StateDict, compute: Compute, device: &Device) {
     let shapes: Vec<_> = output.hidden_states.unwrap().iter().map(|state| state.dims()).collect();
     assert_eq!(shapes, [[2, 8, 16, 16], [2, 8, 16, 16], [2, 16, 8, 8], [2, 32, 4, 4], [2, 64, 2, 2]]);
     assert_eq!(output.last_hidden_state.dims(), [2, 64, 2, 2]);
+}
+
+/// Packed once, with the norms folded into what follows them: image by image as in a batch.
+#[test]
+fn prepared_for_inference() {
+    let dict = golden();
+    let [images, logits] = ["images", "logits"].map(|name| dict.get(name).unwrap());
+    let shape: [usize; 4] = images.shape.clone().try_into().unwrap();
+    let (size, outputs) = (images.values.len() / shape[0], logits.values.len() / shape[0]);
+    for (compute, device) in ways() {
+        let network = classifier(&dict, compute, &device);
+        let fused = compute.engine(&device) == Engine::Slices;
+        let Some(prepared) = PreparedClassifier::new(&network) else {
+            assert!(!fused, "our kernels compute on {device:?}");
+            continue;
+        };
+        assert!(fused, "others were asked for");
+        assert_close_values(&prepared.forward(&images.values, shape), &logits.values);
+        for (image, logits) in images.values.chunks(size).zip(logits.values.chunks(outputs)) {
+            assert_close_values(&prepared.forward(image, [1, shape[1], shape[2], shape[3]]), logits);
+        }
+        let mut features = network;
+        features.head = None;
+        let prepared = PreparedClassifier::new(&features).unwrap();
+        assert_close_values(&prepared.forward(&images.values, shape), &dict.get("features").unwrap().values);
+    }
 }
 
 #[test]

@@ -52,22 +52,20 @@ impl Judging {
     pub(crate) fn judge(
         &self,
         args: &EvalArgs,
-        device: &Device,
         world: &World,
         mut also: impl FnMut(&[f32], &Targets),
     ) -> Result<Metrics> {
-        let Classifier { problem, data, eval, model, network, .. } = &self.classifier;
+        let Classifier { problem, data, eval, model, inference, .. } = &self.classifier;
         let (channels, outputs) = (model.num_channels, self.source.classes().len());
         let loader = evaluation_loader(&self.source, data, eval, channels, args.batch.images, world.shard())?;
         let mut metrics = Metrics::new(*problem, outputs);
         let bar = world.bar();
         bar.start("judging", Unit::Items, 0..self.source.len() as u64);
-        let judged =
-            for_every_batch(network, &loader, args.tta.views(), device, &**world, |found, targets| {
-                bar.advance((found.len() / outputs) as u64);
-                also(found, targets);
-                metrics.add(found, targets)
-            });
+        let judged = for_every_batch(inference, &loader, args.tta.views(), &**world, |found, targets| {
+            bar.advance((found.len() / outputs) as u64);
+            also(found, targets);
+            metrics.add(found, targets)
+        });
         judged.with_context(|| format!("for {}", args.checkpoint.path.display()))?;
         Ok(metrics)
     }

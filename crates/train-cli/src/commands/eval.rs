@@ -38,7 +38,7 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
         bail!("--confusion is for networks that tell one class an image");
     }
     let start = Instant::now();
-    let metrics = judging.judge(args, &device, world, |_, _| {})?;
+    let metrics = judging.judge(args, world, |_, _| {})?;
     let Judging { classifier, judged, source, classes, how } = &judging;
     if !world.is_leader() {
         return Ok(());

@@ -187,7 +187,7 @@ fn explain(
     let photo = transform.prepare(&data::decode_file(file, decode)?).into_rgb();
     let device = args.device.name.device()?.autodiff();
     let image = host::floats(values, shape, &device);
-    let (sites, map) = heatmap(&classifier.network.clone().train(), image, class)?;
+    let (sites, map) = heatmap(&classifier.inference.network().clone().train(), image, class)?;
     let label = &classifier.classes[class];
     let caption = match classifier.problem {
         ProblemType::Regression => format!("{label}: {score:.4}"),

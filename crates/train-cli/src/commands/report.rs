@@ -75,7 +75,7 @@ fn judge(args: &ReportArgs, run: &Path, world: &World) -> Result<Judgement> {
     let device = world.device(args.device.name)?;
     let judging = Judging::open(&args, &device, world)?;
     let mut mistakes = Mistakes::new(judging.classes.len(), MOST_MISTAKES);
-    let metrics = judging.judge(&args, &device, world, |found, targets| {
+    let metrics = judging.judge(&args, world, |found, targets| {
         if let Targets::Classes(labels) = targets {
             mistakes.add(found, labels);
         }
