@@ -1,7 +1,7 @@
 //! A network that judges images.
 
 use burn::tensor::{Device, Tensor};
-use model::{ConvNextV2ForImageClassification, Observe, PreparedClassifier, official_name};
+use model::{ConvNextV2ForImageClassification, Format, Observe, PreparedClassifier, official_name};
 use trainer::NotFinite;
 
 /// What a network is shown of an image in evaluation (test-time augmentation).
@@ -27,7 +27,7 @@ pub struct Inference {
 impl Inference {
     /// Makes a network ready, on the device where it is.
     pub fn new(network: ConvNextV2ForImageClassification, device: &Device) -> Self {
-        let prepared = PreparedClassifier::new(&network);
+        let prepared = PreparedClassifier::new(&network, Format::F32);
         Self { network, device: device.clone(), prepared }
     }
 

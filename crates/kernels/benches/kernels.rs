@@ -7,7 +7,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use kernels::block::{self, Batch, Statistics, Weights};
 use kernels::dwconv7::{self, Layout, WeightGradient};
-use kernels::gemm::{Packed, Start, outer, product as multiply};
+use kernels::gemm::{Packed, Start, int8, outer, product as multiply};
 use kernels::strided_conv::{self, Order, Windows};
 use kernels::{Arch, gelu, grn, layer_norm};
 
@@ -49,6 +49,31 @@ fn product(bencher: Bencher, (m, n, k): (usize, usize, usize)) {
     bencher.counter(ItemsCount::new(2 * m * n * k)).bench_local(|| {
         multiply(Arch::new(), black_box(&a), &b, &mut c, Start::Zero);
     });
+}
+
+/// The same in 8 bits, from f32 to f32.
+#[divan::bench(args = PRODUCTS)]
+fn product_int8(bencher: Bencher, (m, n, k): (usize, usize, usize)) {
+    let (best, a, mut c) = (int8::Instructions::new(), numbers(m * k), vec![0.0; m * n]);
+    let b = int8::PackedInt8::transposed(best, &numbers(n * k), k, n);
+    bencher.counter(ItemsCount::new(2 * m * n * k)).bench_local(|| {
+        int8::product(best, black_box(&a), &b, &mut c, Start::Zero);
+    });
+}
+
+/// What quantising takes of it.
+#[divan::bench(args = PRODUCTS)]
+fn quantizing_int8(bencher: Bencher, (m, _, k): (usize, usize, usize)) {
+    let (best, a) = (int8::Instructions::new(), numbers(m * k));
+    bencher.counter(bytes(m * k)).bench_local(|| int8::Quantized::new(best, black_box(&a), k));
+}
+
+#[divan::bench(args = PRODUCTS)]
+fn packing_int8(bencher: Bencher, (_, n, k): (usize, usize, usize)) {
+    let (best, weight) = (int8::Instructions::new(), numbers(n * k));
+    bencher
+        .counter(bytes(n * k))
+        .bench_local(|| int8::PackedInt8::transposed(best, black_box(&weight), k, n));
 }
 
 /// The gradient of the weight in each of them.

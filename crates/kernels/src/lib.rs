@@ -27,6 +27,7 @@ mod testing;
 mod transpose;
 mod vector;
 
+pub use linear::Format;
 /// The instruction set to use; `Arch::new()` detects the best one.
 pub use pulp::Arch;
 

@@ -11,9 +11,9 @@ use rayon::prelude::*;
 use crate::Arch;
 use crate::buffer::{Buffer, unwritten};
 use crate::columns::{add, add_columns};
-use crate::gemm::epilogue::Plain;
-use crate::gemm::{Packed, Rows, Start, outer, product, product_by_tiles, weight_gradient};
-use crate::linear::Linear;
+use crate::gemm::epilogue::Bias;
+use crate::gemm::{Packed, Rows, Start, outer, product, weight_gradient};
+use crate::linear::{Format, Linear};
 use crate::transpose::{Turn, turn};
 
 /// Rows of windows that a thread multiplies at a time.
@@ -194,13 +194,13 @@ pub struct Prepared(Linear);
 impl Prepared {
     /// From a weight `[out, in, k, k]`.
     pub fn new(arch: Arch, windows: &Windows, weight: &[f32], bias: &[f32]) -> Self {
-        let ordered = windows.ordered(weight);
-        Self(Linear::new(arch, &ordered, bias))
+        Self(Linear::new(arch, Format::F32, &windows.ordered(weight), bias))
     }
 
     /// The same for an input to which LayerNorm's weight and bias have not been applied, token by token.
     pub fn after_norm(
         arch: Arch,
+        format: Format,
         windows: &Windows,
         weight: &[f32],
         bias: &[f32],
@@ -208,18 +208,18 @@ impl Prepared {
     ) -> Self {
         assert!(windows.order == Order::Tokens, "norms are taken of tokens");
         let (ordered, sites) = (windows.ordered(weight), windows.kernel * windows.kernel);
-        Self(Linear::after(arch, &ordered, bias, Some(&norm.repeat(sites)), &norm_bias.repeat(sites)))
+        Self(Linear::after(arch, format, &ordered, bias, Some(&norm.repeat(sites)), &norm_bias.repeat(sites)))
     }
 }
 
 /// Input → `[N, rows, out]`.
 pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prepared) -> Vec<f32> {
     assert_eq!(x.len(), windows.samples * windows.sample_len());
-    let (columns, outputs) = (windows.columns(), linear.bias.len());
+    let (columns, outputs) = (windows.columns(), linear.outputs());
     let mut y = unwritten(windows.samples * windows.rows() * outputs);
     if windows.samples * windows.rows() <= FEW_ROWS {
         windows.with_rows(x, 0..windows.samples * windows.lines(), |rows| {
-            product_by_tiles(arch, rows, &linear.weight, &mut y, Start::Bias(&linear.bias), &Plain);
+            linear.multiply_by_tiles(arch, rows, &mut y, &Bias(&linear.bias));
         });
         return y;
     }
@@ -227,7 +227,7 @@ pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prep
     y.par_chunks_mut(lines * columns * outputs).enumerate().for_each(|(chunk, y)| {
         let (rows, first) = (y.len() / outputs, chunk * lines);
         windows.with_rows(x, first..first + rows / columns, |rows| {
-            product(arch, rows, &linear.weight, y, Start::Bias(&linear.bias));
+            linear.multiply(arch, rows, y, &Bias(&linear.bias));
         });
     });
     y
@@ -442,7 +442,8 @@ mod tests {
                 .collect();
             let dy = vec![0.0; w.samples * w.rows() * outputs];
             let expected = naive(&w, &affine, &weight, &bias, &dy).y;
-            let prepared = Prepared::after_norm(Arch::new(), &w, &weight, &bias, (&norm, &norm_bias));
+            let prepared =
+                Prepared::after_norm(Arch::new(), Format::F32, &w, &weight, &bias, (&norm, &norm_bias));
             assert_close(&forward(Arch::new(), &w, &x, &prepared), &expected, 1e-5, "y");
         }
     }

@@ -45,6 +45,8 @@ pub use decoder::{Decoder, Predict};
 pub use encoder::{Encoder, Features, Observe};
 pub use engine::{Compute, ComputeError, Engine, Kernels};
 pub use grn_stats::GrnStats;
+/// The numbers that a prepared network multiplies.
+pub use kernels::Format;
 pub use names::{STEM, is_decoder, is_encoder, is_grn, official_name};
 pub use patch_mask::PatchMask;
 pub use prepared::PreparedClassifier;

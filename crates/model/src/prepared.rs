@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use host::HostTensor;
 use kernels::block::{self, Batch, Statistics};
 use kernels::strided_conv::{self, Order, Windows};
-use kernels::{Arch, layer_norm, pooling};
+use kernels::{Arch, Format, layer_norm, pooling};
 
 use crate::activation::Activation;
 use crate::block::Block;
@@ -20,12 +20,12 @@ use crate::layer_norm::LayerNorm;
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use model::{ConvNextV2Config, ConvNextV2ForImageClassification, PreparedClassifier, Size};
+/// use model::{ConvNextV2Config, ConvNextV2ForImageClassification, Format, PreparedClassifier, Size};
 ///
 /// let device = Device::flex();
 /// let config = ConvNextV2Config { num_labels: 10, ..ConvNextV2Config::from_size(Size::Atto) };
 /// let classifier = ConvNextV2ForImageClassification::new(&config, 0, &device)?;
-/// let prepared = PreparedClassifier::new(&classifier).expect("GELU, on the processor");
+/// let prepared = PreparedClassifier::new(&classifier, Format::F32).expect("GELU, on the processor");
 /// let logits = prepared.forward(&vec![0.5; 2 * 3 * 64 * 64], [2, 3, 64, 64]);
 /// assert_eq!(logits.len(), 2 * 10);
 /// # Ok::<(), model::ConfigError>(())
@@ -66,9 +66,11 @@ struct Norm {
 }
 
 impl PreparedClassifier {
+    /// Makes it, the linear layers and downsampling in the format given; stem and head are always f32.
+    ///
     /// None where our kernels do not compute the network: on other devices, if other engines were asked for,
     /// and with other activations than GELU.
-    pub fn new(network: &ConvNextV2ForImageClassification) -> Option<Self> {
+    pub fn new(network: &ConvNextV2ForImageClassification, format: Format) -> Option<Self> {
         let (encoder, arch) = (&network.convnextv2.encoder, Arch::new());
         let device = encoder.stem.conv.weight.val().device();
         let mut blocks = encoder.stages.iter().flatten();
@@ -80,15 +82,22 @@ impl PreparedClassifier {
         }
         let patch = encoder.stem.conv.weight.dims()[2];
         let stages = encoder.stages.iter().enumerate().map(|(i, blocks)| Stage {
-            downsample: i.checked_sub(1).map(|i| Halving::new(arch, &encoder.downsample[i])),
+            downsample: i.checked_sub(1).map(|i| Halving::new(arch, format, &encoder.downsample[i])),
             channels: outputs(if i == 0 { &encoder.stem.conv } else { &encoder.downsample[i - 1].conv }),
-            blocks: blocks.iter().map(|block| prepare_block(arch, block.weights())).collect(),
+            blocks: blocks.iter().map(|block| prepare_block(arch, format, block.weights())).collect(),
         });
         let norm = Norm::new(&network.convnextv2.norm);
         let head = network.head.as_ref().map(|head| {
             let (weight, bias) = (values(head.weight.val()), values(head.bias.val()));
             let windows = rows(1, norm.weight.len());
-            strided_conv::Prepared::after_norm(arch, &windows, &weight, &bias, (&norm.weight, &norm.bias))
+            strided_conv::Prepared::after_norm(
+                arch,
+                Format::F32,
+                &windows,
+                &weight,
+                &bias,
+                (&norm.weight, &norm.bias),
+            )
         });
         let stem = {
             let (weight, bias) =
@@ -147,10 +156,11 @@ impl PreparedClassifier {
     }
 }
 
-fn prepare_block(arch: Arch, weights: BlockWeights) -> block::Prepared {
+fn prepare_block(arch: Arch, format: Format, weights: BlockWeights) -> block::Prepared {
     let BlockWeights { dwconv, gamma, beta, pwconv1, pwconv2, .. } = weights;
     block::Prepared::new(
         arch,
+        format,
         &block::Weights {
             dwconv: &values(dwconv),
             dwconv_bias: &values(weights.dwconv_bias),
@@ -167,14 +177,20 @@ fn prepare_block(arch: Arch, weights: BlockWeights) -> block::Prepared {
 }
 
 impl Halving {
-    fn new(arch: Arch, Downsample { norm, conv }: &Downsample) -> Self {
+    fn new(arch: Arch, format: Format, Downsample { norm, conv }: &Downsample) -> Self {
         let [_, channels, kernel, _] = conv.weight.dims();
         let (weight, bias) = (values(conv.weight.val()), values(conv.bias.val()));
         let (grid, patch, order) = ([1, 1], [kernel, kernel], Order::Tokens);
         let windows = Windows { samples: 1, grid, patch, visible: None, channels, kernel, order };
         let norm = Norm::new(norm);
-        let conv =
-            strided_conv::Prepared::after_norm(arch, &windows, &weight, &bias, (&norm.weight, &norm.bias));
+        let conv = strided_conv::Prepared::after_norm(
+            arch,
+            format,
+            &windows,
+            &weight,
+            &bias,
+            (&norm.weight, &norm.bias),
+        );
         Self { epsilon: norm.epsilon, conv }
     }
 }

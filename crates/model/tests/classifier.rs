@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use checkpoint::StateDict;
 use model::{
     Compute, ConvNextV2Backbone, ConvNextV2Config, ConvNextV2ForImageClassification, ConvNextV2Model, Engine,
-    PreparedClassifier, official_name,
+    Format, PreparedClassifier, official_name,
 };
 
 fn golden() -> StateDict {
@@ -103,7 +103,7 @@ fn prepared_for_inference() {
     for (compute, device) in ways() {
         let network = classifier(&dict, compute, &device);
         let fused = compute.engine(&device) == Engine::Slices;
-        let Some(prepared) = PreparedClassifier::new(&network) else {
+        let Some(prepared) = PreparedClassifier::new(&network, Format::F32) else {
             assert!(!fused, "our kernels compute on {device:?}");
             continue;
         };
@@ -114,7 +114,7 @@ fn prepared_for_inference() {
         }
         let mut features = network;
         features.head = None;
-        let prepared = PreparedClassifier::new(&features).unwrap();
+        let prepared = PreparedClassifier::new(&features, Format::F32).unwrap();
         assert_close_values(&prepared.forward(&images.values, shape), &dict.get("features").unwrap().values);
     }
 }

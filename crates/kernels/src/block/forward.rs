@@ -7,7 +7,8 @@ use super::{Batch, Piece, Saved, Weights, blocks, norms_of};
 use crate::buffer::{Buffer, unwritten};
 use crate::gemm::epilogue::{Gelu, Residual};
 use crate::gemm::tiles::Tiles;
-use crate::gemm::{Packed, Start, TASK_ROWS, product_by_tiles, product_with};
+use crate::gemm::{Packed, Start, TASK_ROWS, product_with};
+use crate::linear::Format;
 use crate::{Arch, dwconv7, grn, layer_norm};
 
 const EPSILON: f32 = 1e-6;
@@ -15,14 +16,14 @@ const EPSILON: f32 = 1e-6;
 /// Tokens `[N, T, C]` → tokens `[N, T_out, C]`, and what the backward pass needs.
 pub fn forward(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> (Vec<f32>, Saved) {
     let mut saved = Saved::take(batch, w);
-    let y = run(arch, batch, &Prepared::new(arch, w), x, Some(&mut saved));
+    let y = run(arch, batch, &Prepared::new(arch, Format::F32, w), x, Some(&mut saved));
     (y, saved)
 }
 
 /// What [`forward`] leaves for the backward pass, without its result: the second linear layer is not
 /// needed for it.
 pub fn save(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> Saved {
-    let (prepared, mut saved) = (Prepared::new(arch, w), Saved::take(batch, w));
+    let (prepared, mut saved) = (Prepared::new(arch, Format::F32, w), Saved::take(batch, w));
     let mut kept = kept_of_pieces(batch, &prepared, Some(&mut saved));
     let pieces = x.par_chunks(batch.piece_tokens() * w.channels()).zip(&mut kept).enumerate();
     let sums: Vec<Buffer> = pieces
@@ -72,9 +73,11 @@ fn run_in_groups(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Opti
             let mut activation = Buffer::take(rows * hidden);
             let sums = expand(arch, batch, &group, p, x, kept, &mut activation);
             let norms = norms_of_samples(sums, kept);
-            match batch.scales_weights(channels) {
-                true => contract_by_weights(arch, batch, &group, p, own, (&activation, &norms), y),
-                false => contract(arch, batch, &group, p, own, (&mut activation, &norms), y),
+            match p.contract.packed().filter(|_| batch.scales_weights(channels)) {
+                Some(weight) => {
+                    contract_by_weights(arch, batch, &group, p, own, (&activation, &norms, weight), y);
+                }
+                None => contract(arch, batch, &group, p, own, (&mut activation, &norms), y),
             }
         });
     drop(kept);
@@ -97,19 +100,23 @@ fn run_in_phases(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Opti
         .collect();
     drop(kept);
     shared_norms(&sums, &mut norms);
-    let weight = scaled_weight(arch, p, &norms);
+    let scale = scale_of(p, &norms);
+    let weight = p.contract.packed().map(|weight| weight.with_scaled_rows(arch, &scale));
     let out = match batch.selected {
         Some(_) => batch.group() * batch.tokens_out(),
         None => tokens,
     };
     let mut y = unwritten(batch.samples * batch.tokens_out() * channels);
     (y.par_chunks_mut(out * channels))
-        .zip(x.par_chunks(tokens * channels).zip(activation.par_chunks(tokens * hidden)))
+        .zip(x.par_chunks(tokens * channels).zip(activation.par_chunks_mut(tokens * hidden)))
         .enumerate()
         .for_each(|(index, (y, (x, activation)))| {
             let piece = batch.piece(index, x.len() / channels);
-            let activation = batch.select(piece.samples.clone(), activation, hidden);
-            multiply(arch, batch, &piece, p, x, (&activation, &weight), y);
+            if weight.is_none() {
+                grn::apply(arch, activation, &scale);
+            }
+            let z = batch.select(piece.samples.clone(), activation, hidden);
+            multiply(arch, batch, &piece, p, x, (&z, weight.as_ref()), y);
         });
     if let Some(saved) = saved {
         saved.norms = norms;
@@ -163,10 +170,10 @@ fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Vec<f32
         square_sums: Tiles::new(&mut sums, hidden),
         rows_per_sum: TASK_ROWS,
     };
-    product_by_tiles(arch, &normalized, &p.expand.weight, &mut activation, Start::Zero, &gelu);
-    let (mut norms, mut scale) = (Buffer::take(hidden), Buffer::take(hidden));
+    p.expand.multiply_by_tiles(arch, &normalized, &mut activation, &gelu);
+    let mut norms = Buffer::take(hidden);
     shared_norms(&[sums], &mut norms);
-    grn::scale(&norms, &p.gamma, &mut scale);
+    let scale = scale_of(p, &norms);
     activation.par_chunks_mut(TASK_ROWS * hidden).for_each(|rows| grn::apply(arch, rows, &scale));
     let mut y = unwritten(tokens * channels);
     let residual = Residual {
@@ -175,7 +182,7 @@ fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Vec<f32
         scales: &[batch.branch_scale(0)],
         rows_per_scale: tokens,
     };
-    product_by_tiles(arch, &activation, &p.contract.weight, &mut y, Start::Zero, &residual);
+    p.contract.multiply_by_tiles(arch, &activation, &mut y, &residual);
     y
 }
 
@@ -218,7 +225,7 @@ fn expand(
             square_sums: Tiles::new(&mut sums[rows.start / per_sample * hidden..], hidden),
             rows_per_sum: per_sample,
         };
-        product_with(arch, normalized, &p.expand.weight, &mut activation[wide], Start::Zero, &gelu);
+        p.expand.multiply(arch, normalized, &mut activation[wide], &gelu);
     }
     sums
 }
@@ -242,11 +249,11 @@ fn shared_norms(sums: &[Buffer], norms: &mut [f32]) {
     norms.iter_mut().for_each(|n| *n = n.sqrt());
 }
 
-/// The second linear layer after GRN's scale, for a sample of these norms.
-fn scaled_weight(arch: Arch, p: &Prepared, norms: &[f32]) -> Packed {
+/// What GRN multiplies the tokens of a sample of these norms by.
+fn scale_of(p: &Prepared, norms: &[f32]) -> Buffer {
     let mut scale = Buffer::take(p.hidden());
     grn::scale(norms, &p.gamma, &mut scale);
-    p.contract.weight.with_scaled_rows(arch, &scale)
+    scale
 }
 
 /// GRN to the residual, for the tokens of a group with `norms` of its samples.
@@ -267,13 +274,11 @@ fn contract(
         }
         None => activation,
     };
-    let mut scale = Buffer::take(p.hidden());
     let per_sample = batch.tokens_out() * p.hidden();
     for (i, z) in z.chunks_mut(per_sample.max(1)).enumerate() {
-        grn::scale(norms_of(norms, p.hidden(), i), &p.gamma, &mut scale);
-        grn::apply(arch, z, &scale);
+        grn::apply(arch, z, &scale_of(p, norms_of(norms, p.hidden(), i)));
     }
-    multiply(arch, batch, group, p, x, (z, &p.contract.weight), y);
+    multiply(arch, batch, group, p, x, (z, None), y);
 }
 
 /// The same where a sample has so many tokens that scaling the weight takes less time than scaling them.
@@ -283,7 +288,7 @@ fn contract_by_weights(
     group: &Piece,
     p: &Prepared,
     x: &[f32],
-    (activation, norms): (&[f32], &[f32]),
+    (activation, norms, weight): (&[f32], &[f32], &Packed),
     y: &mut [f32],
 ) {
     let (channels, hidden, tokens) = (p.channels(), p.hidden(), batch.tokens());
@@ -292,20 +297,20 @@ fn contract_by_weights(
     for (i, ((activation, x), y)) in samples.zip(outputs).enumerate() {
         let sample = group.samples.start + i;
         let one = Piece { samples: sample..sample + 1, lines: group.lines.clone() };
-        let weight = scaled_weight(arch, p, norms_of(norms, hidden, i));
+        let weight = weight.with_scaled_rows(arch, &scale_of(p, norms_of(norms, hidden, i)));
         let activation = batch.select(one.samples.clone(), activation, hidden);
-        multiply(arch, batch, &one, p, x, (&activation, &weight), y);
+        multiply(arch, batch, &one, p, x, (&activation, Some(&weight)), y);
     }
 }
 
-/// The second linear layer and the residual.
+/// The second linear layer and the residual, of tokens times GRN's scale, or by a weight that has it.
 fn multiply(
     arch: Arch,
     batch: &Batch,
     piece: &Piece,
     p: &Prepared,
     x: &[f32],
-    (z, weight): (&[f32], &Packed),
+    (z, scaled): (&[f32], Option<&Packed>),
     y: &mut [f32],
 ) {
     let (channels, hidden, samples) = (p.channels(), p.hidden(), piece.samples.clone());
@@ -320,6 +325,9 @@ fn multiply(
             scales: &scales[rows.start / per_sample..],
             rows_per_scale: per_sample,
         };
-        product_with(arch, &z[wide], weight, &mut y[narrow], Start::Zero, &residual);
+        match scaled {
+            Some(weight) => product_with(arch, &z[wide], weight, &mut y[narrow], Start::Zero, &residual),
+            None => p.contract.multiply(arch, &z[wide], &mut y[narrow], &residual),
+        }
     }
 }

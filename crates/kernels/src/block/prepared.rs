@@ -1,7 +1,7 @@
 //! The weights of a block in the order in which products read them.
 
 use super::Weights;
-use crate::linear::Linear;
+use crate::linear::{Format, Linear};
 use crate::{Arch, dwconv7};
 
 /// Weights as the forward pass reads them: made for every step in training, once for all of inference.
@@ -19,18 +19,18 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Packs the weights.
-    pub fn new(arch: Arch, w: &Weights) -> Self {
+    /// Packs the weights, the linear layers' in the numbers that these are to compute with.
+    pub fn new(arch: Arch, format: Format, w: &Weights) -> Self {
         Self {
             taps: dwconv7::Weights::new(w.dwconv, w.dwconv_bias),
-            expand: Linear::after(arch, w.pwconv1, w.pwconv1_bias, Some(w.norm), w.norm_bias),
+            expand: Linear::after(arch, format, w.pwconv1, w.pwconv1_bias, Some(w.norm), w.norm_bias),
             gamma: w.gamma.to_vec(),
-            contract: Linear::after(arch, w.pwconv2, w.pwconv2_bias, None, w.beta),
+            contract: Linear::after(arch, format, w.pwconv2, w.pwconv2_bias, None, w.beta),
         }
     }
 
     pub(super) fn channels(&self) -> usize {
-        self.contract.bias.len()
+        self.contract.outputs()
     }
 
     pub(super) fn hidden(&self) -> usize {

@@ -1,8 +1,8 @@
 //! The block against its definition in double precision.
 
 use super::*;
-use crate::Arch;
 use crate::testing::{arches, assert_close, numbers, wide};
+use crate::{Arch, Format};
 
 /// Input and weights in double precision.
 type Wide = Vec<Vec<f64>>;
@@ -207,7 +207,7 @@ fn assert_definition(arch: Arch, batch: &Batch, channels: usize, elements: usize
     let (y, saved) = forward(arch, batch, &w, &v[0]);
     assert!(save(arch, batch, &w, &v[0]) == saved, "what is computed again is what was left");
     assert_close(&y, &naive(batch, &sites, &wide_values), 1e-5, "y");
-    let inferred = infer(arch, batch, &Prepared::new(arch, &w), &v[0]);
+    let inferred = infer(arch, batch, &Prepared::new(arch, Format::F32, &w), &v[0]);
     match batch.has_few_rows() {
         true => assert_close(&inferred, &wide(&y), 1e-5, "inferred"),
         false => assert_eq!(inferred, y),
@@ -242,13 +242,13 @@ fn inference_on_one_sample_with_few_tokens_equals_the_definition() {
     assert!(batch.has_few_rows());
     let expected = naive(&batch, &sites(&batch), &v.iter().map(|v| wide(v)).collect());
     for arch in arches() {
-        let y = infer(arch, &batch, &Prepared::new(arch, &w), &v[0]);
+        let y = infer(arch, &batch, &Prepared::new(arch, Format::F32, &w), &v[0]);
         assert_close(&y, &expected, 1e-5, "y");
         assert_close(&forward(arch, &batch, &w, &v[0]).0, &wide(&y), 1e-5, "forward");
     }
     let on = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        pool.install(|| infer(Arch::new(), &batch, &Prepared::new(Arch::new(), &w), &v[0]))
+        pool.install(|| infer(Arch::new(), &batch, &Prepared::new(Arch::new(), Format::F32, &w), &v[0]))
     };
     assert!(on(1) == on(2) && on(1) == on(3) && on(1) == on(8));
 }
@@ -278,5 +278,25 @@ fn results_have_the_same_bits_for_any_number_of_threads() {
         };
         let one = run(1);
         assert!(one == run(2) && one == run(3) && one == run(8));
+    }
+}
+
+/// Every way through the block, of which the rounding to 8 bits is all that differs.
+#[test]
+fn in_8_bits_inference_is_almost_the_same() {
+    let many = Batch { samples: 4, grid: [1, 1], patch: [14, 14], visible: None, ..batches().remove(0) };
+    let many = Batch { branch_scale: None, ..many };
+    let few = Batch { samples: 1, patch: [7, 7], ..many.clone() };
+    let single = Batch { samples: 1, patch: [24, 24], ..many.clone() };
+    for batch in [many, few, single] {
+        let v = values(&batch, 40);
+        let w = weights(&v);
+        let [y, coarse] = [Format::F32, Format::Int8]
+            .map(|format| infer(Arch::new(), &batch, &Prepared::new(Arch::new(), format, &w), &v[0]));
+        let norm =
+            |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let branch = norm(&mut y.iter().zip(&v[0]).map(|(y, x)| y - x));
+        let error = norm(&mut y.iter().zip(&coarse).map(|(y, c)| y - c));
+        assert!(error > 0.0 && error < 0.03 * branch, "{} of {branch}", error);
     }
 }

@@ -33,6 +33,20 @@ impl Epilogue for Plain {
     }
 }
 
+/// Bias.
+pub(crate) struct Bias<'a>(pub(crate) &'a [f32]);
+
+impl Epilogue for Bias<'_> {
+    #[inline(always)]
+    fn finish<S: Simd, const N: usize>(&self, s: S, at: At, mut values: [S::f32s; N]) -> [S::f32s; N] {
+        let bias = load_row::<S, N>(s, &self.0[at.column..at.column + at.width]);
+        for j in 0..N {
+            values[j] = s.add_f32s(values[j], bias[j]);
+        }
+        values
+    }
+}
+
 /// Bias and GELU.
 pub(crate) struct Gelu<'a> {
     pub(crate) bias: &'a [f32],

@@ -3,6 +3,8 @@
 //! * [`product`]: rows times a weight, which was [`Packed`] before. Rows are read as they lie.
 //! * [`outer`]: the gradient of a weight, a sum over rows of outer products.
 //!
+//! [`int8`] has the first of them in 8 bits, for inference.
+//!
 //! Both compute tiles of C that stay in registers: some rows by up to three vectors of columns. Every
 //! element is a sum in the order of the depth, whatever the tiles, so that results do not depend on how
 //! rows are divided among threads. Neither starts threads: who calls divides the rows, or lets
@@ -13,6 +15,7 @@
 //! The product then comes out transposed.
 
 pub(crate) mod epilogue;
+pub mod int8;
 mod outer;
 mod packed;
 mod peak;
@@ -48,7 +51,7 @@ mod tests {
 
     /// Rows, columns, depth: single ones, whole tiles, remainders of every kind, several panels, more
     /// depth than is worked on at a time.
-    const SHAPES: [(usize, usize, usize); 9] = [
+    pub(super) const SHAPES: [(usize, usize, usize); 9] = [
         (1, 1, 1),
         (5, 7, 3),
         (19, 40, 160),

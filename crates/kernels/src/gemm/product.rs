@@ -6,11 +6,10 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::epilogue::{Epilogue, Plain};
-use super::tile::{At, multiply, put};
+use super::tile::{At, finish, multiply, put};
 use super::tiles::Tiles;
 use super::{Packed, panels};
 use crate::Arch;
-use crate::vector::{load_row, store_row};
 
 /// Depth worked on at a time: a panel of so many rows stays in the second cache with some rows of A.
 const DEPTH: usize = 384;
@@ -171,21 +170,12 @@ impl<E: Epilogue> Product<'_, E> {
             put::<S, M, N>(s, &self.c, at, sums, self.start);
         }
         if from + panel.len() == depth && !E::IS_NOTHING {
-            self.finish::<S, N>(s, at, M);
+            // SAFETY: as above.
+            #[allow(unsafe_code, reason = "as above")]
+            unsafe {
+                finish::<S, N>(s, &self.c, at, M, self.epilogue);
+            }
         }
         M
-    }
-
-    /// The epilogue, on rows that have just been written: their sums would not stay in registers if it were
-    /// part of the loop that adds them up.
-    #[inline(always)]
-    fn finish<S: Simd, const N: usize>(&self, s: S, at: At, rows: usize) {
-        for at in (0..rows).map(|i| at.below(i)) {
-            // SAFETY: tasks have other rows or other columns.
-            #[allow(unsafe_code, reason = "tiles of a matrix are no slices of it")]
-            let place = unsafe { at.of(&self.c) };
-            let values = load_row::<S, N>(s, place);
-            store_row::<S, N>(s, place, self.epilogue.finish::<S, N>(s, at, values));
-        }
     }
 }

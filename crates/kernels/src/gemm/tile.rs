@@ -3,6 +3,7 @@
 use pulp::Simd;
 
 use super::Start;
+use super::epilogue::Epilogue;
 use super::tiles::Tiles;
 use crate::vector::{load_row, store_row};
 
@@ -88,5 +89,27 @@ pub(super) unsafe fn put<S: Simd, const M: usize, const N: usize>(
     for i in 0..M {
         // SAFETY: as above.
         store_row::<S, N>(s, unsafe { at.below(i).of(c) }, sums[i]);
+    }
+}
+
+/// The epilogue, on rows that have just been written: their sums would not stay in registers if it were part of
+/// the loop that adds them up.
+///
+/// # Safety
+/// As for [`put`].
+#[allow(unsafe_code, reason = "tiles of a matrix are no slices of it")]
+#[inline(always)]
+pub(super) unsafe fn finish<S: Simd, const N: usize>(
+    s: S,
+    c: &Tiles,
+    at: At,
+    rows: usize,
+    epilogue: &impl Epilogue,
+) {
+    for at in (0..rows).map(|i| at.below(i)) {
+        // SAFETY: a slice of the caller's values alone.
+        let place = unsafe { at.of(c) };
+        let values = load_row::<S, N>(s, place);
+        store_row::<S, N>(s, place, epilogue.finish::<S, N>(s, at, values));
     }
 }

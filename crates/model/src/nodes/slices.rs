@@ -5,7 +5,7 @@ use burn::backend::tensor::FloatTensor;
 use host::HostBackend;
 use kernels::block::{self as block_kernel, Batch, Weights};
 use kernels::strided_conv::{self, Windows};
-use kernels::{Arch, layer_norm};
+use kernels::{Arch, Format, layer_norm};
 
 use super::operation::Operation;
 
@@ -39,7 +39,7 @@ impl<B: HostBackend> Operation<B, 11> for Block {
     type Saved = block_kernel::Saved;
 
     fn infer(&self, t: &[FloatTensor<B>; 11]) -> FloatTensor<B> {
-        let prepared = block_kernel::Prepared::new(Arch::new(), &weights::<B>(t));
+        let prepared = block_kernel::Prepared::new(Arch::new(), Format::F32, &weights::<B>(t));
         let y = block_kernel::infer(Arch::new(), &self.0, &prepared, B::values(&t[0]));
         self.output::<B>(y, &t[0])
     }

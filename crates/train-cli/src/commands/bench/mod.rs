@@ -13,7 +13,7 @@ use fcmae::{Fcmae, PretrainCost, PretrainExperiment, random_mask};
 use host::{Arena, GpuMemory, Lists, Operations, Precision, is_on_host};
 use model::cost::EncoderCost;
 use model::{
-    Compute, ConvNextV2Config, ConvNextV2ForImageClassification, Engine, Execution, Kernels,
+    Compute, ConvNextV2Config, ConvNextV2ForImageClassification, Engine, Execution, Format, Kernels,
     PreparedClassifier, official_name,
 };
 use serde::Serialize;
@@ -357,7 +357,7 @@ fn infer(
 ) -> Result<Measured> {
     let images = images(args.batch, model, config.data.image_size.pixels(), device);
     let network = ConvNextV2ForImageClassification::new(model, 0, device)?.with_compute(compute);
-    let (lists, prepared) = (compute.lists(device), PreparedClassifier::new(&network));
+    let (lists, prepared) = (compute.lists(device), PreparedClassifier::new(&network, Format::F32));
     let values = prepared.as_ref().map(|_| images.clone().into_data().try_into_vec::<f32>()).transpose()?;
     let (steps, counted) = timed(args, device, |parts| {
         parts.take(Part::Forward, || {
