@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::columns::dot;
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::int8::{Instructions, PackedInt8};
-use crate::gemm::{Packed, Start, int8, product_by_tiles, product_with};
+use crate::gemm::{Divide, Packed, Start, int8, product_with};
 use crate::{Arch, dispatch};
 
 /// Rows of a weight that a thread works on at a time.
@@ -97,22 +97,19 @@ impl Linear {
         }
     }
 
-    /// Rows times the weight, on the calling thread. The bias is the epilogue's affair.
-    pub(crate) fn multiply(&self, arch: Arch, x: &[f32], y: &mut [f32], epilogue: &impl Epilogue) {
+    /// Rows times the weight. The bias is the epilogue's affair.
+    pub(crate) fn multiply(
+        &self,
+        arch: Arch,
+        x: &[f32],
+        y: &mut [f32],
+        epilogue: &impl Epilogue,
+        divide: Divide,
+    ) {
         match &self.weight {
-            Weight::F32(weight) => product_with(arch, x, weight, y, Start::Zero, epilogue),
+            Weight::F32(weight) => product_with(arch, x, weight, y, Start::Zero, epilogue, divide),
             Weight::Int8(instructions, weight) => {
-                int8::product_with(*instructions, x, weight, y, Start::Zero, epilogue);
-            }
-        }
-    }
-
-    /// The same for few rows, over all threads.
-    pub(crate) fn multiply_by_tiles(&self, arch: Arch, x: &[f32], y: &mut [f32], epilogue: &impl Epilogue) {
-        match &self.weight {
-            Weight::F32(weight) => product_by_tiles(arch, x, weight, y, Start::Zero, epilogue),
-            Weight::Int8(instructions, weight) => {
-                int8::product_by_tiles(*instructions, x, weight, y, Start::Zero, epilogue);
+                int8::product_with(*instructions, x, weight, y, Start::Zero, epilogue, divide);
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::Arch;
 use crate::buffer::{Buffer, unwritten};
 use crate::columns::{add, add_columns};
 use crate::gemm::epilogue::Bias;
-use crate::gemm::{Packed, Rows, Start, outer, product, weight_gradient};
+use crate::gemm::{Divide, Packed, Rows, Start, outer, product, weight_gradient};
 use crate::linear::{Format, Linear};
 use crate::transpose::{Turn, turn};
 
@@ -219,7 +219,7 @@ pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prep
     let mut y = unwritten(windows.samples * windows.rows() * outputs);
     if windows.samples * windows.rows() <= FEW_ROWS {
         windows.with_rows(x, 0..windows.samples * windows.lines(), |rows| {
-            linear.multiply_by_tiles(arch, rows, &mut y, &Bias(&linear.bias));
+            linear.multiply(arch, rows, &mut y, &Bias(&linear.bias), Divide::ByTiles);
         });
         return y;
     }
@@ -227,7 +227,7 @@ pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prep
     y.par_chunks_mut(lines * columns * outputs).enumerate().for_each(|(chunk, y)| {
         let (rows, first) = (y.len() / outputs, chunk * lines);
         windows.with_rows(x, first..first + rows / columns, |rows| {
-            linear.multiply(arch, rows, y, &Bias(&linear.bias));
+            linear.multiply(arch, rows, y, &Bias(&linear.bias), Divide::Never);
         });
     });
     y

@@ -9,10 +9,10 @@ use super::{Batch, Saved, Statistics, WeightGradients, Weights, blocks, norms_of
 use crate::buffer::{Buffer, unwritten};
 use crate::columns::{add, add_columns};
 use crate::dwconv7::{self, WeightGradient};
-use crate::gemm::epilogue::Along;
+use crate::gemm::epilogue::{Along, Plain};
 use crate::gemm::tiles::Tiles;
 use crate::gemm::{
-    ColumnScales, Packed, Rows, Start, outer, outer_scaled, product, product_with, weight_gradient,
+    ColumnScales, Divide, Packed, Rows, Start, outer, outer_scaled, product_with, weight_gradient,
 };
 use crate::transpose::transpose;
 use crate::{Arch, gelu, grn, layer_norm};
@@ -247,7 +247,15 @@ fn to_grn(c: &Context, lane: &mut Lane, samples: Range<usize>) -> Half {
             rows_per_sum: per_sample,
             columns: hidden,
         };
-        product_with(arch, &d_branch, &c.pwconv2, &mut gradient[wide], Start::Zero, &along);
+        product_with(
+            arch,
+            &d_branch,
+            &c.pwconv2,
+            &mut gradient[wide],
+            Start::Zero,
+            &along,
+            Divide::ByColumns,
+        );
     }
     if selected.is_some() {
         let mut all = Buffer::take(activation.len());
@@ -312,7 +320,7 @@ fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors
             let d_weight = &mut lane.gradients.pwconv1;
             outer(arch, normalized, d_hidden, d_weight, (channels, hidden), accumulate);
         }
-        product(arch, d_hidden, &c.pwconv1, d_norm, Start::Zero);
+        product_with(arch, d_hidden, &c.pwconv1, d_norm, Start::Zero, &Plain, Divide::ByTiles);
         layer_norm::backward(arch, d_norm, normalized, &inverse_std[rows], channels);
     }
 

@@ -7,7 +7,7 @@ use super::{Batch, Piece, Saved, Weights, blocks, norms_of};
 use crate::buffer::{Buffer, unwritten};
 use crate::gemm::epilogue::{Gelu, Residual};
 use crate::gemm::tiles::Tiles;
-use crate::gemm::{Packed, Start, TASK_ROWS, product_with};
+use crate::gemm::{Divide, Packed, Start, TASK_ROWS, product_with};
 use crate::linear::Format;
 use crate::{Arch, dwconv7, grn, layer_norm};
 
@@ -170,7 +170,7 @@ fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Vec<f32
         square_sums: Tiles::new(&mut sums, hidden),
         rows_per_sum: TASK_ROWS,
     };
-    p.expand.multiply_by_tiles(arch, &normalized, &mut activation, &gelu);
+    p.expand.multiply(arch, &normalized, &mut activation, &gelu, Divide::ByTiles);
     let mut norms = Buffer::take(hidden);
     shared_norms(&[sums], &mut norms);
     let scale = scale_of(p, &norms);
@@ -182,7 +182,7 @@ fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Vec<f32
         scales: &[batch.branch_scale(0)],
         rows_per_scale: tokens,
     };
-    p.contract.multiply_by_tiles(arch, &activation, &mut y, &residual);
+    p.contract.multiply(arch, &activation, &mut y, &residual, Divide::ByTiles);
     y
 }
 
@@ -207,25 +207,28 @@ fn expand(
             (&mut own_normalized[..], &mut own_inverse_std[..], None)
         }
     };
-    let per_sample = batch.tokens() * channels;
-    for (sample, y) in piece.samples.clone().zip(normalized.chunks_exact_mut(tokens / samples * channels)) {
-        let x = &x[sample * per_sample..][..per_sample];
-        dwconv7::forward(arch, &batch.layout(sample), &p.taps, x, y, piece.lines.clone());
-    }
+    let per_sample = tokens / samples;
+    (normalized.par_chunks_mut(per_sample * channels))
+        .zip(inverse_std.par_chunks_mut(per_sample))
+        .zip(piece.samples.clone())
+        .for_each(|((normalized, inverse_std), sample)| {
+            let x = &x[sample * batch.tokens() * channels..][..batch.tokens() * channels];
+            let layout = batch.layout(sample);
+            dwconv7::forward(arch, &layout, &p.taps, x, normalized, piece.lines.clone());
+            layer_norm::normalize(arch, normalized, inverse_std, channels, EPSILON);
+        });
     let mut sums = Buffer::take(samples * hidden);
     sums.fill(0.0);
-    let per_sample = tokens / samples;
     for rows in blocks(samples, per_sample) {
         let [narrow, wide] = [channels, hidden].map(|width| rows.start * width..rows.end * width);
-        let normalized = &mut normalized[narrow];
-        layer_norm::normalize(arch, normalized, &mut inverse_std[rows.clone()], channels, EPSILON);
+        let normalized = &normalized[narrow];
         let gelu = Gelu {
             bias: &p.expand.bias,
             inputs: inputs.as_mut().map(|inputs| Tiles::new(&mut inputs[wide.clone()], hidden)),
             square_sums: Tiles::new(&mut sums[rows.start / per_sample * hidden..], hidden),
             rows_per_sum: per_sample,
         };
-        p.expand.multiply(arch, normalized, &mut activation[wide], &gelu);
+        p.expand.multiply(arch, normalized, &mut activation[wide], &gelu, Divide::ByColumns);
     }
     sums
 }
@@ -275,9 +278,9 @@ fn contract(
         None => activation,
     };
     let per_sample = batch.tokens_out() * p.hidden();
-    for (i, z) in z.chunks_mut(per_sample.max(1)).enumerate() {
+    z.par_chunks_mut(per_sample.max(1)).enumerate().for_each(|(i, z)| {
         grn::apply(arch, z, &scale_of(p, norms_of(norms, p.hidden(), i)));
-    }
+    });
     multiply(arch, batch, group, p, x, (z, None), y);
 }
 
@@ -326,8 +329,10 @@ fn multiply(
             rows_per_scale: per_sample,
         };
         match scaled {
-            Some(weight) => product_with(arch, &z[wide], weight, &mut y[narrow], Start::Zero, &residual),
-            None => p.contract.multiply(arch, &z[wide], &mut y[narrow], &residual),
+            Some(weight) => {
+                product_with(arch, &z[wide], weight, &mut y[narrow], Start::Zero, &residual, Divide::Never);
+            }
+            None => p.contract.multiply(arch, &z[wide], &mut y[narrow], &residual, Divide::ByTiles),
         }
     }
 }

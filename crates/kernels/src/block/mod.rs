@@ -23,7 +23,7 @@ pub use gradients::WeightGradients;
 pub use prepared::Prepared;
 
 /// Rows of a group from which on more samples gain nothing.
-const ROWS: usize = 1024;
+const ROWS: usize = 512;
 /// Rows that go through the linear layers at a time, so that what one leaves is in the cache for the
 /// next.
 const BLOCK: usize = 152;

@@ -28,8 +28,8 @@ pub use outer::outer;
 pub(crate) use outer::{ColumnScales, outer_scaled};
 pub use packed::Packed;
 pub use peak::peak_gflops;
+pub(crate) use product::{Divide, TASK_ROWS, product_with};
 pub use product::{Start, product};
-pub(crate) use product::{TASK_ROWS, product_by_tiles, product_with};
 pub use weight_gradient::{Rows, weight_gradient};
 
 /// Vectors of a panel at most: with eight rows, or three, they fill 32 registers, or 16.

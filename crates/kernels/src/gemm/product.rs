@@ -29,10 +29,54 @@ pub enum Start<'a> {
 
 /// C = start + A·B for row-major `a` and `c`.
 pub fn product(arch: Arch, a: &[f32], b: &Packed, c: &mut [f32], start: Start) {
-    product_with(arch, a, b, c, start, &Plain);
+    product_with(arch, a, b, c, start, &Plain, Divide::Never);
 }
 
-/// The same, with something done to every value before it is written.
+/// How threads divide a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Divide {
+    /// Not at all: the rows were divided before.
+    Never,
+    /// By panels of columns, all rows of a panel together.
+    ByColumns,
+    /// By panels and bands of [`TASK_ROWS`] rows.
+    ByTiles,
+}
+
+impl Divide {
+    /// Multiply-adds from which on parts of a product are worth tasks.
+    const LARGE: usize = 1 << 18;
+
+    /// Bands of rows and panels of columns that are tasks of their own, in a product of these numbers of rows,
+    /// panels and multiply-adds.
+    pub(crate) fn tasks(self, rows: usize, panels: usize, macs: usize) -> [usize; 2] {
+        match self {
+            Self::ByColumns if macs >= Self::LARGE => [1, panels],
+            Self::ByTiles if macs >= Self::LARGE => [rows.div_ceil(TASK_ROWS), panels],
+            _ => [1, 1],
+        }
+    }
+
+    /// Calls `f(rows, panels)` for every task.
+    pub(super) fn for_tasks(
+        self,
+        [rows, panels, macs]: [usize; 3],
+        f: impl Fn(Range<usize>, Range<usize>) + Sync,
+    ) {
+        let [bands, parts] = self.tasks(rows, panels, macs);
+        if bands * parts == 1 {
+            return f(0..rows, 0..panels);
+        }
+        let (height, width) = (if bands > 1 { TASK_ROWS } else { rows }, panels / parts);
+        (0..bands * parts).into_par_iter().for_each(|task| {
+            // Bands of one panel follow each other, so that a thread finds the panel in its cache.
+            let (part, band) = (task / bands, task % bands);
+            f(band * height..rows.min((band + 1) * height), part * width..(part + 1) * width);
+        });
+    }
+}
+
+/// The same, with something done to every value before it is written, by one thread or several.
 pub(crate) fn product_with(
     arch: Arch,
     a: &[f32],
@@ -40,39 +84,23 @@ pub(crate) fn product_with(
     c: &mut [f32],
     start: Start,
     epilogue: &impl Epilogue,
+    divide: Divide,
 ) {
-    let rows = rows_of(a, b, c);
-    let c = Tiles::new(c, b.columns());
-    arch.dispatch(Product { a, b, c, start, epilogue, rows: 0..rows, panels: 0..usize::MAX });
-}
-
-/// The same over all threads, for few rows: they divide the columns as well.
-pub(crate) fn product_by_tiles(
-    arch: Arch,
-    a: &[f32],
-    b: &Packed,
-    c: &mut [f32],
-    start: Start,
-    epilogue: &impl Epilogue,
-) {
-    let rows = rows_of(a, b, c);
-    let c = Tiles::new(c, b.columns());
-    assert!(TASK_ROWS.is_multiple_of(epilogue.rows_together()), "rows of one sum in two tasks");
-    let bands = rows.div_ceil(TASK_ROWS);
-    (0..bands * b.panels()).into_par_iter().for_each(|task| {
-        // Bands of one panel follow each other, so that a thread finds the panel in its cache.
-        let (panel, band) = (task / bands, task % bands);
-        let rows = band * TASK_ROWS..rows.min((band + 1) * TASK_ROWS);
-        arch.dispatch(Product { a, b, c, start, epilogue, rows, panels: panel..panel + 1 });
-    });
-}
-
-fn rows_of(a: &[f32], b: &Packed, c: &[f32]) -> usize {
     let (depth, columns) = (b.rows(), b.columns());
     assert!(a.len().is_multiple_of(depth.max(1)), "{} values as rows of {depth}", a.len());
     let rows = a.len() / depth.max(1);
     assert_eq!(c.len(), rows * columns, "a product of {columns} columns");
-    rows
+    assert_together(epilogue, divide);
+    let c = Tiles::new(c, columns);
+    divide.for_tasks([rows, b.panels(), rows * depth * columns], |rows, panels| {
+        arch.dispatch(Product { a, b, c, start, epilogue, rows, panels });
+    });
+}
+
+/// Rows that one thread has to work on are not divided.
+pub(super) fn assert_together(epilogue: &impl Epilogue, divide: Divide) {
+    let divides = divide == Divide::ByTiles && !TASK_ROWS.is_multiple_of(epilogue.rows_together());
+    assert!(!divides, "rows of one sum in two tasks");
 }
 
 /// The part of a product that a thread computes.

@@ -32,7 +32,7 @@ pub use instructions::Instructions;
 pub use packed::PackedInt8;
 pub use peak::peak_gops;
 pub use product::product;
-pub(crate) use product::{product_by_tiles, product_with};
+pub(crate) use product::product_with;
 pub use quantized::Quantized;
 
 /// Values of the depth that are multiplied and summed at once.

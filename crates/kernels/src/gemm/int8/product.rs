@@ -10,20 +10,20 @@ use super::packed::Columns;
 use super::quantized::Row;
 use super::{Instructions, PackedInt8, Quantized};
 use crate::gemm::epilogue::{Epilogue, Plain};
-use crate::gemm::product::TASK_ROWS;
+use crate::gemm::product::{Divide, TASK_ROWS, assert_together};
 use crate::gemm::tile::{At, finish, put};
 use crate::gemm::tiles::Tiles;
 use crate::gemm::{Start, panels};
 
-/// Rows quantised at a time, so that they stay in the second cache until they are multiplied.
-const ROWS: usize = 128;
+/// Rows that a thread quantises at a time.
+const BAND: usize = 3 * TASK_ROWS;
 
 /// C = start + A·B for row-major `a` and `c`, where A and B have 8 bits.
 pub fn product(instructions: Instructions, a: &[f32], b: &PackedInt8, c: &mut [f32], start: Start) {
-    product_with(instructions, a, b, c, start, &Plain);
+    product_with(instructions, a, b, c, start, &Plain, Divide::Never);
 }
 
-/// The same, with something done to every value before it is written.
+/// The same, with something done to every value before it is written, by one thread or several.
 pub(crate) fn product_with(
     instructions: Instructions,
     a: &[f32],
@@ -31,39 +31,26 @@ pub(crate) fn product_with(
     c: &mut [f32],
     start: Start,
     epilogue: &impl Epilogue,
+    divide: Divide,
 ) {
     let (depth, columns) = (b.rows(), b.columns());
     assert!(a.len().is_multiple_of(depth), "{} values as rows of {depth}", a.len());
-    assert_eq!(c.len(), a.len() / depth * columns, "a product of {columns} columns");
+    let rows = a.len() / depth;
+    assert_eq!(c.len(), rows * columns, "a product of {columns} columns");
+    assert_together(epilogue, divide);
+    let quantized = |a| Quantized::new(instructions, a, depth);
+    let bands: Vec<Quantized> = match divide {
+        Divide::Never => a.chunks(BAND * depth).map(quantized).collect(),
+        Divide::ByColumns | Divide::ByTiles => a.par_chunks(BAND * depth).map(quantized).collect(),
+    };
     let c = Tiles::new(c, columns);
-    for (chunk, a) in a.chunks(ROWS * depth).enumerate() {
-        let (a, first) = (&Quantized::new(instructions, a, depth), chunk * ROWS);
-        let panels = 0..usize::MAX;
-        instructions.dispatch(Product { a, b, c, first, start, epilogue, rows: 0..a.rows(), panels });
-    }
-}
-
-/// The same over all threads, for few rows: they divide the columns as well.
-pub(crate) fn product_by_tiles(
-    instructions: Instructions,
-    a: &[f32],
-    b: &PackedInt8,
-    c: &mut [f32],
-    start: Start,
-    epilogue: &impl Epilogue,
-) {
-    let (depth, columns) = (b.rows(), b.columns());
-    assert!(a.len().is_multiple_of(depth), "{} values as rows of {depth}", a.len());
-    assert_eq!(c.len(), a.len() / depth * columns, "a product of {columns} columns");
-    assert!(TASK_ROWS.is_multiple_of(epilogue.rows_together()), "rows of one sum in two tasks");
-    let a: Vec<Quantized> =
-        a.par_chunks(TASK_ROWS * depth).map(|a| Quantized::new(instructions, a, depth)).collect();
-    let c = Tiles::new(c, columns);
-    (0..a.len() * b.panels()).into_par_iter().for_each(|task| {
-        let (panel, band) = (task / a.len(), task % a.len());
-        let (a, first) = (&a[band], band * TASK_ROWS);
-        let panels = panel..panel + 1;
-        instructions.dispatch(Product { a, b, c, first, start, epilogue, rows: 0..a.rows(), panels });
+    divide.for_tasks([rows, b.panels(), rows * depth * columns], |rows, panels| {
+        for (index, a) in bands.iter().enumerate() {
+            let first = index * BAND;
+            let rows = rows.start.max(first) - first..rows.end.min(first + a.rows()).saturating_sub(first);
+            let panels = panels.clone();
+            instructions.dispatch(Product { a, b, c, first, start, epilogue, rows, panels });
+        }
     });
 }
 

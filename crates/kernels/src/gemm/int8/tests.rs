@@ -1,6 +1,7 @@
 //! Products in 8 bits against a naive implementation, bit for bit, and against what they stand for.
 
 use super::*;
+use crate::gemm::Divide;
 use crate::gemm::Start;
 use crate::gemm::epilogue::Plain;
 use crate::gemm::tests::SHAPES;
@@ -70,9 +71,11 @@ fn all_instructions_give_the_same_bits_as_the_definition() {
             let bias = &start[..n];
             product(instructions, &a, &packed, &mut c, Start::Bias(bias));
             check(&c, &bias.repeat(m), "with bias");
-            c.copy_from_slice(&start);
-            product_by_tiles(instructions, &a, &packed, &mut c, Start::Sum, &Plain);
-            check(&c, &start, "sum with product");
+            for divide in [Divide::Never, Divide::ByColumns, Divide::ByTiles] {
+                c.copy_from_slice(&start);
+                product_with(instructions, &a, &packed, &mut c, Start::Sum, &Plain, divide);
+                check(&c, &start, "sum with product");
+            }
         }
     }
 }
