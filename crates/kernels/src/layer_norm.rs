@@ -108,7 +108,7 @@ pub fn apply_all(arch: Arch, x: &mut [f32], weight: &[f32], bias: &[f32], epsilo
 }
 
 /// Parts of the rows over which gradients of weight and bias are summed.
-const PARTS: usize = 8;
+const PARTS: usize = 64;
 
 /// What [`layer_backward`] needs of [`layer`].
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::dwconv7::{self, WeightGradient};
 use crate::gemm::epilogue::{Along, Plain};
 use crate::gemm::tiles::Tiles;
 use crate::gemm::{
-    ColumnScales, Divide, Packed, Rows, Start, outer, outer_scaled, product_with, weight_gradient,
+    ColumnScales, Divide, Packed, Rows, Start, TASK_ROWS, outer, outer_scaled, product_with, weight_gradient,
 };
 use crate::transpose::transpose;
 use crate::{Arch, gelu, grn, layer_norm};
@@ -215,7 +215,10 @@ fn to_grn(c: &Context, lane: &mut Lane, samples: Range<usize>) -> Half {
     let (channels, hidden) = (w.channels(), w.hidden());
     let inputs = part(batch, &saved.hidden, &samples);
     let (mut activation, mut slope) = (Buffer::take(inputs.len()), Buffer::take(inputs.len()));
-    gelu::with_derivative(arch, inputs, &mut activation, &mut slope);
+    (activation.par_chunks_mut(TASK_ROWS * hidden))
+        .zip(slope.par_chunks_mut(TASK_ROWS * hidden))
+        .zip(inputs.par_chunks(TASK_ROWS * hidden))
+        .for_each(|((activation, slope), inputs)| gelu::with_derivative(arch, inputs, activation, slope));
 
     let dy = part(batch, c.dy, &samples);
     let per_sample = batch.tokens_out();
@@ -307,13 +310,9 @@ fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors
     for rows in blocks(samples.len(), tokens) {
         let [narrow, wide] = [channels, hidden].map(|width| rows.start * width..rows.end * width);
         let d_hidden = &mut d_hidden[wide.clone()];
-        let inputs =
-            activation[wide.clone()].chunks(tokens * hidden).zip(slope[wide].chunks(tokens * hidden));
-        for (i, (gradient, inputs)) in d_hidden.chunks_mut(tokens * hidden).zip(inputs).enumerate() {
-            let sample = rows.start / tokens + i;
-            let factors = &factors[sample % factors.len()];
-            grn::backward(arch, gradient, inputs, factors, &mut lane.gradients.pwconv1_bias);
-        }
+        let inputs = (&activation[wide.clone()], &slope[wide]);
+        let factors = |sample: usize| &factors[(rows.start / tokens + sample) % factors.len()];
+        add_columns(arch, &through_gelu(c, d_hidden, inputs, factors), &mut lane.gradients.pwconv1_bias);
         let (normalized, d_norm) = (&normalized[narrow.clone()], &mut d_norm[narrow]);
         if !c.large {
             let accumulate = !lane.begins_with(&samples, &rows);
@@ -321,7 +320,10 @@ fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors
             outer(arch, normalized, d_hidden, d_weight, (channels, hidden), accumulate);
         }
         product_with(arch, d_hidden, &c.pwconv1, d_norm, Start::Zero, &Plain, Divide::ByTiles);
-        layer_norm::backward(arch, d_norm, normalized, &inverse_std[rows], channels);
+        (d_norm.par_chunks_mut(TASK_ROWS * channels))
+            .zip(normalized.par_chunks(TASK_ROWS * channels))
+            .zip(inverse_std[rows].par_chunks(TASK_ROWS))
+            .for_each(|((gradient, x), inverse)| layer_norm::backward(arch, gradient, x, inverse, channels));
     }
 
     to_input(c, lane, &samples, &d_norm);
@@ -331,6 +333,28 @@ fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors
     }
 }
 
+/// GRN and GELU of some rows, which are of one sample or of whole ones. Returns the sums over each sample's
+/// rows.
+fn through_gelu<'a>(
+    c: &Context,
+    gradient: &mut [f32],
+    (activation, slope): (&[f32], &[f32]),
+    factors: impl Fn(usize) -> &'a grn::Factors + Sync,
+) -> Buffer {
+    let hidden = c.w.hidden();
+    let per_sample = c.batch.tokens() * hidden;
+    let mut sums = Buffer::take(gradient.len().div_ceil(per_sample) * hidden);
+    (gradient.par_chunks_mut(per_sample))
+        .zip(activation.par_chunks(per_sample).zip(slope.par_chunks(per_sample)))
+        .zip(sums.par_chunks_mut(hidden))
+        .enumerate()
+        .for_each(|(sample, ((gradient, inputs), sums))| {
+            sums.fill(0.0);
+            grn::backward(c.arch, gradient, inputs, factors(sample), sums);
+        });
+    sums
+}
+
 /// Depthwise convolution and residual, from the gradient `[rows, C]` of the convolution's output.
 fn to_input(c: &Context, lane: &mut Lane, samples: &Range<usize>, d_norm: &[f32]) {
     let Context { arch, batch, .. } = *c;
@@ -338,13 +362,14 @@ fn to_input(c: &Context, lane: &mut Lane, samples: &Range<usize>, d_norm: &[f32]
     let per_sample = batch.tokens() * channels;
     let offset = (samples.start - lane.samples.start) * per_sample;
     let dx = &mut lane.dx[offset..offset + d_norm.len()];
-    let x = part(batch, c.x, samples);
-    for (i, sample) in samples.clone().enumerate() {
-        let layout = batch.layout(sample);
-        let range = i * per_sample..(i + 1) * per_sample;
-        let gradient = &d_norm[range.clone()];
-        dwconv7::forward(arch, &layout, &c.turned, gradient, &mut dx[range.clone()], 0..batch.lines());
-        lane.taps.add(arch, &layout, &x[range], gradient);
+    (dx.par_chunks_mut(per_sample)).zip(d_norm.par_chunks(per_sample)).zip(samples.clone()).for_each(
+        |((dx, gradient), sample)| {
+            dwconv7::forward(arch, &batch.layout(sample), &c.turned, gradient, dx, 0..batch.lines());
+        },
+    );
+    let pairs = part(batch, c.x, samples).chunks(per_sample).zip(d_norm.chunks(per_sample));
+    for (sample, (x, gradient)) in samples.clone().zip(pairs) {
+        lane.taps.add(arch, &batch.layout(sample), x, gradient);
     }
     let dy = part(batch, c.dy, samples);
     match batch.selected {
