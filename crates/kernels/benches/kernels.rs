@@ -6,7 +6,7 @@ use std::hint::black_box;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use kernels::block::{self, Batch, Statistics, Weights};
-use kernels::dwconv7::{self, Layout, WeightGradient};
+use kernels::dwconv7::{self, Layout, Neighbours, WeightGradient};
 use kernels::gemm::{Packed, Start, int8, outer, product as multiply};
 use kernels::strided_conv::{self, Order, Windows};
 use kernels::{Arch, gelu, grn, layer_norm};
@@ -24,7 +24,7 @@ fn numbers(count: usize) -> Vec<f32> {
 }
 
 fn layout(side: usize) -> Layout<'static> {
-    Layout { grid: [7, 7], patch: [side, side], visible: Some(&VISIBLE) }
+    Layout::new([7, 7], [side, side], Some(&VISIBLE))
 }
 
 fn bytes(floats: usize) -> BytesCount {
@@ -189,6 +189,7 @@ impl Setup {
             selected: None,
             branch_scale: None,
             statistics: Statistics::Sample,
+            neighbours: Neighbours::default(),
         };
         let c = channels;
         let sizes = [16 * batch.tokens() * c, 49 * c, c, c, c, 4 * c * c, 4 * c, 4 * c, 4 * c, 4 * c * c, c];

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use host::HostTensor;
 use kernels::block::{self, Batch, Statistics};
+use kernels::dwconv7::Neighbours;
 use kernels::strided_conv::{self, Order, Windows};
 use kernels::{Arch, Format, layer_norm, pooling};
 
@@ -137,6 +138,7 @@ impl PreparedClassifier {
                 selected: None,
                 branch_scale: None,
                 statistics: Statistics::Sample,
+                neighbours: Neighbours::default(),
             };
             for block in &stage.blocks {
                 x = block::infer(arch, &batch, block, &x);

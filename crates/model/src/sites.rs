@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use kernels::block::{Batch, Statistics};
+use kernels::dwconv7::Neighbours;
 use kernels::strided_conv::{Order, Windows};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,8 @@ pub struct Sites {
     shown: Shown,
     /// Worked out once for all blocks of a stage, where libtorch computes.
     map_rows: MapRows,
+    /// The same where our kernels compute.
+    neighbours: Neighbours,
 }
 
 #[derive(Debug, Clone)]
@@ -131,7 +134,9 @@ impl Rows {
 
 impl Sites {
     fn new(batch: usize, grid: [usize; 2], patch: [usize; 2], shown: Shown) -> Self {
-        Self { batch, grid, patch, shown, map_rows: MapRows::default() }
+        let lists = if matches!(shown, Shown::Compact(_)) { batch } else { 0 };
+        let (map_rows, neighbours) = (MapRows::default(), Neighbours::of(lists));
+        Self { batch, grid, patch, shown, map_rows, neighbours }
     }
 
     /// Every site of an N × `[height, width]` map.
@@ -197,7 +202,9 @@ impl Sites {
             Shown::Masked(_) => return None,
         };
         let (samples, grid, patch) = (self.batch, self.grid, self.patch);
-        Some(Batch { samples, grid, patch, visible, selected: None, branch_scale: None, statistics })
+        let neighbours = self.neighbours.clone();
+        let (selected, branch_scale) = (None, None);
+        Some(Batch { samples, grid, patch, visible, selected, branch_scale, statistics, neighbours })
     }
 
     /// Where the k×k windows of tokens or of a map lie, for kernels that read memory.

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::buffer::Buffer;
-use crate::dwconv7::Layout;
+use crate::dwconv7::{Layout, Neighbours};
 
 pub use backward::backward;
 pub use forward::{forward, infer, save};
@@ -95,6 +95,8 @@ pub struct Batch {
     pub branch_scale: Option<Vec<f32>>,
     /// See [`Statistics`].
     pub statistics: Statistics,
+    /// What samples keep of their neighbours from one block to the next, if anything.
+    pub neighbours: Neighbours,
 }
 
 impl Batch {
@@ -105,8 +107,8 @@ impl Batch {
         });
         match (visible, self.patch) {
             // The same order of tokens, in longer rows.
-            (None, [1, 1]) => Layout { grid: [1, 1], patch: self.grid, visible },
-            _ => Layout { grid: self.grid, patch: self.patch, visible },
+            (None, [1, 1]) => Layout::new([1, 1], self.grid, visible),
+            _ => Layout::new(self.grid, self.patch, visible).keeping(&self.neighbours, sample),
         }
     }
 

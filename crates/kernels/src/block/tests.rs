@@ -1,6 +1,7 @@
 //! The block against its definition in double precision.
 
 use super::*;
+use crate::gemm::Divide;
 use crate::testing::{arches, assert_close, numbers, wide};
 use crate::{Arch, Format};
 
@@ -147,6 +148,7 @@ fn batches() -> Vec<Batch> {
         selected: None,
         branch_scale: None,
         statistics: Statistics::Sample,
+        neighbours: Neighbours::default(),
     };
     vec![
         Batch { patch: [1, 1], ..plain.clone() },
@@ -263,6 +265,7 @@ fn results_have_the_same_bits_for_any_number_of_threads() {
         selected: None,
         branch_scale: None,
         statistics: Statistics::Sample,
+        neighbours: Neighbours::default(),
     };
     let shared = Batch { statistics: Statistics::Batch, ..many.clone() };
     let single = Batch { samples: 1, grid: [1, 1], patch: [28, 28], visible: None, ..many.clone() };
@@ -298,5 +301,80 @@ fn in_8_bits_inference_is_almost_the_same() {
         let branch = norm(&mut y.iter().zip(&v[0]).map(|(y, x)| y - x));
         let error = norm(&mut y.iter().zip(&coarse).map(|(y, c)| y - c));
         assert!(error > 0.0 && error < 0.03 * branch, "{} of {branch}", error);
+    }
+}
+
+/// Neighbours that are kept are those of the layout that asks, whatever a batch was made from.
+#[test]
+fn kept_neighbours_change_no_bit() {
+    let none = Batch { samples: 2, grid: [2, 3], visible: Some(vec![0, 4, 1, 5]), ..batches().remove(0) };
+    let kept = Batch { neighbours: Neighbours::of(2), ..none.clone() };
+    for (patch, visible) in
+        [([2, 2], vec![0, 4, 1, 5]), ([1, 3], vec![0, 4, 1, 5]), ([2, 2], vec![2, 3, 0, 1])]
+    {
+        let [none, kept] =
+            [&none, &kept].map(|batch| Batch { patch, visible: Some(visible.clone()), ..batch.clone() });
+        let v = values(&none, 8);
+        let both = |batch: &Batch| {
+            let (y, saved) = forward(Arch::new(), batch, &weights(&v), &v[0]);
+            let (dx, gradients) = backward(Arch::new(), batch, &weights(&v), &v[0], &saved, &y);
+            (y, dx, gradients.into_array())
+        };
+        assert!(both(&none) == both(&kept));
+    }
+}
+
+/// Tasks that threads can be given in each phase of both passes of a block, sums over samples left out.
+fn tasks(batch: &Batch, channels: usize) -> Vec<(&'static str, usize)> {
+    let (hidden, groups) = (4 * channels, batch.samples.div_ceil(batch.group()));
+    let lanes = Arch::new().dispatch(Lanes);
+    let panels = |columns: usize| columns.div_ceil(lanes).div_ceil(3);
+    let of_product = |tokens: usize, columns: usize, divide: Divide| {
+        let rows = blocks(batch.group(), tokens)[0].len();
+        let [bands, parts] = divide.tasks(rows, panels(columns), rows * channels * hidden);
+        groups * bands * parts
+    };
+    let contract = match batch.scales_weights(channels) {
+        true => groups,
+        false => of_product(batch.tokens_out(), channels, Divide::ByTiles),
+    };
+    vec![
+        ("depthwise convolution and norm", batch.samples),
+        ("expanding layer and GELU", of_product(batch.tokens(), hidden, Divide::ByColumns)),
+        ("GRN", batch.samples),
+        ("contracting layer and residual", contract),
+        ("back through the contracting layer", of_product(batch.tokens_out(), hidden, Divide::ByColumns)),
+        ("back through the expanding layer", of_product(batch.tokens(), channels, Divide::ByTiles)),
+    ]
+}
+
+#[test]
+fn every_phase_of_a_step_has_tasks_for_many_cores() {
+    const SAMPLES: usize = 64;
+    let visible =
+        Some([0u32, 2, 5, 7, 10, 11, 14, 16, 20, 21, 24, 27, 30, 33, 35, 38, 41, 44, 48].repeat(SAMPLES));
+    let whole = Batch { samples: SAMPLES, ..batches().remove(0) };
+    for (channels, side) in [(40, 8), (80, 4), (160, 2), (320, 1)] {
+        let dense = Batch { patch: [7 * side, 7 * side], ..whole.clone() };
+        let masked = Batch { grid: [7, 7], patch: [side, side], visible: visible.clone(), ..whole.clone() };
+        for (batch, what) in [(dense, "a classifier"), (masked, "pretraining")] {
+            for (phase, tasks) in tasks(&batch, channels) {
+                assert!(tasks >= 64, "{phase} of {what}, {channels} channels: {tasks}");
+            }
+        }
+    }
+    let selected = Some((0..SAMPLES as u32).flat_map(|_| 19..49).collect());
+    let decoder = Batch { grid: [7, 7], patch: [1, 1], selected, ..whole };
+    assert!(tasks(&decoder, 512).into_iter().all(|(_, tasks)| tasks >= 64));
+}
+
+/// Values of a vector.
+struct Lanes;
+
+impl pulp::WithSimd for Lanes {
+    type Output = usize;
+
+    fn with_simd<S: pulp::Simd>(self, _: S) -> usize {
+        S::F32_LANES
     }
 }

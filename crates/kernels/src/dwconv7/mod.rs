@@ -8,11 +8,13 @@ mod pairs;
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use pulp::{Simd, WithSimd};
 
 use crate::columns::add_columns;
 use crate::{Arch, vector};
+use pairs::Pairs;
 
 /// Kernel side.
 pub const KERNEL: usize = 7;
@@ -30,6 +32,32 @@ pub struct Layout<'a> {
     pub patch: [usize; 2],
     /// Visible patches in the order of their tokens; all of them if none are given.
     pub visible: Option<&'a [u32]>,
+    /// Where the lists of neighbours are kept for other calls.
+    lists: Option<&'a OnceLock<Pairs>>,
+}
+
+impl<'a> Layout<'a> {
+    /// All patches, or the visible ones.
+    pub const fn new(grid: [usize; 2], patch: [usize; 2], visible: Option<&'a [u32]>) -> Self {
+        Self { grid, patch, visible, lists: None }
+    }
+
+    /// The same for a sample of a batch that keeps the lists of its neighbours.
+    pub(crate) fn keeping(self, neighbours: &'a Neighbours, sample: usize) -> Self {
+        Self { lists: neighbours.0.get(sample), ..self }
+    }
+}
+
+/// Which tokens of each sample of a batch see each other: worked out once, for all blocks of a stage and both
+/// passes, where samples have few tokens.
+#[derive(Debug, Clone, Default)]
+pub struct Neighbours(Arc<[OnceLock<Pairs>]>);
+
+impl Neighbours {
+    /// For so many samples, each with a layout of its own.
+    pub fn of(samples: usize) -> Self {
+        Self((0..samples).map(|_| OnceLock::new()).collect())
+    }
 }
 
 impl Layout<'_> {
@@ -153,7 +181,7 @@ impl Map {
         let visible = layout.visible.unwrap_or(&[]);
         if self.patches != visible {
             let held = std::mem::take(&mut self.patches);
-            let before = Layout { visible: (!held.is_empty()).then_some(&held), ..*layout };
+            let before = Layout::new(layout.grid, layout.patch, (!held.is_empty()).then_some(&held));
             before.for_lines(0..before.lines(), |_, site| {
                 let centre = site + HALO * layout.row() + HALO;
                 self.values[centre * width..][..layout.patch[1] * width].fill(0.0);
@@ -444,19 +472,19 @@ mod tests {
     #[test]
     fn forward_and_backward_equal_the_definition() {
         let layouts = [
-            Layout { grid: [1, 1], patch: [1, 1], visible: None },
-            Layout { grid: [1, 1], patch: [9, 13], visible: None },
-            Layout { grid: [3, 2], patch: [8, 8], visible: Some(&[0, 3, 5]) },
-            Layout { grid: [2, 3], patch: [4, 4], visible: Some(&[4]) },
-            Layout { grid: [7, 7], patch: [1, 1], visible: Some(&[0, 6, 8, 9, 24, 42, 48]) },
-            Layout { grid: [7, 7], patch: [1, 1], visible: Some(&[1, 6, 10, 25]) },
-            Layout { grid: [3, 3], patch: [2, 2], visible: Some(&[0, 1, 2, 3, 4, 5, 6, 7, 8]) },
-            Layout { grid: [4, 5], patch: [1, 1], visible: None },
+            Layout::new([1, 1], [1, 1], None),
+            Layout::new([1, 1], [9, 13], None),
+            Layout::new([3, 2], [8, 8], Some(&[0, 3, 5])),
+            Layout::new([2, 3], [4, 4], Some(&[4])),
+            Layout::new([7, 7], [1, 1], Some(&[0, 6, 8, 9, 24, 42, 48])),
+            Layout::new([7, 7], [1, 1], Some(&[1, 6, 10, 25])),
+            Layout::new([3, 3], [2, 2], Some(&[0, 1, 2, 3, 4, 5, 6, 7, 8])),
+            Layout::new([4, 5], [1, 1], None),
             // Enough tokens for windows, of every width.
-            Layout { grid: [1, 1], patch: [9, 14], visible: None },
-            Layout { grid: [4, 4], patch: [4, 4], visible: Some(&[0, 3, 5, 6, 9, 12, 15]) },
-            Layout { grid: [8, 9], patch: [2, 1], visible: None },
-            Layout { grid: [8, 8], patch: [2, 2], visible: Some(&EVEN) },
+            Layout::new([1, 1], [9, 14], None),
+            Layout::new([4, 4], [4, 4], Some(&[0, 3, 5, 6, 9, 12, 15])),
+            Layout::new([8, 9], [2, 1], None),
+            Layout::new([8, 8], [2, 2], Some(&EVEN)),
         ];
         for arch in arches() {
             // All use one map: what a sample leaves behind must not reach the next.

@@ -30,9 +30,9 @@ struct Pair {
     tap: u32,
 }
 
-/// All pairs of a sample, kept by each thread for the next call with the same layout.
-#[derive(Default)]
-struct Pairs {
+/// All pairs of a sample.
+#[derive(Debug, Default)]
+pub(super) struct Pairs {
     /// Grid, patch and visible patches that they belong to.
     grid: [usize; 2],
     patch: [usize; 2],
@@ -47,18 +47,30 @@ struct Pairs {
 }
 
 thread_local! {
+    /// Those of the last layout that keeps none itself.
     static PAIRS: RefCell<Pairs> = RefCell::default();
 }
 
-impl Pairs {
-    fn prepare(&mut self, layout: &Layout) {
-        let same = (self.grid, self.patch) == (layout.grid, layout.patch)
-            && self.visible.as_deref() == layout.visible;
-        if same {
-            return;
+/// Runs something with the pairs of a layout.
+fn with_pairs<T>(layout: &Layout, run: impl FnOnce(&Pairs) -> T) -> T {
+    let kept = layout.lists.map(|lists| lists.get_or_init(|| Pairs::of(layout)));
+    if let Some(pairs) = kept.filter(|pairs| pairs.belong_to(layout)) {
+        return run(pairs);
+    }
+    PAIRS.with_borrow_mut(|pairs| {
+        if !pairs.belong_to(layout) {
+            *pairs = Pairs::of(layout);
         }
-        (self.grid, self.patch) = (layout.grid, layout.patch);
-        self.visible = layout.visible.map(<[u32]>::to_vec);
+        run(pairs)
+    })
+}
+
+impl Pairs {
+    fn belong_to(&self, layout: &Layout) -> bool {
+        (self.grid, self.patch) == (layout.grid, layout.patch) && self.visible.as_deref() == layout.visible
+    }
+
+    fn of(layout: &Layout) -> Self {
         let row = layout.row();
         let mut token_at = vec![HIDDEN; layout.map_len(1)];
         layout.for_lines(0..layout.lines(), |token, site| {
@@ -66,25 +78,24 @@ impl Pairs {
                 token_at[site + HALO * row + HALO + x] = (token + x) as u32;
             }
         });
-        self.by_output.clear();
-        self.output_ends.clear();
+        let (mut by_output, mut output_ends) = (Vec::new(), Vec::with_capacity(layout.tokens()));
         layout.for_lines(0..layout.lines(), |token, site| {
             for x in 0..layout.patch[1] {
                 for ky in 0..KERNEL {
                     let seen = &token_at[site + x + ky * row..][..KERNEL];
                     for (kx, input) in seen.iter().enumerate().filter(|(_, input)| **input != HIDDEN) {
                         let (output, tap) = ((token + x) as u32, (ky * KERNEL + kx) as u32);
-                        self.by_output.push(Pair { output, input: *input, tap });
+                        by_output.push(Pair { output, input: *input, tap });
                     }
                 }
-                self.output_ends.push(self.by_output.len());
+                output_ends.push(by_output.len());
             }
         });
-        self.by_tap.clear();
-        self.by_tap.extend(&self.by_output);
-        self.by_tap.sort_by_key(|pair| pair.tap);
-        self.tap_ends =
-            (0..TAPS as u32).map(|tap| self.by_tap.partition_point(|pair| pair.tap <= tap)).collect();
+        let mut by_tap = by_output.clone();
+        by_tap.sort_by_key(|pair| pair.tap);
+        let tap_ends = (0..TAPS as u32).map(|tap| by_tap.partition_point(|pair| pair.tap <= tap)).collect();
+        let visible = layout.visible.map(<[u32]>::to_vec);
+        Self { grid: layout.grid, patch: layout.patch, visible, by_output, output_ends, by_tap, tap_ends }
     }
 }
 
@@ -103,10 +114,7 @@ pub(super) fn forward(
     y: &mut [f32],
     first: usize,
 ) {
-    PAIRS.with_borrow_mut(|pairs| {
-        pairs.prepare(layout);
-        arch.dispatch(Forward { pairs, weights, x, y, first });
-    });
+    with_pairs(layout, |pairs| arch.dispatch(Forward { pairs, weights, x, y, first }));
 }
 
 struct Forward<'a> {
@@ -165,10 +173,7 @@ fn forward_strip<S: Simd, const V: usize>(s: S, f: &mut Forward, c: usize) -> us
 
 /// See [`WeightGradient::add`]; the bias is left alone.
 pub(super) fn add(arch: Arch, layout: &Layout, x: &[f32], dy: &[f32], gradient: &mut WeightGradient) {
-    PAIRS.with_borrow_mut(|pairs| {
-        pairs.prepare(layout);
-        arch.dispatch(Backward { pairs, x, dy, gradient });
-    });
+    with_pairs(layout, |pairs| arch.dispatch(Backward { pairs, x, dy, gradient }));
 }
 
 struct Backward<'a> {
