@@ -14,6 +14,7 @@ mod machine;
 mod operations;
 mod peak;
 mod place;
+mod pooled;
 mod precision;
 mod tensor;
 mod tf32;

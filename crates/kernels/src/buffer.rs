@@ -2,70 +2,148 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A slice of numbers with arbitrary content until written, which goes back to a common pool when
-/// dropped. Fresh memory is dear: the system zeroes it, and the first touch of every page traps.
-#[derive(Debug, PartialEq)]
-pub struct Buffer(Vec<f32>);
+use crate::memory::prefer_large_pages;
 
-/// Unused buffers by length.
-struct Pool {
-    free: BTreeMap<usize, Vec<Free>>,
-    free_len: usize,
-    live_len: usize,
-    /// The most that was ever in use; no more than this is kept unused.
-    peak_len: usize,
-}
-
-/// An unused buffer, and the thread that used it last: it may still lie in the cache of that one's core.
-struct Free {
-    thread: Option<usize>,
+/// A slice of numbers with arbitrary content until written, which is kept for others when dropped. Fresh memory
+/// is dear: the system zeroes it, and the first touch of every page traps.
+#[derive(Debug)]
+pub struct Buffer {
     values: Vec<f32>,
+    pool: &'static Pool,
+    /// The shelf of the thread that took it, where it goes back to.
+    home: usize,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { free: BTreeMap::new(), free_len: 0, live_len: 0, peak_len: 0 });
+/// Buffers that are in use or wait to be.
+#[derive(Debug)]
+struct Pool {
+    /// Every thread of the kernels has a shelf of its own, so that a buffer is found where its core may still
+    /// have it in its cache, and threads do not wait for each other; the first is that of all other threads.
+    shelves: [Shelf; 65],
+    /// Numbers in buffers that are in use, and the most that ever were.
+    live: AtomicUsize,
+    peak: AtomicUsize,
+    /// Numbers in unused ones. Together, used and unused are not kept beyond that most.
+    free: AtomicUsize,
+}
 
-fn pool() -> MutexGuard<'static, Pool> {
-    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+/// Unused buffers of a thread, by length.
+type Shelf = Mutex<BTreeMap<usize, Vec<Vec<f32>>>>;
+
+static POOL: Pool = Pool::new();
+
+/// The shelf of the calling thread.
+fn home() -> usize {
+    rayon::current_thread_index().map_or(0, |index| 1 + index % (POOL.shelves.len() - 1))
+}
+
+impl Pool {
+    const fn new() -> Self {
+        Self {
+            shelves: [const { Mutex::new(BTreeMap::new()) }; 65],
+            live: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            free: AtomicUsize::new(0),
+        }
+    }
+
+    fn shelf(&self, index: usize) -> MutexGuard<'_, BTreeMap<usize, Vec<Vec<f32>>>> {
+        self.shelves[index % self.shelves.len()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&'static self, len: usize) -> Buffer {
+        let home = home();
+        // The own shelf first, then those of others.
+        let kept = (0..self.shelves.len()).find_map(|i| self.shelf(home + i).get_mut(&len)?.pop());
+        if kept.is_some() {
+            self.free.fetch_sub(len, Ordering::Relaxed);
+        }
+        self.counted(kept.unwrap_or_else(|| self.fresh(len)), home)
+    }
+
+    /// Memory of the system, which zeroes it; unused buffers of other lengths make room for it.
+    fn fresh(&self, len: usize) -> Vec<f32> {
+        for index in 0..self.shelves.len() {
+            while !self.has_room_for(len)
+                && let Some((length, mut buffers)) = self.shelf(index).pop_first()
+            {
+                self.free.fetch_sub(length * buffers.len(), Ordering::Relaxed);
+                buffers.clear();
+            }
+        }
+        let values = vec![0.0; len];
+        prefer_large_pages(&values);
+        values
+    }
+
+    fn has_room_for(&self, len: usize) -> bool {
+        let [live, free, peak] =
+            [&self.live, &self.free, &self.peak].map(|count| count.load(Ordering::Relaxed));
+        live + free + len <= peak || free == 0
+    }
+
+    fn counted(&'static self, values: Vec<f32>, home: usize) -> Buffer {
+        let live = self.live.fetch_add(values.len(), Ordering::Relaxed) + values.len();
+        self.peak.fetch_max(live, Ordering::Relaxed);
+        Buffer { values, pool: self, home }
+    }
+
+    fn keep(&self, values: Vec<f32>, home: usize) {
+        let len = values.len();
+        self.live.fetch_sub(len, Ordering::Relaxed);
+        if len > 0 && self.has_room_for(len) {
+            self.free.fetch_add(len, Ordering::Relaxed);
+            self.shelf(home).entry(len).or_default().push(values);
+        }
+    }
 }
 
 impl Buffer {
     /// A buffer of this length, with whatever it last held.
     pub fn take(len: usize) -> Self {
-        let mut pool = pool();
-        pool.live_len += len;
-        pool.peak_len = pool.peak_len.max(pool.live_len);
-        match pool.free.get_mut(&len).and_then(pick) {
-            Some(values) => {
-                pool.free_len -= len;
-                Self(values)
-            }
-            None => {
-                drop(pool);
-                Self(vec![0.0; len])
-            }
-        }
+        POOL.take(len)
+    }
+
+    /// A buffer of zeros.
+    pub fn zeros(len: usize) -> Self {
+        let mut zeros = Self::take(len);
+        zeros.fill(0.0);
+        zeros
     }
 }
 
-/// The one that this thread used last, or else the one that others left longest ago.
-fn pick(free: &mut Vec<Free>) -> Option<Vec<f32>> {
-    let here = rayon::current_thread_index();
-    let own = free.iter().rposition(|free| free.thread == here);
-    (!free.is_empty()).then(|| free.remove(own.unwrap_or(0)).values)
+impl Default for Buffer {
+    fn default() -> Self {
+        Self { values: Vec::new(), pool: &POOL, home: 0 }
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = self.pool.take(self.len());
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
+impl PartialEq for Buffer {
+    fn eq(&self, other: &Self) -> bool {
+        self.values == other.values
+    }
+}
+
+impl From<Vec<f32>> for Buffer {
+    fn from(values: Vec<f32>) -> Self {
+        POOL.counted(values, home())
+    }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let values = std::mem::take(&mut self.0);
-        let mut pool = pool();
-        pool.live_len -= values.len();
-        if pool.free_len + values.len() <= pool.peak_len {
-            pool.free_len += values.len();
-            let free = Free { thread: rayon::current_thread_index(), values };
-            pool.free.entry(free.values.len()).or_default().push(free);
-        }
+        self.pool.keep(std::mem::take(&mut self.values), self.home);
     }
 }
 
@@ -73,13 +151,13 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.values
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.values
     }
 }
 
@@ -117,39 +195,68 @@ impl DerefMut for AlignedBuffer {
     }
 }
 
-/// A vector for results, all of which are written before any is read. The system's memory is not
-/// cleared first: that took as long as some of the kernels, on one thread while the others waited.
-pub(crate) fn unwritten(len: usize) -> Vec<f32> {
-    let mut values = Vec::with_capacity(len);
-    // SAFETY: the capacity is there, any bits are an f32, and kernels write every value first.
-    #[allow(unsafe_code, clippy::uninit_vec, reason = "clearing memory twice is what this avoids")]
-    unsafe {
-        values.set_len(len);
-    }
-    values
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
-    #[test]
-    fn a_vector_for_results_holds_what_is_written() {
-        let mut values = unwritten(1000);
-        values.iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
-        assert_eq!((values.len(), values.iter().sum::<f32>()), (1000, 499_500.0));
+    use rayon::prelude::*;
+
+    /// A pool that no other test uses.
+    fn pool() -> &'static Pool {
+        Box::leak(Box::new(Pool::new()))
+    }
+
+    fn threads(count: usize) -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(count).build().expect("threads")
     }
 
     #[test]
-    fn a_dropped_buffer_is_used_again() {
-        // A length that no other test takes, and room for it in the pool beside theirs.
-        const LEN: usize = 12_347;
-        let _room = Buffer::take(1 << 22);
-        let mut first = Buffer::take(LEN);
+    fn a_dropped_buffer_is_used_again_by_any_thread() {
+        let (pool, threads) = (pool(), threads(3));
+        let mut first = pool.take(100);
         first[5] = 7.0;
         let place = first.as_ptr();
         drop(first);
-        let second = Buffer::take(LEN);
-        assert_eq!((second.as_ptr(), second[5], second.len()), (place, 7.0, LEN));
+        let second = pool.take(100);
+        assert_eq!((second.as_ptr(), second[5], second.len()), (place, 7.0, 100));
+        threads.install(|| drop(second));
+        let third = threads.install(|| pool.take(100));
+        assert_eq!(third.as_ptr(), place);
+        let copy = third.clone();
+        assert!(copy == third && copy.as_ptr() != place);
+        assert_eq!(Buffer::zeros(100)[..], [0.0; 100]);
+    }
+
+    /// Whoever drops them, the same buffers go round: step after step none is added.
+    #[test]
+    fn steps_take_no_more_memory_than_one() {
+        let (pool, threads) = (pool(), threads(4));
+        let step = || {
+            let buffers: Vec<Buffer> =
+                threads.install(|| (0..8).into_par_iter().map(|_| pool.take(100)).collect());
+            let places: BTreeSet<usize> = buffers.iter().map(|buffer| buffer.as_ptr() as usize).collect();
+            std::thread::spawn(move || drop(buffers)).join().expect("nothing fails");
+            places
+        };
+        let first = step();
+        assert_eq!(first.len(), 8);
+        assert!((0..20).all(|_| step() == first));
+        let counts = [&pool.live, &pool.free, &pool.peak].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counts, [0, 800, 800]);
+    }
+
+    #[test]
+    fn unused_buffers_make_room_for_others() {
+        let pool = pool();
+        drop((pool.take(60), pool.take(40)));
+        // From elsewhere: counted while it lives.
+        let foreign = pool.counted(vec![0.0; 30], 0);
+        assert_eq!(pool.peak.load(Ordering::Relaxed), 100);
+        let other = pool.take(70);
+        let counts = [&pool.live, &pool.free, &pool.peak].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counts, [100, 0, 100]);
+        drop((foreign, other));
+        assert_eq!(pool.free.load(Ordering::Relaxed), 100);
     }
 }

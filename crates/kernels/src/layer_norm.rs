@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::buffer::{Buffer, unwritten};
+use crate::buffer::Buffer;
 use crate::{Arch, dispatch};
 
 const LANES: usize = 16;
@@ -125,10 +125,10 @@ pub struct Saved {
 /// let (y, _) = layer(Arch::new(), &[1.0, 3.0], &[1.0, 1.0], &[0.0, 0.5], 1e-6);
 /// assert!((y[0] + 1.0).abs() < 1e-5 && (y[1] - 1.5).abs() < 1e-5);
 /// ```
-pub fn layer(arch: Arch, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> (Vec<f32>, Saved) {
+pub fn layer(arch: Arch, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> (Buffer, Saved) {
     let channels = weight.len();
     let (mut normalized, mut inverse_std) = (Buffer::take(x.len()), Buffer::take(x.len() / channels));
-    let mut y = unwritten(x.len());
+    let mut y = Buffer::take(x.len());
     (y.par_chunks_mut(ROWS * channels))
         .zip(x.par_chunks(ROWS * channels))
         .zip(normalized.par_chunks_mut(ROWS * channels))
@@ -142,21 +142,23 @@ pub fn layer(arch: Arch, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) 
 }
 
 /// Computes the gradients of x, weight and bias from dy.
-pub fn layer_backward(arch: Arch, saved: &Saved, weight: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+pub fn layer_backward(arch: Arch, saved: &Saved, weight: &[f32], dy: &[f32]) -> [Buffer; 3] {
     let channels = weight.len();
     let rows = (dy.len() / channels).div_ceil(PARTS).max(1);
-    let mut dx = dy.to_vec();
+    let mut dx = Buffer::take(dy.len());
     let parts: Vec<(Vec<f32>, Vec<f32>)> = (dx.par_chunks_mut(rows * channels))
         .zip(saved.normalized.par_chunks(rows * channels))
         .zip(saved.inverse_std.par_chunks(rows))
-        .map(|((gradient, normalized), inverse_std)| {
+        .zip(dy.par_chunks(rows * channels))
+        .map(|(((gradient, normalized), inverse_std), dy)| {
+            gradient.copy_from_slice(dy);
             let (mut dw, mut db) = (vec![0.0; channels], vec![0.0; channels]);
             affine_backward(arch, gradient, normalized, weight, (&mut dw, &mut db));
             backward(arch, gradient, normalized, inverse_std, channels);
             (dw, db)
         })
         .collect();
-    let (mut dw, mut db) = (vec![0.0; channels], vec![0.0; channels]);
+    let (mut dw, mut db) = (Buffer::zeros(channels), Buffer::zeros(channels));
     for (w, b) in parts {
         dw.iter_mut().zip(w).chain(db.iter_mut().zip(b)).for_each(|(sum, value)| *sum += value);
     }
@@ -233,7 +235,7 @@ mod tests {
         assert_close(&y, &naive(&wide(&x), &wide(&w), &wide(&b)), 1e-5, "y");
         let mut in_place = x.clone();
         apply_all(Arch::new(), &mut in_place, &w, &b, EPSILON as f32);
-        assert_eq!(in_place, y);
+        assert_eq!(in_place, y[..]);
         let [dx, dw, db] = layer_backward(Arch::new(), &saved, &w, &upstream);
         let (mut expected, mut ew, mut eb) = (upstream.clone(), vec![0.0; channels], vec![0.0; channels]);
         let (normalized, inverse) = (&saved.normalized, &saved.inverse_std);

@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::Arch;
-use crate::buffer::{Buffer, unwritten};
+use crate::buffer::Buffer;
 use crate::columns::{add, add_columns};
 use crate::gemm::epilogue::Bias;
 use crate::gemm::{Divide, Packed, Rows, Start, outer, product, weight_gradient};
@@ -162,10 +162,10 @@ impl Windows {
     }
 
     /// PyTorch's `[out, in, k, k]` in the order of a window, or back.
-    fn reorder(&self, weight: &[f32], back: bool) -> Vec<f32> {
+    fn reorder(&self, weight: &[f32], back: bool) -> Buffer {
         let (sites, c) = (self.kernel * self.kernel, self.channels);
         let (rows, columns) = if back { (sites, c) } else { (c, sites) };
-        let mut reordered = unwritten(weight.len());
+        let mut reordered = Buffer::take(weight.len());
         let filters = weight.par_chunks_exact(sites * c).zip(reordered.par_chunks_exact_mut(sites * c));
         filters.with_min_len(16).for_each(|(from, to)| {
             turn(Turn { from, rows, columns, from_stride: columns, to_stride: rows }, to);
@@ -177,7 +177,7 @@ impl Windows {
     fn ordered<'a>(&self, weight: &'a [f32]) -> Cow<'a, [f32]> {
         match self.is_ordered() {
             true => weight.into(),
-            false => self.reorder(weight, false).into(),
+            false => self.reorder(weight, false).to_vec().into(),
         }
     }
 
@@ -213,10 +213,10 @@ impl Prepared {
 }
 
 /// Input → `[N, rows, out]`.
-pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prepared) -> Vec<f32> {
+pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prepared) -> Buffer {
     assert_eq!(x.len(), windows.samples * windows.sample_len());
     let (columns, outputs) = (windows.columns(), linear.outputs());
-    let mut y = unwritten(windows.samples * windows.rows() * outputs);
+    let mut y = Buffer::take(windows.samples * windows.rows() * outputs);
     if windows.samples * windows.rows() <= FEW_ROWS {
         windows.with_rows(x, 0..windows.samples * windows.lines(), |rows| {
             linear.multiply(arch, rows, &mut y, &Bias(&linear.bias), Divide::ByTiles);
@@ -241,7 +241,7 @@ pub fn backward(
     dy: &[f32],
     outputs: usize,
     wants_dx: bool,
-) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
+) -> (Option<Buffer>, Buffer, Buffer) {
     let (arch, values) = (Arch::new(), windows.values());
     let dx = wants_dx.then(|| {
         let weight = Packed::new(arch, &windows.ordered(weight), outputs, values);
@@ -254,18 +254,18 @@ pub fn backward(
     (dx, dw, db)
 }
 
-fn input_gradient(arch: Arch, windows: &Windows, weight: &Packed, len: usize, dy: &[f32]) -> Vec<f32> {
+fn input_gradient(arch: Arch, windows: &Windows, weight: &Packed, len: usize, dy: &[f32]) -> Buffer {
     let (outputs, values) = (weight.rows(), windows.values());
     if windows.in_place() {
-        let mut dx = unwritten(len);
+        let mut dx = Buffer::take(len);
         let chunks = dx.par_chunks_mut(ROWS * values).zip(dy.par_chunks(ROWS * outputs));
         chunks.for_each(|(dx, dy)| product(arch, dy, weight, dx, Start::Zero));
         return dx;
     }
     // What fills no window has no gradient.
     let mut dx = match windows.rows() * values == windows.sample_len() {
-        true => unwritten(len),
-        false => vec![0.0; len],
+        true => Buffer::take(len),
+        false => Buffer::zeros(len),
     };
     let samples = dx.par_chunks_mut(windows.sample_len()).zip(dy.par_chunks(windows.rows() * outputs));
     samples.enumerate().for_each(|(sample, (dx, dy))| {
@@ -278,17 +278,17 @@ fn input_gradient(arch: Arch, windows: &Windows, weight: &Packed, len: usize, dy
 
 /// Gradients of weight and bias: parts of the rows, each by itself, then summed in their order. The
 /// gradient of a large weight is computed at once.
-fn gradients(arch: Arch, windows: &Windows, x: &[f32], dy: &[f32], outputs: usize) -> (Vec<f32>, Vec<f32>) {
+fn gradients(arch: Arch, windows: &Windows, x: &[f32], dy: &[f32], outputs: usize) -> (Buffer, Buffer) {
     let (values, columns) = (windows.values(), windows.columns());
     let (weight, lines) = (outputs * values, windows.samples * windows.lines());
     let large = weight >= LARGE_WEIGHT;
     let per_part = lines.div_ceil(PARTS).max(1);
-    let parts: Vec<(Vec<f32>, Vec<f32>)> = dy
+    let parts: Vec<(Buffer, Buffer)> = dy
         .par_chunks(per_part * columns * outputs)
         .enumerate()
         .map(|(part, dy)| {
             let first = part * per_part;
-            let (mut dw, mut db) = (vec![0.0; if large { 0 } else { weight }], vec![0.0; outputs]);
+            let (mut dw, mut db) = (Buffer::zeros(if large { 0 } else { weight }), Buffer::zeros(outputs));
             if !large {
                 windows.with_rows(x, first..first + dy.len() / outputs / columns, |rows| {
                     outer(arch, dy, rows, &mut dw, (outputs, values), false);
@@ -298,7 +298,7 @@ fn gradients(arch: Arch, windows: &Windows, x: &[f32], dy: &[f32], outputs: usiz
             (dw, db)
         })
         .collect();
-    let (mut dw, mut db) = (vec![0.0; if large { 0 } else { weight }], vec![0.0; outputs]);
+    let (mut dw, mut db) = (Buffer::zeros(if large { 0 } else { weight }), Buffer::zeros(outputs));
     for (w, b) in parts {
         add(arch, &mut dw, &w);
         add(arch, &mut db, &b);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{Batch, Saved, Statistics, WeightGradients, Weights, blocks, norms_of};
-use crate::buffer::{Buffer, unwritten};
+use crate::buffer::Buffer;
 use crate::columns::{add, add_columns};
 use crate::dwconv7::{self, WeightGradient};
 use crate::gemm::epilogue::{Along, Plain};
@@ -93,7 +93,7 @@ pub fn backward(
     x: &[f32],
     saved: &Saved,
     dy: &[f32],
-) -> (Vec<f32>, WeightGradients) {
+) -> (Buffer, WeightGradients) {
     let (channels, hidden) = (w.channels(), w.hidden());
     assert_eq!(dy.len(), batch.samples * batch.tokens_out() * channels);
     let large = w.pwconv1.len() >= LARGE_WEIGHT;
@@ -111,7 +111,7 @@ pub fn backward(
         dy,
         large,
     };
-    let mut dx = unwritten(x.len());
+    let mut dx = Buffer::take(x.len());
     let mut lanes = divide(&c, &mut dx);
     lanes.par_iter_mut().for_each(|lane| {
         let group = batch.group();
@@ -177,7 +177,7 @@ fn sum_of(c: &Context, lanes: Vec<Lane>) -> WeightGradients {
     let mut sum = sets.next().unwrap_or_else(|| WeightGradients::started(w, c.large, false));
     sum.add(c.arch, sets);
     [sum.pwconv1, sum.pwconv2] = linear.unwrap_or_else(|| {
-        let mut pwconv1 = unwritten(w.pwconv1.len());
+        let mut pwconv1 = Buffer::take(w.pwconv1.len());
         transpose(c.arch, &sum.pwconv1, channels, hidden, &mut pwconv1);
         [pwconv1, std::mem::take(&mut sum.pwconv2)]
     });
@@ -186,7 +186,7 @@ fn sum_of(c: &Context, lanes: Vec<Lane>) -> WeightGradients {
 }
 
 /// Gradients of the two linear layers, from what all lanes left.
-fn large_gradients(c: &Context, lanes: &[Lane]) -> [Vec<f32>; 2] {
+fn large_gradients(c: &Context, lanes: &[Lane]) -> [Buffer; 2] {
     let (channels, hidden) = (c.w.channels(), c.w.hidden());
     let groups = || lanes.iter().flat_map(|lane| &lane.factors);
     let first = groups().map(|g| Rows::new(&g.d_hidden, part(c.batch, &c.saved.normalized, &g.samples)));

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::prepared::Prepared;
 use super::{Batch, Piece, Saved, Weights, blocks, norms_of};
-use crate::buffer::{Buffer, unwritten};
+use crate::buffer::Buffer;
 use crate::gemm::epilogue::{Gelu, Residual};
 use crate::gemm::tiles::Tiles;
 use crate::gemm::{Divide, Packed, Start, TASK_ROWS, product_with};
@@ -14,7 +14,7 @@ use crate::{Arch, dwconv7, grn, layer_norm};
 const EPSILON: f32 = 1e-6;
 
 /// Tokens `[N, T, C]` → tokens `[N, T_out, C]`, and what the backward pass needs.
-pub fn forward(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> (Vec<f32>, Saved) {
+pub fn forward(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> (Buffer, Saved) {
     let mut saved = Saved::take(batch, w);
     let y = run(arch, batch, &Prepared::new(arch, Format::F32, w), x, Some(&mut saved));
     (y, saved)
@@ -45,14 +45,14 @@ pub fn save(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> Saved {
 }
 
 /// As [`forward`], without what a backward pass would need.
-pub fn infer(arch: Arch, batch: &Batch, prepared: &Prepared, x: &[f32]) -> Vec<f32> {
+pub fn infer(arch: Arch, batch: &Batch, prepared: &Prepared, x: &[f32]) -> Buffer {
     match batch.has_few_rows() {
         true => infer_by_tiles(arch, batch, prepared, x),
         false => run(arch, batch, prepared, x, None),
     }
 }
 
-fn run(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Vec<f32> {
+fn run(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Buffer {
     assert_eq!(x.len(), batch.samples * batch.tokens() * p.channels());
     match batch.in_phases() {
         true => run_in_phases(arch, batch, p, x, saved),
@@ -61,9 +61,9 @@ fn run(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Sa
 }
 
 /// Each group goes all the way by itself.
-fn run_in_groups(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Vec<f32> {
+fn run_in_groups(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Buffer {
     let (channels, hidden) = (p.channels(), p.hidden());
-    let mut y = unwritten(batch.samples * batch.tokens_out() * channels);
+    let mut y = Buffer::take(batch.samples * batch.tokens_out() * channels);
     let mut kept = kept_of_pieces(batch, p, saved);
     (x.par_chunks(batch.piece_tokens() * channels).zip(&mut kept).enumerate())
         .zip(y.par_chunks_mut(batch.group() * batch.tokens_out() * channels))
@@ -86,7 +86,7 @@ fn run_in_groups(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Opti
 
 /// All pieces come as far as GRN, whose norms are those of all, before any goes on. What they are scaled by
 /// is the same too, and part of the weight therefore.
-fn run_in_phases(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Vec<f32> {
+fn run_in_phases(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Buffer {
     let (channels, hidden, tokens) = (p.channels(), p.hidden(), batch.piece_tokens());
     let (mut norms, mut activation) =
         (Buffer::take(hidden), Buffer::take(batch.samples * batch.tokens() * hidden));
@@ -106,7 +106,7 @@ fn run_in_phases(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Opti
         Some(_) => batch.group() * batch.tokens_out(),
         None => tokens,
     };
-    let mut y = unwritten(batch.samples * batch.tokens_out() * channels);
+    let mut y = Buffer::take(batch.samples * batch.tokens_out() * channels);
     (y.par_chunks_mut(out * channels))
         .zip(x.par_chunks(tokens * channels).zip(activation.par_chunks_mut(tokens * hidden)))
         .enumerate()
@@ -151,7 +151,7 @@ fn kept_of_pieces<'a>(batch: &Batch, p: &Prepared, saved: Option<&'a mut Saved>)
 }
 
 /// [`infer`] for a single sample with few tokens: threads divide the outputs of the linear layers too.
-fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Vec<f32> {
+fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Buffer {
     let (channels, hidden, tokens) = (p.channels(), p.hidden(), batch.tokens());
     let mut normalized = Buffer::take(tokens * channels);
     let lines = batch.piece_tokens() * channels;
@@ -175,7 +175,7 @@ fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Vec<f32
     shared_norms(&[sums], &mut norms);
     let scale = scale_of(p, &norms);
     activation.par_chunks_mut(TASK_ROWS * hidden).for_each(|rows| grn::apply(arch, rows, &scale));
-    let mut y = unwritten(tokens * channels);
+    let mut y = Buffer::take(tokens * channels);
     let residual = Residual {
         bias: &p.contract.bias,
         shortcut: x,

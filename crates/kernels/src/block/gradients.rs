@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Weights;
-use crate::buffer::unwritten;
+use crate::buffer::Buffer;
 use crate::columns::{add, add_scaled};
 use crate::{Arch, dispatch};
 
@@ -11,35 +11,35 @@ use crate::{Arch, dispatch};
 #[derive(Debug, Clone)]
 pub struct WeightGradients {
     /// See [`Weights`].
-    pub dwconv: Vec<f32>,
+    pub dwconv: Buffer,
     /// See [`Weights`].
-    pub dwconv_bias: Vec<f32>,
+    pub dwconv_bias: Buffer,
     /// See [`Weights`].
-    pub norm: Vec<f32>,
+    pub norm: Buffer,
     /// See [`Weights`].
-    pub norm_bias: Vec<f32>,
+    pub norm_bias: Buffer,
     /// See [`Weights`].
-    pub pwconv1: Vec<f32>,
+    pub pwconv1: Buffer,
     /// See [`Weights`].
-    pub pwconv1_bias: Vec<f32>,
+    pub pwconv1_bias: Buffer,
     /// See [`Weights`].
-    pub gamma: Vec<f32>,
+    pub gamma: Buffer,
     /// See [`Weights`].
-    pub beta: Vec<f32>,
+    pub beta: Buffer,
     /// See [`Weights`].
-    pub pwconv2: Vec<f32>,
+    pub pwconv2: Buffer,
     /// See [`Weights`].
-    pub pwconv2_bias: Vec<f32>,
+    pub pwconv2_bias: Buffer,
 }
 
 impl WeightGradients {
     /// Zeros, but for the linear layers: nothing if these are `large`, and nothing yet if rows will be
     /// there to write them.
     pub(super) fn started(w: &Weights, large: bool, has_rows: bool) -> Self {
-        let zeros = |like: &[f32]| vec![0.0; like.len()];
+        let zeros = |like: &[f32]| Buffer::zeros(like.len());
         let linear = |like: &[f32]| match (large, has_rows) {
-            (true, _) => Vec::new(),
-            (false, true) => unwritten(like.len()),
+            (true, _) => Buffer::default(),
+            (false, true) => Buffer::take(like.len()),
             (false, false) => zeros(like),
         };
         Self {
@@ -57,7 +57,7 @@ impl WeightGradients {
     }
 
     /// All of them, in order.
-    pub fn into_array(self) -> [Vec<f32>; 10] {
+    pub fn into_array(self) -> [Buffer; 10] {
         [
             self.dwconv,
             self.dwconv_bias,
@@ -72,7 +72,7 @@ impl WeightGradients {
         ]
     }
 
-    fn each_mut(&mut self) -> [&mut Vec<f32>; 10] {
+    fn each_mut(&mut self) -> [&mut Buffer; 10] {
         [
             &mut self.dwconv,
             &mut self.dwconv_bias,
@@ -90,7 +90,7 @@ impl WeightGradients {
     /// Adds others, one after the other whatever the number of threads.
     pub(super) fn add(&mut self, arch: Arch, others: impl IntoIterator<Item = Self>) {
         const CHUNK: usize = 1 << 14;
-        let others: Vec<[Vec<f32>; 10]> = others.into_iter().map(Self::into_array).collect();
+        let others: Vec<[Buffer; 10]> = others.into_iter().map(Self::into_array).collect();
         for (which, sum) in self.each_mut().into_iter().enumerate() {
             sum.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, sum)| {
                 others.iter().for_each(|other| add(arch, sum, &other[which][chunk * CHUNK..]));

@@ -217,7 +217,7 @@ fn assert_definition(arch: Arch, batch: &Batch, channels: usize, elements: usize
 
     let dy = numbers(y.len(), 99);
     let (dx, dw) = backward(arch, batch, &w, &v[0], &saved, &dy);
-    let found: Vec<Vec<f32>> = std::iter::once(dx).chain(dw.into_array()).collect();
+    let found: Vec<Buffer> = std::iter::once(dx).chain(dw.into_array()).collect();
     let loss =
         |v: &Wide| -> f64 { naive(batch, &sites, v).iter().zip(&dy).map(|(y, d)| y * f64::from(*d)).sum() };
     for (which, found) in found.iter().enumerate() {
@@ -299,7 +299,7 @@ fn in_8_bits_inference_is_almost_the_same() {
         let norm =
             |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
         let branch = norm(&mut y.iter().zip(&v[0]).map(|(y, x)| y - x));
-        let error = norm(&mut y.iter().zip(&coarse).map(|(y, c)| y - c));
+        let error = norm(&mut y.iter().zip(&coarse[..]).map(|(y, c)| y - c));
         assert!(error > 0.0 && error < 0.03 * branch, "{} of {branch}", error);
     }
 }

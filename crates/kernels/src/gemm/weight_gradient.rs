@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::outer::{ColumnScales, outer_scaled};
 use crate::Arch;
-use crate::buffer::{Buffer, unwritten};
+use crate::buffer::Buffer;
 
 /// Outputs whose gradient a thread computes at a time.
 const OUTPUTS: usize = 96;
@@ -31,10 +31,10 @@ impl<'a> Rows<'a> {
 ///
 /// Threads divide the outputs. With small weights it is faster that each takes some rows, and that
 /// their gradients are added up; with large ones that sum would take as long as the products.
-pub fn weight_gradient(arch: Arch, parts: &[Rows], outputs: usize, inputs: usize) -> Vec<f32> {
+pub fn weight_gradient(arch: Arch, parts: &[Rows], outputs: usize, inputs: usize) -> Buffer {
     let mut dw = match parts.iter().all(|part| part.dy.is_empty()) {
-        true => vec![0.0; outputs * inputs],
-        false => unwritten(outputs * inputs),
+        true => Buffer::zeros(outputs * inputs),
+        false => Buffer::take(outputs * inputs),
     };
     dw.par_chunks_mut(OUTPUTS * inputs).enumerate().for_each(|(chunk, dw)| {
         let (first, count) = (chunk * OUTPUTS, dw.len() / inputs);
@@ -68,6 +68,6 @@ mod tests {
         let mut expected = vec![0.0; outputs * inputs];
         outer(arch, &dy.concat(), &x.concat(), &mut expected, (outputs, inputs), false);
         assert_close(&found, &wide(&expected), 1e-6, "gradient");
-        assert_eq!(weight_gradient(arch, &[Rows::new(&[], &[])], 2, 3), [0.0; 6]);
+        assert_eq!(weight_gradient(arch, &[Rows::new(&[], &[])], 2, 3)[..], [0.0; 6]);
     }
 }
