@@ -26,7 +26,7 @@ struct Pool {
     /// Numbers in buffers that are in use, and the most that ever were.
     live: AtomicUsize,
     peak: AtomicUsize,
-    /// Numbers in unused ones. Together, used and unused are not kept beyond that most.
+    /// Numbers in unused ones, which are not more than that most either.
     free: AtomicUsize,
 }
 
@@ -51,13 +51,14 @@ impl Pool {
     }
 
     fn shelf(&self, index: usize) -> MutexGuard<'_, BTreeMap<usize, Vec<Vec<f32>>>> {
-        self.shelves[index % self.shelves.len()].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelves[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&'static self, len: usize) -> Buffer {
         let home = home();
-        // The own shelf first, then those of others.
-        let kept = (0..self.shelves.len()).find_map(|i| self.shelf(home + i).get_mut(&len)?.pop());
+        // The own shelf first, then those of others that compute.
+        let shelves = 1 + rayon::current_num_threads().min(self.shelves.len() - 1);
+        let kept = (0..shelves).find_map(|i| self.shelf((home + i) % shelves).get_mut(&len)?.pop());
         if kept.is_some() {
             self.free.fetch_sub(len, Ordering::Relaxed);
         }
@@ -79,10 +80,12 @@ impl Pool {
         values
     }
 
+    /// Whether so many numbers more are below twice the most that was ever in use. Less would not do: a step has
+    /// buffers of other lengths at its begin than at its end, and they would be freed and made in turns.
     fn has_room_for(&self, len: usize) -> bool {
         let [live, free, peak] =
             [&self.live, &self.free, &self.peak].map(|count| count.load(Ordering::Relaxed));
-        live + free + len <= peak || free == 0
+        live + free + len <= 2 * peak || free == 0
     }
 
     fn counted(&'static self, values: Vec<f32>, home: usize) -> Buffer {
@@ -94,7 +97,8 @@ impl Pool {
     fn keep(&self, values: Vec<f32>, home: usize) {
         let len = values.len();
         self.live.fetch_sub(len, Ordering::Relaxed);
-        if len > 0 && self.has_room_for(len) {
+        let (free, peak) = (self.free.load(Ordering::Relaxed), self.peak.load(Ordering::Relaxed));
+        if len > 0 && free + len <= peak {
             self.free.fetch_add(len, Ordering::Relaxed);
             self.shelf(home).entry(len).or_default().push(values);
         }
@@ -249,14 +253,15 @@ mod tests {
     #[test]
     fn unused_buffers_make_room_for_others() {
         let pool = pool();
+        let counts = || [&pool.live, &pool.free, &pool.peak].map(|count| count.load(Ordering::Relaxed));
         drop((pool.take(60), pool.take(40)));
         // From elsewhere: counted while it lives.
         let foreign = pool.counted(vec![0.0; 30], 0);
-        assert_eq!(pool.peak.load(Ordering::Relaxed), 100);
         let other = pool.take(70);
-        let counts = [&pool.live, &pool.free, &pool.peak].map(|count| count.load(Ordering::Relaxed));
-        assert_eq!(counts, [100, 0, 100]);
-        drop((foreign, other));
-        assert_eq!(pool.free.load(Ordering::Relaxed), 100);
+        assert_eq!(counts(), [100, 100, 100], "twice the peak is there");
+        let third = pool.take(10);
+        assert_eq!(counts(), [110, 60, 110], "the least of the unused ones has gone");
+        drop((foreign, other, third));
+        assert_eq!(counts(), [0, 100, 110], "not more than the peak waits");
     }
 }
