@@ -77,18 +77,18 @@ pub(super) unsafe fn put<S: Simd, const M: usize, const N: usize>(
             }
         }
         Start::Sum => {
-            for i in 0..M {
+            for (i, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: a slice of the caller's values alone, which ends here.
                 let row = load_row::<S, N>(s, unsafe { at.below(i).of(c) });
                 for j in 0..N {
-                    sums[i][j] = s.add_f32s(sums[i][j], row[j]);
+                    sums[j] = s.add_f32s(sums[j], row[j]);
                 }
             }
         }
     }
-    for i in 0..M {
+    for (i, sums) in sums.into_iter().enumerate() {
         // SAFETY: as above.
-        store_row::<S, N>(s, unsafe { at.below(i).of(c) }, sums[i]);
+        store_row::<S, N>(s, unsafe { at.below(i).of(c) }, sums);
     }
 }
 
