@@ -9,10 +9,11 @@ use crate::memory::prefer_large_pages;
 
 /// A slice of numbers with arbitrary content until written, which is kept for others when dropped. Fresh memory
 /// is dear: the system zeroes it, and the first touch of every page traps.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Buffer {
     values: Vec<f32>,
-    pool: &'static Pool,
+    /// Where it goes back to; nowhere if it was made of a vector.
+    pool: Option<&'static Pool>,
     /// The shelf of the thread that took it, where it goes back to.
     home: usize,
 }
@@ -91,7 +92,7 @@ impl Pool {
     fn counted(&'static self, values: Vec<f32>, home: usize) -> Buffer {
         let live = self.live.fetch_add(values.len(), Ordering::Relaxed) + values.len();
         self.peak.fetch_max(live, Ordering::Relaxed);
-        Buffer { values, pool: self, home }
+        Buffer { values, pool: Some(self), home }
     }
 
     fn keep(&self, values: Vec<f32>, home: usize) {
@@ -119,15 +120,9 @@ impl Buffer {
     }
 }
 
-impl Default for Buffer {
-    fn default() -> Self {
-        Self { values: Vec::new(), pool: &POOL, home: 0 }
-    }
-}
-
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        let mut copy = self.pool.take(self.len());
+        let mut copy = self.pool.unwrap_or(&POOL).take(self.len());
         copy.copy_from_slice(self);
         copy
     }
@@ -141,13 +136,15 @@ impl PartialEq for Buffer {
 
 impl From<Vec<f32>> for Buffer {
     fn from(values: Vec<f32>) -> Self {
-        POOL.counted(values, home())
+        Self { values, pool: None, home: 0 }
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.pool.keep(std::mem::take(&mut self.values), self.home);
+        if let Some(pool) = self.pool {
+            pool.keep(std::mem::take(&mut self.values), self.home);
+        }
     }
 }
 
@@ -255,13 +252,11 @@ mod tests {
         let pool = pool();
         let counts = || [&pool.live, &pool.free, &pool.peak].map(|count| count.load(Ordering::Relaxed));
         drop((pool.take(60), pool.take(40)));
-        // From elsewhere: counted while it lives.
-        let foreign = pool.counted(vec![0.0; 30], 0);
-        let other = pool.take(70);
+        let other = pool.take(100);
         assert_eq!(counts(), [100, 100, 100], "twice the peak is there");
         let third = pool.take(10);
         assert_eq!(counts(), [110, 60, 110], "the least of the unused ones has gone");
-        drop((foreign, other, third));
-        assert_eq!(counts(), [0, 100, 110], "not more than the peak waits");
+        drop((other, third, Buffer::from(vec![0.0; 30])));
+        assert_eq!(counts(), [0, 70, 110], "not more than the peak waits, and nothing from elsewhere");
     }
 }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
+use crate::results::Results;
 use crate::{Arch, dispatch};
 
 const LANES: usize = 16;
@@ -128,29 +129,30 @@ pub struct Saved {
 pub fn layer(arch: Arch, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> (Buffer, Saved) {
     let channels = weight.len();
     let (mut normalized, mut inverse_std) = (Buffer::take(x.len()), Buffer::take(x.len() / channels));
-    let mut y = Buffer::take(x.len());
-    (y.par_chunks_mut(ROWS * channels))
+    let mut y = Results::new(x.len());
+    (y.par_parts(ROWS * channels))
         .zip(x.par_chunks(ROWS * channels))
         .zip(normalized.par_chunks_mut(ROWS * channels))
         .zip(inverse_std.par_chunks_mut(ROWS))
-        .for_each(|(((y, x), normalized), inverse_std)| {
+        .for_each(|(((mut y, x), normalized), inverse_std)| {
             normalized.copy_from_slice(x);
             normalize(arch, normalized, inverse_std, channels, epsilon);
-            affine(arch, normalized, weight, bias, y);
+            affine(arch, normalized, weight, bias, y.slice());
         });
-    (y, Saved { normalized, inverse_std })
+    (y.finish().into(), Saved { normalized, inverse_std })
 }
 
 /// Computes the gradients of x, weight and bias from dy.
 pub fn layer_backward(arch: Arch, saved: &Saved, weight: &[f32], dy: &[f32]) -> [Buffer; 3] {
     let channels = weight.len();
     let rows = (dy.len() / channels).div_ceil(PARTS).max(1);
-    let mut dx = Buffer::take(dy.len());
-    let parts: Vec<(Vec<f32>, Vec<f32>)> = (dx.par_chunks_mut(rows * channels))
+    let mut dx = Results::new(dy.len());
+    let parts: Vec<(Vec<f32>, Vec<f32>)> = (dx.par_parts(rows * channels))
         .zip(saved.normalized.par_chunks(rows * channels))
         .zip(saved.inverse_std.par_chunks(rows))
         .zip(dy.par_chunks(rows * channels))
-        .map(|(((gradient, normalized), inverse_std), dy)| {
+        .map(|(((mut dx, normalized), inverse_std), dy)| {
+            let gradient = dx.slice();
             gradient.copy_from_slice(dy);
             let (mut dw, mut db) = (vec![0.0; channels], vec![0.0; channels]);
             affine_backward(arch, gradient, normalized, weight, (&mut dw, &mut db));
@@ -162,7 +164,7 @@ pub fn layer_backward(arch: Arch, saved: &Saved, weight: &[f32], dy: &[f32]) -> 
     for (w, b) in parts {
         dw.iter_mut().zip(w).chain(db.iter_mut().zip(b)).for_each(|(sum, value)| *sum += value);
     }
-    [dx, dw, db]
+    [dx.finish().into(), dw, db]
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod linear;
 pub mod memory;
 pub mod patch_loss;
 pub mod pooling;
+mod results;
 pub mod strided_conv;
 #[cfg(test)]
 mod testing;

@@ -14,6 +14,7 @@ use crate::columns::{add, add_columns};
 use crate::gemm::epilogue::Bias;
 use crate::gemm::{Divide, Packed, Rows, Start, outer, product, weight_gradient};
 use crate::linear::{Format, Linear};
+use crate::results::Results;
 use crate::transpose::{Turn, turn};
 
 /// Rows of windows that a thread multiplies at a time.
@@ -216,21 +217,23 @@ impl Prepared {
 pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prepared) -> Buffer {
     assert_eq!(x.len(), windows.samples * windows.sample_len());
     let (columns, outputs) = (windows.columns(), linear.outputs());
-    let mut y = Buffer::take(windows.samples * windows.rows() * outputs);
+    let len = windows.samples * windows.rows() * outputs;
     if windows.samples * windows.rows() <= FEW_ROWS {
+        let mut y = vec![0.0; len];
         windows.with_rows(x, 0..windows.samples * windows.lines(), |rows| {
             linear.multiply(arch, rows, &mut y, &Bias(&linear.bias), Divide::ByTiles);
         });
-        return y;
+        return y.into();
     }
     let lines = ROWS.div_ceil(columns.max(1));
-    y.par_chunks_mut(lines * columns * outputs).enumerate().for_each(|(chunk, y)| {
+    let mut y = Results::new(len);
+    y.par_parts(lines * columns * outputs).enumerate().for_each(|(chunk, mut y)| {
         let (rows, first) = (y.len() / outputs, chunk * lines);
         windows.with_rows(x, first..first + rows / columns, |rows| {
-            linear.multiply(arch, rows, y, &Bias(&linear.bias), Divide::Never);
+            linear.multiply(arch, rows, y.slice(), &Bias(&linear.bias), Divide::Never);
         });
     });
-    y
+    y.finish().into()
 }
 
 /// Computes, from dy `[N, rows, out]`, the gradients of the input (if wanted), weight and bias.
@@ -256,24 +259,21 @@ pub fn backward(
 
 fn input_gradient(arch: Arch, windows: &Windows, weight: &Packed, len: usize, dy: &[f32]) -> Buffer {
     let (outputs, values) = (weight.rows(), windows.values());
+    let mut dx = Results::new(len);
     if windows.in_place() {
-        let mut dx = Buffer::take(len);
-        let chunks = dx.par_chunks_mut(ROWS * values).zip(dy.par_chunks(ROWS * outputs));
-        chunks.for_each(|(dx, dy)| product(arch, dy, weight, dx, Start::Zero));
-        return dx;
+        let chunks = dx.par_parts(ROWS * values).zip(dy.par_chunks(ROWS * outputs));
+        chunks.for_each(|(mut dx, dy)| product(arch, dy, weight, dx.slice(), Start::Zero));
+        return dx.finish().into();
     }
     // What fills no window has no gradient.
-    let mut dx = match windows.rows() * values == windows.sample_len() {
-        true => Buffer::take(len),
-        false => Buffer::zeros(len),
-    };
-    let samples = dx.par_chunks_mut(windows.sample_len()).zip(dy.par_chunks(windows.rows() * outputs));
-    samples.enumerate().for_each(|(sample, (dx, dy))| {
+    let per_sample = windows.rows() * outputs;
+    dx.par_parts(windows.sample_len()).enumerate().for_each(|(sample, mut dx)| {
         let mut gathered = Buffer::take(windows.rows() * values);
+        let dy = &dy[sample * per_sample..][..per_sample];
         product(arch, dy, weight, &mut gathered, Start::Zero);
-        windows.scatter(sample, &gathered, dx);
+        windows.scatter(sample, &gathered, dx.slice());
     });
-    dx
+    dx.finish().into()
 }
 
 /// Gradients of weight and bias: parts of the rows, each by itself, then summed in their order. The

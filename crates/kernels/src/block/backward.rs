@@ -14,6 +14,7 @@ use crate::gemm::tiles::Tiles;
 use crate::gemm::{
     ColumnScales, Divide, Packed, Rows, Start, TASK_ROWS, outer, outer_scaled, product_with, weight_gradient,
 };
+use crate::results::{Part, Results};
 use crate::transpose::transpose;
 use crate::{Arch, gelu, grn, layer_norm};
 
@@ -42,7 +43,7 @@ struct Context<'a> {
 /// A run of groups that share one set of gradients.
 struct Lane<'a> {
     samples: Range<usize>,
-    dx: &'a mut [f32],
+    dx: Part<'a>,
     /// That of the first linear layer transposed, `[C, 4C]`.
     gradients: WeightGradients,
     taps: WeightGradient,
@@ -111,7 +112,7 @@ pub fn backward(
         dy,
         large,
     };
-    let mut dx = Buffer::take(x.len());
+    let mut dx = Results::new(x.len());
     let mut lanes = divide(&c, &mut dx);
     lanes.par_iter_mut().for_each(|lane| {
         let group = batch.group();
@@ -127,17 +128,17 @@ pub fn backward(
         from_grn_of_all(&c, &mut lanes);
     }
     let gradients = sum_of(&c, lanes);
-    (dx, gradients)
+    (dx.finish().into(), gradients)
 }
 
 /// Consecutive samples for each lane, few enough lanes that their gradients stay in the caches.
-fn divide<'a>(c: &Context, dx: &'a mut [f32]) -> Vec<Lane<'a>> {
+fn divide<'a>(c: &Context, dx: &'a mut Results) -> Vec<Lane<'a>> {
     let (batch, w, channels) = (c.batch, c.w, c.w.channels());
     let (group, tokens) = (batch.group(), batch.tokens());
     let groups = batch.samples.div_ceil(group);
     let bytes = 4 * (w.dwconv.len() + if c.large { 0 } else { 2 * w.pwconv1.len() });
     let lane = groups.div_ceil(groups.min((GRADIENT_BYTES / bytes).max(2))) * group;
-    (dx.chunks_mut(lane * tokens * channels).enumerate())
+    (dx.parts(lane * tokens * channels).enumerate())
         .map(|(index, dx)| Lane {
             samples: index * lane..index * lane + dx.len() / (tokens * channels),
             dx,
@@ -361,7 +362,7 @@ fn to_input(c: &Context, lane: &mut Lane, samples: &Range<usize>, d_norm: &[f32]
     let channels = c.w.channels();
     let per_sample = batch.tokens() * channels;
     let offset = (samples.start - lane.samples.start) * per_sample;
-    let dx = &mut lane.dx[offset..offset + d_norm.len()];
+    let dx = &mut lane.dx.slice()[offset..offset + d_norm.len()];
     (dx.par_chunks_mut(per_sample)).zip(d_norm.par_chunks(per_sample)).zip(samples.clone()).for_each(
         |((dx, gradient), sample)| {
             dwconv7::forward(arch, &batch.layout(sample), &c.turned, gradient, dx, 0..batch.lines());

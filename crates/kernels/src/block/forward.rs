@@ -9,6 +9,7 @@ use crate::gemm::epilogue::{Gelu, Residual};
 use crate::gemm::tiles::Tiles;
 use crate::gemm::{Divide, Packed, Start, TASK_ROWS, product_with};
 use crate::linear::Format;
+use crate::results::Results;
 use crate::{Arch, dwconv7, grn, layer_norm};
 
 const EPSILON: f32 = 1e-6;
@@ -63,11 +64,11 @@ fn run(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Sa
 /// Each group goes all the way by itself.
 fn run_in_groups(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Buffer {
     let (channels, hidden) = (p.channels(), p.hidden());
-    let mut y = Buffer::take(batch.samples * batch.tokens_out() * channels);
+    let mut y = Results::new(batch.samples * batch.tokens_out() * channels);
     let mut kept = kept_of_pieces(batch, p, saved);
     (x.par_chunks(batch.piece_tokens() * channels).zip(&mut kept).enumerate())
-        .zip(y.par_chunks_mut(batch.group() * batch.tokens_out() * channels))
-        .for_each(|((index, (own, kept)), y)| {
+        .zip(y.par_parts((batch.group() * batch.tokens_out() * channels).max(1)))
+        .for_each(|((index, (own, kept)), mut y)| {
             let rows = own.len() / channels;
             let group = batch.piece(index, rows);
             let mut activation = Buffer::take(rows * hidden);
@@ -75,13 +76,21 @@ fn run_in_groups(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Opti
             let norms = norms_of_samples(sums, kept);
             match p.contract.packed().filter(|_| batch.scales_weights(channels)) {
                 Some(weight) => {
-                    contract_by_weights(arch, batch, &group, p, own, (&activation, &norms, weight), y);
+                    contract_by_weights(
+                        arch,
+                        batch,
+                        &group,
+                        p,
+                        own,
+                        (&activation, &norms, weight),
+                        y.slice(),
+                    );
                 }
-                None => contract(arch, batch, &group, p, own, (&mut activation, &norms), y),
+                None => contract(arch, batch, &group, p, own, (&mut activation, &norms), y.slice()),
             }
         });
     drop(kept);
-    y
+    y.finish().into()
 }
 
 /// All pieces come as far as GRN, whose norms are those of all, before any goes on. What they are scaled by
@@ -106,22 +115,22 @@ fn run_in_phases(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Opti
         Some(_) => batch.group() * batch.tokens_out(),
         None => tokens,
     };
-    let mut y = Buffer::take(batch.samples * batch.tokens_out() * channels);
-    (y.par_chunks_mut(out * channels))
+    let mut y = Results::new(batch.samples * batch.tokens_out() * channels);
+    (y.par_parts((out * channels).max(1)))
         .zip(x.par_chunks(tokens * channels).zip(activation.par_chunks_mut(tokens * hidden)))
         .enumerate()
-        .for_each(|(index, (y, (x, activation)))| {
+        .for_each(|(index, (mut y, (x, activation)))| {
             let piece = batch.piece(index, x.len() / channels);
             if weight.is_none() {
                 grn::apply(arch, activation, &scale);
             }
             let z = batch.select(piece.samples.clone(), activation, hidden);
-            multiply(arch, batch, &piece, p, x, (&z, weight.as_ref()), y);
+            multiply(arch, batch, &piece, p, x, (&z, weight.as_ref()), y.slice());
         });
     if let Some(saved) = saved {
         saved.norms = norms;
     }
-    y
+    y.finish().into()
 }
 
 /// Where a piece puts what the backward pass needs of it.
@@ -175,7 +184,7 @@ fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Buffer 
     shared_norms(&[sums], &mut norms);
     let scale = scale_of(p, &norms);
     activation.par_chunks_mut(TASK_ROWS * hidden).for_each(|rows| grn::apply(arch, rows, &scale));
-    let mut y = Buffer::take(tokens * channels);
+    let mut y = vec![0.0; tokens * channels];
     let residual = Residual {
         bias: &p.contract.bias,
         shortcut: x,
@@ -183,7 +192,7 @@ fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Buffer 
         rows_per_scale: tokens,
     };
     p.contract.multiply(arch, &activation, &mut y, &residual, Divide::ByTiles);
-    y
+    y.into()
 }
 
 /// Depthwise convolution to GELU, for the tokens of a piece. `x`: tokens of all samples. Returns Σ a²
