@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::signals::{self, Signal};
+
 /// The exit code of a process that was asked to stop and has done so in good order, with a checkpoint to go
 /// on from: `EX_TEMPFAIL` of sysexits.h, by which schedulers start a job again. 0 says that all is done.
 pub const STOPPED: u8 = 75;
@@ -55,6 +57,11 @@ pub enum LaunchError {
         /// Number of machines.
         nodes: usize,
     },
+    /// A system without signals.
+    #[error(
+        "launch stops its processes by signals, which this system does not have: start each by itself, with RANK,          LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment"
+    )]
+    NoSignals,
     /// Signals cannot be passed on.
     #[error("cannot install the signal handler: {0}")]
     Signals(ctrlc::Error),
@@ -96,6 +103,9 @@ impl Launch {
     /// # Errors
     /// Machines that do not know each other, processes that cannot be started.
     pub fn run(&self, command_line: impl Fn(u64) -> Vec<String>) -> Result<u8, LaunchError> {
+        if !signals::AVAILABLE {
+            return Err(LaunchError::NoSignals);
+        }
         if self.nnodes > 1 && (self.master_addr.is_none() || self.master_port.is_none()) {
             return Err(LaunchError::NoMaster(self.nnodes));
         }
@@ -117,7 +127,7 @@ impl Launch {
             asked.store(true, Relaxed);
             // Each finishes its step, writes what it has to, and ends.
             let children = running.lock().unwrap_or_else(PoisonError::into_inner);
-            children.iter().for_each(|process| signal(*process, libc::SIGTERM));
+            children.iter().for_each(|process| signals::send(*process, Signal::Stop));
         })
         .map_err(LaunchError::Signals)?;
         let (mut attempt, mut nproc) = (0, self.nproc);
@@ -126,7 +136,7 @@ impl Launch {
             if asked_to_stop.load(Relaxed) {
                 // It may have come before there was anybody to tell.
                 let children = children.lock().unwrap_or_else(PoisonError::into_inner);
-                children.iter().for_each(|process| signal(*process, libc::SIGTERM));
+                children.iter().for_each(|process| signals::send(*process, Signal::Stop));
             }
             let code = job.wait(&children);
             let is_over = [0, STOPPED, MISTAKEN].contains(&code) || asked_to_stop.load(Relaxed);
@@ -223,7 +233,7 @@ impl Job {
                     Ok(end) => break end,
                     Err(RecvTimeoutError::Timeout) => {
                         let children = children.lock().unwrap_or_else(PoisonError::into_inner);
-                        children.iter().for_each(|process| signal(*process, libc::SIGKILL));
+                        children.iter().for_each(|process| signals::send(*process, Signal::Kill));
                         killed = true;
                     }
                     // Nobody is left.
@@ -235,7 +245,7 @@ impl Job {
                 stopped = true;
             } else if !status.success() && !killed {
                 let _ = writeln!(stderr(), "launch: rank {rank} ended: {status}");
-                first.get_or_insert((exit_code(status), Instant::now()));
+                first.get_or_insert((signals::exit_code(status), Instant::now()));
             }
         }
         children.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -286,33 +296,10 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
     child.wait().ok()
 }
 
-/// As shells have it: 128 and the number of the signal that ended a process.
-fn exit_code(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt;
-    let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    u8::try_from(code).unwrap_or(1)
-}
-
-fn signal(process: u32, signal: i32) {
-    let Ok(process) = i32::try_from(process) else { return };
-    // SAFETY: sends a signal to a child; one that has ended already makes it fail, which is fine.
-    #[allow(unsafe_code, reason = "a C function")]
-    unsafe {
-        libc::kill(process, signal);
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_signal_reaches_a_child_and_becomes_an_exit_code() {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-        signal(child.id(), libc::SIGKILL);
-        assert_eq!(exit_code(child.wait().unwrap()), 137);
-    }
 
     #[test]
     fn restarts_come_back_with_processes_that_divide_the_first_ones() {

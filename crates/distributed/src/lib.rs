@@ -22,6 +22,7 @@ mod environment;
 mod error;
 mod launch;
 mod scheduler;
+mod signals;
 mod single;
 
 pub use communicator::{Bucket, Communicator, Pending};

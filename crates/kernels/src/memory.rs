@@ -24,7 +24,7 @@ pub fn keep_freed_memory() {
 
 /// Asks the system for large pages behind a large slice: with small ones, finding the place of an address takes
 /// as long as some of the arithmetic. Does nothing where the system has no such call.
-pub(crate) fn prefer_large_pages<T>(values: &[T]) {
+pub(crate) fn prefer_large_pages(values: &[f32]) {
     #[cfg(target_os = "linux")]
     {
         /// The size of a large page; smaller slices hold none.

@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use crate::memory::prefer_large_pages;
-
 /// Numbers that are not there yet. The system's memory is not cleared as a whole first: that would take as long
 /// as some of the kernels, on one thread while the others wait. A part is cleared by the thread that is about to
 /// write it, in its own cache.
@@ -26,9 +24,7 @@ pub(crate) struct Part<'a> {
 impl Results {
     /// Room for so many numbers.
     pub(crate) fn new(len: usize) -> Self {
-        let values = Box::new_uninit_slice(len);
-        prefer_large_pages(&values);
-        Self { values, cleared: AtomicUsize::new(0) }
+        Self { values: Box::new_uninit_slice(len), cleared: AtomicUsize::new(0) }
     }
 
     /// Parts of `len` numbers each, the last one of the rest.

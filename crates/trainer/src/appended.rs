@@ -103,6 +103,7 @@ mod tests {
         fn restore(&self) {}
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_file_on_a_full_disk_is_said_once_and_waits() {
         let told: Arc<Told> = Arc::default();
@@ -127,6 +128,7 @@ mod tests {
         assert!(log.shortfall().is_none() && told.0.lock().unwrap()[1].contains("is written again"));
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn what_cannot_wait_any_more_is_counted() {
         let screen: Arc<dyn Screen> = Arc::new(crate::progress::Silent);

@@ -1,5 +1,6 @@
-//! The program as a user meets it.
+//! The program as a user meets it. Terminals, signals and files of Unix are part of it.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod bad_input;

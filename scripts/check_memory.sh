@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The tests of the kernels under valgrind: no byte is read that was never written, none beyond what was allocated.
+#
+# Valgrind knows no AVX-512, so the kernels compute with AVX2 there, and without any. Tests that compare gradients
+# with differences of thousands of runs are left out: they would take hours, and the same code runs in others.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! command -v valgrind > /dev/null; then
+    (apt-get update && apt-get install -y --no-install-recommends valgrind) > /dev/null 2>&1 || true
+fi
+if ! command -v valgrind > /dev/null; then
+    echo "skipped: no valgrind here, and it cannot be installed (apt-get install valgrind)"
+    exit 0
+fi
+
+too_slow=(
+    --skip block::tests::forward_and_backward_equal_the_definition
+    --skip block::tests::large_weights
+    --skip peak
+)
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/memory
+test=$(cargo test --package kernels --release --lib --no-run --message-format json 2> /dev/null |
+    sed -n 's/.*"executable":"\([^"]*kernels[^"]*\)".*/\1/p' | tail -n 1)
+[ -x "$test" ] || { echo "the kernels' tests cannot be built"; exit 1; }
+RAYON_NUM_THREADS=2 valgrind --quiet --error-exitcode=9 --fair-sched=yes \
+    "$test" --test-threads 2 "${too_slow[@]}"
+echo "memory: no byte was read before it was written, or beyond what was allocated"
