@@ -70,95 +70,6 @@ fn exp2<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     s.mul_f32s(horner(s, f, coefficients), power)
 }
 
-/// Replaces every value of rows by the GELU of value plus bias, of which `inputs` keeps the latter.
-/// Adds the squares of the results to `square_sums`, channel by channel: what GRN takes its norms of.
-pub fn forward(
-    arch: Arch,
-    values: &mut [f32],
-    bias: &[f32],
-    inputs: Option<&mut [f32]>,
-    square_sums: &mut [f32],
-) {
-    assert_eq!(bias.len(), square_sums.len());
-    match inputs {
-        Some(inputs) => {
-            assert_eq!(values.len(), inputs.len());
-            arch.dispatch(Forward::<true> { values, bias, inputs, square_sums });
-        }
-        None => arch.dispatch(Forward::<false> { values, bias, inputs: &mut [], square_sums }),
-    }
-}
-
-/// Rows of `bias.len()` values.
-struct Forward<'a, const KEEP: bool> {
-    values: &'a mut [f32],
-    bias: &'a [f32],
-    inputs: &'a mut [f32],
-    square_sums: &'a mut [f32],
-}
-
-impl<const KEEP: bool> WithSimd for Forward<'_, KEEP> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let Self { values, bias, inputs, square_sums } = self;
-        let width = bias.len();
-        let (bias, bias_tail) = S::as_simd_f32s(bias);
-        let (sums, sums_tail) = S::as_mut_simd_f32s(square_sums);
-        for (r, row) in values.chunks_exact_mut(width).enumerate() {
-            let inputs = if KEEP { &mut inputs[r * width..][..width] } else { &mut [] };
-            let (inputs, inputs_tail) = S::as_mut_simd_f32s(inputs);
-            let (row, tail) = S::as_mut_simd_f32s(row);
-            for (i, ((x, b), sum)) in row.iter_mut().zip(bias).zip(sums.iter_mut()).enumerate() {
-                let input = s.add_f32s(*x, *b);
-                if KEEP {
-                    inputs[i] = input;
-                }
-                *x = value_and_derivative(s, input).0;
-                *sum = s.mul_add_e_f32s(*x, *x, *sum);
-            }
-            if tail.is_empty() {
-                continue;
-            }
-            let input = s.add_f32s(vector::load(s, tail), vector::load(s, bias_tail));
-            vector::store(s, inputs_tail, input);
-            let value = value_and_derivative(s, input).0;
-            vector::store(s, tail, value);
-            let sum = s.mul_add_e_f32s(value, value, vector::load(s, sums_tail));
-            vector::store(s, sums_tail, sum);
-        }
-    }
-}
-
-/// The same for one channel: replaces the values of all its tokens, and returns the sum of their squares.
-pub fn forward_channel(arch: Arch, values: &mut [f32], bias: f32) -> f32 {
-    arch.dispatch(Channel { values, bias })
-}
-
-struct Channel<'a> {
-    values: &'a mut [f32],
-    bias: f32,
-}
-
-impl WithSimd for Channel<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) -> f32 {
-        let bias = s.splat_f32s(self.bias);
-        let (values, tail) = S::as_mut_simd_f32s(self.values);
-        let mut squares = s.splat_f32s(0.0);
-        for x in values {
-            *x = value_and_derivative(s, s.add_f32s(*x, bias)).0;
-            squares = s.mul_add_e_f32s(*x, *x, squares);
-        }
-        let value = value_and_derivative(s, s.add_f32s(vector::load(s, tail), bias)).0;
-        vector::store(s, tail, value);
-        s.reduce_sum_f32s(squares) + tail.iter().map(|v| v * v).sum::<f32>()
-    }
-}
-
 /// GELU of every input, and its derivative.
 pub fn with_derivative(arch: Arch, inputs: &[f32], values: &mut [f32], derivatives: &mut [f32]) {
     assert_eq!(inputs.len(), values.len());
@@ -192,37 +103,17 @@ impl WithSimd for WithDerivative<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{arches, assert_close, numbers};
-
-    /// GELU and its derivative by Simpson's rule on the Gaussian: slow, simple, exact to 1e-10.
-    fn naive(x: f64) -> (f64, f64) {
-        let density = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
-        let steps = 2000;
-        let h = x / f64::from(steps);
-        let weight = |i| {
-            if i == 0 || i == steps {
-                1.0
-            } else if i % 2 == 1 {
-                4.0
-            } else {
-                2.0
-            }
-        };
-        let area: f64 = (0..=steps).map(|i| weight(i) * density(f64::from(i) * h)).sum::<f64>() * h / 3.0;
-        (x * (0.5 + area), 0.5 + area + x * density(x))
-    }
+    use crate::testing::{arches, gelu};
 
     #[test]
     fn value_and_derivative_are_exact_to_one_millionth() {
         for arch in arches() {
+            // One more than fills vectors.
             let inputs: Vec<f32> = (-800..=800).map(|i| i as f32 / 100.0).collect();
-            let (mut values, mut derivative) = (inputs.clone(), vec![0.0; inputs.len()]);
+            let (mut values, mut derivative) = (vec![0.0; inputs.len()], vec![0.0; inputs.len()]);
             with_derivative(arch, &inputs, &mut values, &mut derivative);
-            let mut alone = inputs.clone();
-            forward(arch, &mut alone, &[0.0], None, &mut [0.0]);
-            assert_eq!(values, alone);
             for ((x, v), d) in inputs.iter().zip(values).zip(derivative) {
-                let (value, slope) = naive(f64::from(*x));
+                let (value, slope) = gelu(f64::from(*x));
                 assert!((f64::from(v) - value).abs() < 1e-6, "gelu({x}) = {v}, expected {value}");
                 assert!((f64::from(d) - slope).abs() < 1e-6, "gelu'({x}) = {d}, expected {slope}");
             }
@@ -230,40 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn the_bias_is_added_first_and_squares_are_summed_by_channel() {
-        for (arch, width) in arches().into_iter().flat_map(|arch| [(arch, 2), (arch, 37)]) {
-            let rows = numbers(3 * width, 1);
-            let bias = numbers(width, 2);
-            let shifted: Vec<f32> = rows.iter().zip(bias.iter().cycle()).map(|(x, b)| x + b).collect();
-            let (mut values, mut kept, mut sums) = (rows.clone(), vec![0.0; rows.len()], vec![1.0; width]);
-            forward(arch, &mut values, &bias, Some(&mut kept), &mut sums);
-            let (mut expected, mut derivatives) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
-            with_derivative(arch, &shifted, &mut expected, &mut derivatives);
-            assert_eq!((values, kept), (expected.clone(), shifted));
-            let squares = |c: usize| expected.iter().skip(c).step_by(width).map(|v| f64::from(*v).powi(2));
-            let squares: Vec<f64> = (0..width).map(|c| 1.0 + squares(c).sum::<f64>()).collect();
-            assert_close(&sums, &squares, 1e-6, "sums of squares");
-        }
-    }
-
-    #[test]
-    fn a_channel_by_itself_is_the_same() {
-        for (arch, tokens) in arches().into_iter().flat_map(|arch| [(arch, 3), (arch, 49)]) {
-            let (mut values, mut expected) = (numbers(tokens, 1), numbers(tokens, 1));
-            let mut squares = vec![0.0; 1];
-            forward(arch, &mut expected, &[0.5], None, &mut squares);
-            let found = forward_channel(arch, &mut values, 0.5);
-            assert_eq!(values, expected);
-            assert_close(&[found], &[f64::from(squares[0])], 1e-6, "sum of squares");
-        }
-    }
-
-    #[test]
     fn far_out_it_is_zero_or_the_identity() {
-        let mut values = [-40.0, -1e4, 40.0, 1e4, 0.0, f32::NAN];
-        forward(Arch::new(), &mut values, &[0.0], None, &mut [0.0]);
+        let inputs = [-40.0, -1e4, 40.0, 1e4, 0.0, f32::NAN];
+        let (mut values, mut slopes) = ([0.0; 6], [0.0; 6]);
+        with_derivative(Arch::new(), &inputs, &mut values, &mut slopes);
         let expected: [f32; 5] = [0.0, 0.0, 40.0, 1e4, 0.0];
         assert!(values.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-24));
-        assert!(values[5].is_nan());
+        assert!(values[5].is_nan() && slopes[5].is_nan());
     }
 }

@@ -34,3 +34,21 @@ pub(crate) fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what
 pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|v| f64::from(*v)).collect()
 }
+
+/// GELU and its derivative by Simpson's rule on the Gaussian: slow, simple, exact to 1e-10.
+pub(crate) fn gelu(x: f64) -> (f64, f64) {
+    let density = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+    let steps = 2000;
+    let h = x / f64::from(steps);
+    let weight = |i| {
+        if i == 0 || i == steps {
+            1.0
+        } else if i % 2 == 1 {
+            4.0
+        } else {
+            2.0
+        }
+    };
+    let area: f64 = (0..=steps).map(|i| weight(i) * density(f64::from(i) * h)).sum::<f64>() * h / 3.0;
+    (x * (0.5 + area), 0.5 + area + x * density(x))
+}

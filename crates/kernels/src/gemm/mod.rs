@@ -7,12 +7,12 @@
 //!
 //! Both compute tiles of C that stay in registers: some rows by up to three vectors of columns. Every
 //! element is a sum in the order of the depth, whatever the tiles, so that results do not depend on how
-//! rows are divided among threads. Neither starts threads: who calls divides the rows, or lets
+//! rows are divided among threads. Who calls has divided the rows, or lets threads divide a product by
+//! columns and bands of rows (`Divide`), as for a single image, which leaves too few rows; or lets
 //! [`weight_gradient`] divide the outputs.
 //!
-//! Where a single image leaves too few rows to divide, and packing a weight takes as long as multiplying
-//! by it, the roles change: the rows are packed, and the weight is what is read as it lies and divided.
-//! The product then comes out transposed.
+//! What follows a product (`epilogue`: bias, GELU, residual, sums over rows) is done tile by tile, while its
+//! values are in the nearest cache.
 
 pub(crate) mod epilogue;
 pub mod int8;
@@ -85,9 +85,6 @@ mod tests {
                 let mut c = vec![f32::NAN; m * n];
                 product(arch, &a, &packed, &mut c, Start::Zero);
                 assert_close(&c, &definition(&vec![0.0; m * n], &a, &b, shape), 1e-5, "product");
-                let bias = &start[..n];
-                product(arch, &a, &packed, &mut c, Start::Bias(bias));
-                assert_close(&c, &definition(&bias.repeat(m), &a, &b, shape), 1e-5, "with bias");
                 c.copy_from_slice(&start);
                 product(arch, &a, &packed, &mut c, Start::Sum);
                 assert_close(&c, &definition(&start, &a, &b, shape), 1e-5, "sum with product");

@@ -18,11 +18,9 @@ pub(crate) const TASK_ROWS: usize = 24;
 
 /// What a product is added to.
 #[derive(Debug, Clone, Copy)]
-pub enum Start<'a> {
+pub enum Start {
     /// Zero, so that the product is written.
     Zero,
-    /// These values in every row.
-    Bias(&'a [f32]),
     /// The present content of C.
     Sum,
 }
@@ -108,7 +106,7 @@ struct Product<'a, E> {
     a: &'a [f32],
     b: &'a Packed,
     c: Tiles<'a>,
-    start: Start<'a>,
+    start: Start,
     epilogue: &'a E,
     rows: Range<usize>,
     /// Panels of B, counted.

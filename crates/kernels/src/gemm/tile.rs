@@ -68,14 +68,6 @@ pub(super) unsafe fn put<S: Simd, const M: usize, const N: usize>(
 ) {
     match start {
         Start::Zero => {}
-        Start::Bias(bias) => {
-            let bias = load_row::<S, N>(s, &bias[at.column..at.column + at.width]);
-            for sums in &mut sums {
-                for j in 0..N {
-                    sums[j] = s.add_f32s(sums[j], bias[j]);
-                }
-            }
-        }
         Start::Sum => {
             for (i, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: a slice of the caller's values alone, which ends here.

@@ -16,8 +16,8 @@
 //! // Two outputs of three inputs.
 //! let weight = int8::PackedInt8::transposed(best, &[1.0, 0.5, -1.0, 0.0, 0.0, 2.0], 3, 2);
 //! let mut c = [0.0; 2];
-//! int8::product(best, &[0.2, 0.4, 0.6], &weight, &mut c, Start::Bias(&[1.0, -1.0]));
-//! assert!((c[0] - 0.8).abs() < 0.01 && (c[1] - 0.2).abs() < 0.01);
+//! int8::product(best, &[0.2, 0.4, 0.6], &weight, &mut c, Start::Zero);
+//! assert!((c[0] + 0.2).abs() < 0.01 && (c[1] - 1.2).abs() < 0.01);
 //! ```
 
 mod instructions;

@@ -61,7 +61,7 @@ struct Product<'a, E> {
     c: Tiles<'a>,
     /// Row of C of the first row of A.
     first: usize,
-    start: Start<'a>,
+    start: Start,
     epilogue: &'a E,
     rows: Range<usize>,
     /// Panels of B, counted.
