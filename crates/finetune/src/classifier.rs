@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use checkpoint::Checkpoint;
 use data::transform::{EvalTransform, Normalize};
 use data::{AnyImage, DataConfig, EvalConfig, Naming};
-use model::{ConvNextV2Config, ConvNextV2ForImageClassification, official_name};
+use model::{ConvNextV2Config, ConvNextV2ForImageClassification, Format, Unprepared, official_name};
 
 use crate::error::FinetuneError;
 use crate::inference::{Inference, Tta};
@@ -67,6 +67,15 @@ impl Classifier {
         })
     }
 
+    /// The same classifier with its network in another format, see [`Inference::in_format`].
+    ///
+    /// # Errors
+    /// 8 bits of a network that our kernels do not compute.
+    pub fn in_format(self, format: Format) -> Result<Self, Unprepared> {
+        let inference = self.inference.in_format(format)?;
+        Ok(Self { inference, ..self })
+    }
+
     /// What is done to an image, and the normalisation afterwards.
     ///
     /// # Errors
@@ -81,7 +90,7 @@ impl Classifier {
     /// # Errors
     /// Outputs that are not finite.
     pub fn logits(&self, images: Vec<f32>, shape: [usize; 4], tta: Tta) -> Result<Vec<f32>, FinetuneError> {
-        Ok(self.inference.outputs(images, shape, tta)?)
+        Ok(self.inference.outputs(&images, shape, tta)?)
     }
 
     /// Outputs of decoded images of any size, a row of [`classes`](Self::classes) each.

@@ -1,4 +1,6 @@
-//! A network on every image of a loader: how well it does, and what it says.
+//! Networks on every image of a loader: how well they do, and what they say.
+
+use std::array;
 
 use data::{Loader, Pixels, Targets};
 use distributed::{Communicator, DistributedError};
@@ -6,18 +8,19 @@ use distributed::{Communicator, DistributedError};
 use crate::error::FinetuneError;
 use crate::inference::{Inference, Tta};
 
-/// Outputs and targets of every image of a loader and of those of the other processes, batch by batch
-/// in the order of one process, so that any number of processes finds the same.
+/// Outputs of networks that see the same images, and targets, of every image of a loader and of those of the
+/// other processes, batch by batch in the order of one process, so that any number of processes finds the
+/// same.
 ///
 /// # Errors
 /// An image that cannot be read, outputs that are not finite, another process that has ended, and those of
 /// `visit`.
-pub fn for_every_batch(
-    network: &Inference,
+pub fn for_every_batch<const N: usize>(
+    networks: [&Inference; N],
     loader: &Loader,
     tta: Tta,
     communicator: &dyn Communicator,
-    mut visit: impl FnMut(&[f32], &Targets) -> Result<(), FinetuneError>,
+    mut visit: impl FnMut([&[f32]; N], &Targets) -> Result<(), FinetuneError>,
 ) -> Result<(), FinetuneError> {
     let mut batches = loader.batches(0, 0);
     for _ in 0..loader.rounds() {
@@ -26,19 +29,29 @@ pub fn for_every_batch(
             Some(batch) => {
                 let batch = batch?;
                 let Pixels::F32(images) = batch.pixels else { return Err(FinetuneError::NotNormalized) };
-                (network.outputs(images, batch.shape, tta)?, batch.targets)
+                let mut outputs = Vec::new();
+                for network in networks {
+                    outputs.extend(network.outputs(&images, batch.shape, tta)?);
+                }
+                (outputs, batch.targets)
             }
             None => (Vec::new(), Targets::None),
         };
         if communicator.world_size() == 1 {
-            visit(&own.0, &own.1)?;
+            visit(parts(&own.0), &own.1)?;
             continue;
         }
-        for (logits, targets) in gather(own, communicator)? {
-            visit(&logits, &targets)?;
+        for (outputs, targets) in gather(own, communicator)? {
+            visit(parts(&outputs), &targets)?;
         }
     }
     Ok(())
+}
+
+/// What each network said.
+fn parts<const N: usize>(outputs: &[f32]) -> [&[f32]; N] {
+    let size = outputs.len() / N;
+    array::from_fn(|network| &outputs[network * size..][..size])
 }
 
 /// The outputs and targets of those processes that have some in this round.

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use checkpoint::{Allow, Checkpoint};
 use data::{DataConfig, EvalConfig, ImageSource, Shard, Targets, evaluation_loader};
 use distributed::Communicator;
-use model::{ConvNextV2Config, ConvNextV2ForImageClassification};
+use model::{ConvNextV2Config, ConvNextV2ForImageClassification, Format, Unprepared};
 
 use crate::embedded::Embedded;
 use crate::error::FinetuneError;
@@ -53,6 +53,15 @@ impl FeatureExtractor {
         }
     }
 
+    /// The same extractor with its network in another format, see [`Inference::in_format`].
+    ///
+    /// # Errors
+    /// 8 bits of a network that our kernels do not compute.
+    pub fn in_format(self, format: Format) -> Result<Self, Unprepared> {
+        let inference = self.inference.in_format(format)?;
+        Ok(Self { inference, ..self })
+    }
+
     /// Numbers of a feature vector.
     pub fn width(&self) -> usize {
         self.model.last_hidden_size()
@@ -68,12 +77,13 @@ impl FeatureExtractor {
         source: &Arc<dyn ImageSource>,
         batch: usize,
         communicator: &dyn Communicator,
-        visit: impl FnMut(&[f32], &Targets) -> Result<(), FinetuneError>,
+        mut visit: impl FnMut(&[f32], &Targets) -> Result<(), FinetuneError>,
     ) -> Result<(), FinetuneError> {
         let shard = Shard { rank: communicator.rank(), world_size: communicator.world_size() };
         let loader =
             evaluation_loader(source, &self.data, &self.eval, self.model.num_channels, batch, shard)?;
-        for_every_batch(&self.inference, &loader, Tta::None, communicator, visit)
+        let visit = |[features]: [&[f32]; 1], targets: &Targets| visit(features, targets);
+        for_every_batch([&self.inference], &loader, Tta::None, communicator, visit)
     }
 
     /// Features and classes of every image of a source, which rank 0 keeps; the other processes have

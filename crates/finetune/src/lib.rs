@@ -6,6 +6,7 @@
 #![doc = include_str!("../examples/finetune.rs")]
 #![doc = "```"]
 
+mod agreement;
 mod class_weights;
 mod classifier;
 mod configuration;
@@ -35,6 +36,7 @@ mod section;
 mod tally;
 
 pub use crate::section::{FinetuneConfig, Freeze};
+pub use agreement::Agreement;
 pub use class_weights::{ClassWeights, WeightRule};
 pub use classifier::Classifier;
 pub use configuration::FinetuneExperiment;

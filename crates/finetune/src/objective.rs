@@ -137,13 +137,13 @@ impl Objective for ClassificationObjective {
         let (mut judged, images) = (0, validation.images() as u64);
         watch(judged, images);
         // All processes see the batches of all, so they ask at the same points.
-        let visit = |logits: &[f32], targets: &Targets| {
+        let visit = |[logits]: [&[f32]; 1], targets: &Targets| {
             metrics.add(logits, targets)?;
             judged += (logits.len() / self.outputs) as u64;
             watch(judged, images);
             if stop.is_given()? { Err(FinetuneError::Stopped) } else { Ok(()) }
         };
-        match for_every_batch(&network, validation, Tta::None, self.communicator.as_ref(), visit) {
+        match for_every_batch([&network], validation, Tta::None, self.communicator.as_ref(), visit) {
             Err(FinetuneError::Stopped) => Ok(None),
             judged => {
                 judged?;

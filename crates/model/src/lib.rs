@@ -49,6 +49,6 @@ pub use grn_stats::GrnStats;
 pub use kernels::Format;
 pub use names::{STEM, is_decoder, is_encoder, is_grn, official_name};
 pub use patch_mask::PatchMask;
-pub use prepared::PreparedClassifier;
+pub use prepared::{PreparedClassifier, Unprepared};
 pub use section::ModelConfig;
 pub use sites::{Execution, Sites};

@@ -8,12 +8,11 @@ use kernels::strided_conv::{self, Order, Windows};
 use kernels::{Arch, Format, layer_norm, pooling};
 
 use crate::activation::Activation;
-use crate::block::Block;
 use crate::block_weights::BlockWeights;
 use crate::conv::StridedConv;
 use crate::convnextv2::ConvNextV2ForImageClassification;
 use crate::encoder::Downsample;
-use crate::engine::Engine;
+use crate::engine::{Engine, Kernels};
 use crate::layer_norm::LayerNorm;
 
 /// [`ConvNextV2ForImageClassification`] as our kernels read it. The same numbers up to rounding: what the norms
@@ -66,21 +65,43 @@ struct Norm {
     epsilon: f32,
 }
 
+/// Why our kernels do not compute a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unprepared {
+    /// Others were asked for.
+    #[error("model.kernels asks for others than \"fused\"")]
+    Kernels,
+    /// Blocks with another activation than GELU.
+    #[error("model.hidden_act is another activation than \"gelu\"")]
+    Activation,
+    /// Its weights are on another device than this machine's processor.
+    #[error("its device is not the processor")]
+    Device,
+}
+
 impl PreparedClassifier {
-    /// Makes it, the linear layers and downsampling in the format given; stem and head are always f32.
+    /// Whether our kernels compute a network.
     ///
-    /// None where our kernels do not compute the network: on other devices, if other engines were asked for,
-    /// and with other activations than GELU.
-    pub fn new(network: &ConvNextV2ForImageClassification, format: Format) -> Option<Self> {
-        let (encoder, arch) = (&network.convnextv2.encoder, Arch::new());
+    /// # Errors
+    /// Why they do not.
+    pub fn suits(network: &ConvNextV2ForImageClassification) -> Result<(), Unprepared> {
+        let encoder = &network.convnextv2.encoder;
         let device = encoder.stem.conv.weight.val().device();
-        let mut blocks = encoder.stages.iter().flatten();
-        let suits = |block: &Block| {
-            block.activation() == Activation::Gelu && block.compute().engine(&device) == Engine::Slices
-        };
-        if !blocks.all(suits) {
-            return None;
-        }
+        encoder.stages.iter().flatten().try_for_each(|block| {
+            match (block.compute().engine(&device), block.compute().kernels) {
+                (Engine::Slices, _) if block.activation() == Activation::Gelu => Ok(()),
+                (Engine::Slices, _) => Err(Unprepared::Activation),
+                (_, Kernels::Fused) => Err(Unprepared::Device),
+                (_, Kernels::Reference | Kernels::Aten) => Err(Unprepared::Kernels),
+            }
+        })
+    }
+
+    /// Makes it, the linear layers and downsampling in the format given; stem and head are always f32.
+    /// None where our kernels do not compute the network, see [`suits`](Self::suits).
+    pub fn new(network: &ConvNextV2ForImageClassification, format: Format) -> Option<Self> {
+        Self::suits(network).ok()?;
+        let (encoder, arch) = (&network.convnextv2.encoder, Arch::new());
         let patch = encoder.stem.conv.weight.dims()[2];
         let stages = encoder.stages.iter().enumerate().map(|(i, blocks)| Stage {
             downsample: i.checked_sub(1).map(|i| Halving::new(arch, format, &encoder.downsample[i])),

@@ -8,7 +8,7 @@ use data::{
     ClassMap, ClassMatch, DataError, IMAGES_FILE, ImageList, ImageSource, Judged, Matched, Split, Targets,
     evaluation_loader, match_classes,
 };
-use finetune::{Classifier, Metrics, ProblemType, for_every_batch};
+use finetune::{Agreement, Classifier, FinetuneError, Inference, Metrics, ProblemType, for_every_batch};
 use trainer::Unit;
 
 use crate::args::EvalArgs;
@@ -25,6 +25,12 @@ pub(crate) struct Judging {
     pub(crate) classes: Vec<String>,
     /// How they were matched.
     pub(crate) how: ClassMatch,
+}
+
+/// The classifier as it is, beside another network that sees the same images.
+pub(crate) struct Beside {
+    pub(crate) metrics: Metrics,
+    pub(crate) agreement: Agreement,
 }
 
 impl Judging {
@@ -55,19 +61,58 @@ impl Judging {
         world: &World,
         mut also: impl FnMut(&[f32], &Targets),
     ) -> Result<Metrics> {
-        let Classifier { problem, data, eval, model, inference, .. } = &self.classifier;
-        let (channels, outputs) = (model.num_channels, self.source.classes().len());
-        let loader = evaluation_loader(&self.source, data, eval, channels, args.batch.images, world.shard())?;
-        let mut metrics = Metrics::new(*problem, outputs);
-        let bar = world.bar();
-        bar.start("judging", Unit::Items, 0..self.source.len() as u64);
-        let judged = for_every_batch(inference, &loader, args.tta.views(), &**world, |found, targets| {
-            bar.advance((found.len() / outputs) as u64);
+        let mut metrics = self.metrics();
+        self.for_every_batch([&self.classifier.inference], args, world, |[found], targets| {
             also(found, targets);
             metrics.add(found, targets)
-        });
-        judged.with_context(|| format!("for {}", args.checkpoint.path.display()))?;
+        })?;
         Ok(metrics)
+    }
+
+    /// How well another network does, and the classifier beside it; every image is read once.
+    pub(crate) fn compare(
+        &self,
+        other: &Inference,
+        args: &EvalArgs,
+        world: &World,
+    ) -> Result<(Metrics, Beside)> {
+        let mut metrics = self.metrics();
+        let agreement = Agreement::new(self.classifier.problem, self.outputs());
+        let mut beside = Beside { metrics: self.metrics(), agreement };
+        self.for_every_batch([&self.classifier.inference, other], args, world, |[own, other], targets| {
+            beside.agreement.add(own, other);
+            beside.metrics.add(own, targets)?;
+            metrics.add(other, targets)
+        })?;
+        Ok((metrics, beside))
+    }
+
+    fn outputs(&self) -> usize {
+        self.source.classes().len()
+    }
+
+    fn metrics(&self) -> Metrics {
+        Metrics::new(self.classifier.problem, self.outputs())
+    }
+
+    /// Shows outputs of the networks and targets of all images to `visit`.
+    fn for_every_batch<const N: usize>(
+        &self,
+        networks: [&Inference; N],
+        args: &EvalArgs,
+        world: &World,
+        mut visit: impl FnMut([&[f32]; N], &Targets) -> Result<(), FinetuneError>,
+    ) -> Result<()> {
+        let Classifier { data, eval, model, .. } = &self.classifier;
+        let (channels, batch) = (model.num_channels, args.batch.images);
+        let loader = evaluation_loader(&self.source, data, eval, channels, batch, world.shard())?;
+        let bar = world.bar();
+        bar.start("judging", Unit::Items, 0..self.source.len() as u64);
+        let judged = for_every_batch(networks, &loader, args.tta.views(), &**world, |found, targets| {
+            bar.advance((found[0].len() / self.outputs()) as u64);
+            visit(found, targets)
+        });
+        judged.with_context(|| format!("for {}", args.checkpoint.path.display()))
     }
 }
 

@@ -9,6 +9,7 @@ mod configuration;
 mod hub;
 mod judging;
 mod output;
+mod precision;
 mod stopping;
 mod suited;
 mod world;

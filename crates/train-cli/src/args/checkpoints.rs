@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::run::AllowArgs;
 use super::shared::{
-    BatchArgs, CheckpointArgs, DeviceArgs, EvalSetArgs, KeyArgs, amount, png, positive, share,
+    BatchArgs, CheckpointArgs, DeviceArgs, EvalSetArgs, KeyArgs, PrecisionArgs, amount, png, positive, share,
 };
 
 #[derive(Debug, Args)]
@@ -89,6 +89,8 @@ pub(crate) struct EvalArgs {
     pub(crate) split: Option<SplitName>,
     #[command(flatten)]
     pub(crate) batch: BatchArgs,
+    #[command(flatten)]
+    pub(crate) precision: PrecisionArgs,
     /// What the network is shown of an image: `flip` takes the mean of its outputs for the image and the
     /// mirror image.
     #[arg(long, value_enum, default_value_t)]
@@ -121,6 +123,8 @@ pub(crate) struct PredictArgs {
     pub(crate) top_k: usize,
     #[command(flatten)]
     pub(crate) batch: BatchArgs,
+    #[command(flatten)]
+    pub(crate) precision: PrecisionArgs,
     /// What the network is shown of an image: `flip` takes the mean of its outputs for the image and the
     /// mirror image.
     #[arg(long, value_enum, default_value_t)]
@@ -128,7 +132,7 @@ pub(crate) struct PredictArgs {
     /// Names of the outputs, in a file as `eval` takes it.
     #[arg(long, value_name = "FILE")]
     pub(crate) class_map: Option<PathBuf>,
-    /// Draw where the score of each image's first class comes from: the photo beside its heat map.
+    /// Draw where the score of each image's first class comes from, in f32: the photo beside its heat map.
     #[arg(long, value_name = "FILE.png", value_parser = png, conflicts_with = "tta")]
     pub(crate) heatmap: Option<PathBuf>,
     /// How much of the photo the heat map hides, from 0 to 1.
@@ -166,6 +170,8 @@ pub(crate) struct EmbedArgs {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) batch: BatchArgs,
+    #[command(flatten)]
+    pub(crate) precision: PrecisionArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
 }
@@ -235,6 +241,8 @@ pub(crate) struct ProbeArgs {
     pub(crate) l2: Option<f64>,
     #[command(flatten)]
     pub(crate) batch: BatchArgs,
+    #[command(flatten)]
+    pub(crate) precision: PrecisionArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print one line of JSON.

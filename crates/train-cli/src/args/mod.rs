@@ -17,7 +17,7 @@ pub(crate) use checkpoints::*;
 pub(crate) use configs::*;
 pub(crate) use measure::*;
 pub(crate) use run::*;
-pub(crate) use shared::{CheckpointArgs, EvalSetArgs, KeyArgs};
+pub(crate) use shared::{CheckpointArgs, EvalSetArgs, KeyArgs, PrecisionArgs, PrecisionName};
 pub(crate) use tune::*;
 
 /// Masked-autoencoder pretraining (FCMAE) and fine-tuning of ConvNeXt V2.
@@ -77,18 +77,21 @@ Ends with code 75 when it was asked to stop (Ctrl-C, SIGTERM) and has, with a ch
     /// Accuracy of a classifier on images with classes.
     #[command(after_help = "Examples:
   train-cli eval --checkpoint runs/finetune_quickstart --data data/sample
-  train-cli eval --checkpoint runs/mine --data ~/photos --json")]
+  train-cli eval --checkpoint runs/mine --data ~/photos --json
+  train-cli eval --checkpoint runs/mine --precision int8
+The last one judges in f32 and in 8 bits, and says how often the two agree.")]
     Eval(EvalArgs),
     /// Classes of images, and how sure the network is.
     #[command(after_help = "Examples:
   train-cli predict --checkpoint runs/finetune_quickstart data/sample/val/horse/002.png
   train-cli predict --checkpoint runs/mine ~/photos --top-k 3 --csv > predictions.csv
+  train-cli predict --checkpoint runs/mine ~/photos --precision int8 --json
   train-cli predict --checkpoint runs/mine ~/photos/new --heatmap why.png --heatmap-strength 0.6")]
     Predict(PredictArgs),
     /// Features of images, from a pretrained encoder or a classifier.
     #[command(after_help = "Examples:
   train-cli embed --checkpoint runs/quickstart --data data/sample --out features.safetensors
-  train-cli embed --checkpoint runs/mine --data ~/photos --out features.safetensors")]
+  train-cli embed --checkpoint runs/mine --data ~/photos --out features.safetensors --precision int8")]
     Embed(EmbedArgs),
     /// How good the features of an encoder are, without fine-tuning it.
     #[command(after_help = "Examples:

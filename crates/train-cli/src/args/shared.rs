@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use host::DeviceName;
 use model::Execution;
+use serde::Serialize;
 
 /// Where to compute, of every command that does.
 #[derive(Debug, Clone, Copy, Args)]
@@ -20,6 +21,26 @@ pub(crate) struct BatchArgs {
     /// Images of a forward pass.
     #[arg(long = "batch-size", alias = "batch", value_name = "N", default_value_t = 32, value_parser = positive)]
     pub(crate) images: usize,
+}
+
+/// What linear layers multiply, of every command that uses a trained network on many images.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct PrecisionArgs {
+    /// Numbers that the linear layers and the downsampling multiply; all else is always f32.
+    #[arg(long = "precision", value_name = "PRECISION", value_enum, default_value_t)]
+    pub(crate) asked: PrecisionName,
+}
+
+/// Numbers to multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PrecisionName {
+    /// As in training.
+    #[default]
+    F32,
+    /// Weights and activations rounded to 8 bits: faster on processors with instructions for it (VNNI), outputs
+    /// differ a little; `eval` says by how much.
+    Int8,
 }
 
 /// What a command changes of the preprocessing that a checkpoint asks for.

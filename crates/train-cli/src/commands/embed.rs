@@ -9,6 +9,7 @@ use trainer::Unit;
 use crate::args::{EmbedArgs, SplitName};
 use crate::checkpoint::checkpoint;
 use crate::output::{note, out};
+use crate::precision::prepared;
 use crate::world::World;
 
 pub(crate) fn run(args: &EmbedArgs) -> Result<()> {
@@ -21,6 +22,7 @@ fn embed(args: &EmbedArgs, world: &World) -> Result<()> {
     };
     let device = world.device(args.device.name)?;
     let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
+    let extractor = prepared(args.precision.asked, world.is_leader(), |format| extractor.in_format(format))?;
     if args.split != SplitName::Train && data::splits(&args.data, Format::Auto)?.is_empty() {
         bail!("{} is not divided into parts; leave --split out to take all images", args.data.display());
     }

@@ -6,14 +6,15 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use data::{Changes, ClassMatch, Judged, Naming, sorted_otherwise_by_timm};
 use distributed::Gradients;
-use finetune::{Classifier, Confusion, LabelTally, Metrics, ProblemType, Tally};
+use finetune::{Classifier, Confusion, Metrics, ProblemType, Tally};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use trainer::{readable, readable_speed};
 
-use crate::args::{EvalArgs, TtaName};
-use crate::judging::Judging;
+use crate::args::{EvalArgs, PrecisionName, TtaName};
+use crate::judging::{Beside, Judging};
 use crate::output::{self, Verbosity, out, verbosity};
+use crate::precision::prepared;
 use crate::world::World;
 
 /// What `--confusion` writes beside its picture.
@@ -37,8 +38,19 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
     if args.confusion.is_some() && judging.classifier.problem != ProblemType::SingleLabelClassification {
         bail!("--confusion is for networks that tell one class an image");
     }
+    let inference = &judging.classifier.inference;
+    let int8 = match args.precision.asked {
+        PrecisionName::F32 => None,
+        asked => Some(prepared(asked, world.is_leader(), |format| inference.in_format(format))?),
+    };
     let start = Instant::now();
-    let metrics = judging.judge(args, world, |_, _| {})?;
+    let (metrics, f32) = match &int8 {
+        None => (judging.judge(args, world, |_, _| {})?, None),
+        Some(int8) => {
+            let (metrics, f32) = judging.compare(int8, args, world)?;
+            (metrics, Some(f32))
+        }
+    };
     let Judging { classifier, judged, source, classes, how } = &judging;
     if !world.is_leader() {
         return Ok(());
@@ -48,17 +60,17 @@ fn eval(args: &EvalArgs, world: &World) -> Result<()> {
         let json = confusion(path, classes, tally)?;
         out!("confusion    {}, {}", path.display(), json.display());
     }
-    let folder = classifier.path.display().to_string();
     if args.json {
-        return output::json(&json(&folder, judged, (*how, args.tta), &metrics, img_per_s));
+        return output::json(&summary(&judging, args, &metrics, f32.as_ref(), img_per_s));
     }
-    out!("checkpoint   {folder}");
+    out!("checkpoint   {}", classifier.path.display());
     tell_match(classifier, *how, classes);
-    out!("images       {} ({}), {}", source.len(), part(judged), readable_speed(img_per_s));
+    let by_both = if f32.is_some() { " by both networks" } else { "" };
+    out!("images       {} ({}), {}{by_both}", source.len(), part(judged), readable_speed(img_per_s));
     if args.tta == TtaName::Flip {
         out!("outputs      mean over the image and its mirror image");
     }
-    show(classes, &metrics);
+    show(classes, &metrics, f32.as_ref());
     Ok(())
 }
 
@@ -96,57 +108,89 @@ pub(crate) fn part(judged: &Judged) -> String {
     judged.split.map_or("all".to_owned(), |split| split.to_string())
 }
 
-fn show(classes: &[String], metrics: &Metrics) {
+/// All that was measured; beside `f32`, the metrics are those in 8 bits.
+fn show(classes: &[String], metrics: &Metrics, f32: Option<&Beside>) {
+    let (name, told) = figures(metrics);
+    let in_8_bits = if f32.is_some() { ", in 8 bits" } else { "" };
+    out!("{name:<13}{told}{in_8_bits}");
+    out!("loss         {}", readable(metrics.loss()));
+    if let Some(f32) = f32 {
+        out!("in f32       {}, loss {}", figures(&f32.metrics).1, readable(f32.metrics.loss()));
+        tell_agreement(f32);
+    }
     match metrics {
-        Metrics::Classes(tally) => show_classes(classes, tally),
-        Metrics::Labels(tally) => show_labels(classes, tally),
+        Metrics::Classes(tally) => table("accuracy", classes, &tally.class_accuracy()),
+        Metrics::Labels(tally) => table("average precision", classes, &tally.average_precision()),
+        Metrics::Numbers(_) => {}
+    }
+}
+
+/// What networks are compared by, and what it is called.
+fn figures(metrics: &Metrics) -> (&'static str, String) {
+    match metrics {
+        Metrics::Classes(tally) => {
+            let [top1, top5] = [tally.top1_accuracy(), tally.top5_accuracy()].map(|share| 100.0 * share);
+            ("accuracy", format!("top-1 {top1:.2}%, top-5 {top5:.2}%"))
+        }
+        Metrics::Labels(tally) => {
+            let [map, f1] = [tally.mean_average_precision(), tally.f1()].map(|share| match share {
+                Some(share) => format!("{:.2}%", 100.0 * share),
+                None => "undefined (no image shows a class)".to_owned(),
+            });
+            ("precision", format!("mean average {map}, F1 {f1}"))
+        }
         Metrics::Numbers(tally) => {
             let r2 = tally.r2().map_or("undefined (the targets are all alike)".to_owned(), readable);
-            out!("errors       R² {r2}, mean absolute {}", readable(tally.mae()));
-            out!("loss         {}", readable(tally.mse()));
+            ("errors", format!("R² {r2}, mean absolute {}", readable(tally.mae())))
         }
+    }
+}
+
+fn tell_agreement(Beside { metrics, agreement }: &Beside) {
+    let value = agreement.named().1;
+    match metrics {
+        Metrics::Classes(_) => {
+            out!("agreement    {:.2}% of the images get the same class from both", 100.0 * value);
+        }
+        Metrics::Labels(_) => out!("agreement    {:.2}% of all labels are told alike by both", 100.0 * value),
+        Metrics::Numbers(_) => out!("difference   mean absolute {}", readable(value)),
     }
 }
 
 /// One object: `top1` and `top5` (0 to 1), `map` and `f1`, or `mae` and `r2` (null where they are not
 /// defined); `loss`, `images`, what the network was shown of each, how many of them differ from those that
-/// the run knew, and `class_match`, how classes and outputs were matched.
-fn json(
-    checkpoint: &str,
-    judged: &Judged,
-    (how, tta): (ClassMatch, TtaName),
+/// the run knew, and `class_match`, how classes and outputs were matched. In 8 bits, the same measures in
+/// f32 are an object of their own, and how alike the two are stands beside it.
+fn summary(
+    judging: &Judging,
+    args: &EvalArgs,
     metrics: &Metrics,
+    f32: Option<&Beside>,
     img_per_s: f64,
 ) -> Value {
-    let mut report = Map::from_iter([("checkpoint".to_owned(), checkpoint.into())]);
+    let Judging { classifier, judged, how, .. } = judging;
+    let named = |metrics: &Metrics| {
+        let named = metrics.named().into_iter();
+        named.map(|(name, value)| (name.to_owned(), value.into())).collect::<Map<_, Value>>()
+    };
+    let mut report = Map::new();
+    report.insert("checkpoint".to_owned(), classifier.path.display().to_string().into());
     report.insert("images".to_owned(), judged.images.len().into());
     report.insert("split".to_owned(), part(judged).into());
-    report.insert("tta".to_owned(), tta.to_string().into());
+    report.insert("tta".to_owned(), args.tta.to_string().into());
+    report.insert("precision".to_owned(), json!(args.precision.asked));
+    report.insert("class_match".to_owned(), json!(how));
     let Changes { new, gone, changed, .. } = &judged.changes;
     let counts = [("new", new), ("gone", gone), ("changed", changed), ("trained_on", &judged.trained_on)];
-    report.insert("class_match".to_owned(), serde_json::json!(how));
     report.extend(counts.map(|(name, images)| (name.to_owned(), images.len().into())));
-    report.extend(metrics.named().into_iter().map(|(name, value)| (name.to_owned(), value.into())));
+    report.extend(named(metrics));
+    if let Some(Beside { metrics, agreement }) = f32 {
+        let (name, value) = agreement.named();
+        report.insert("f32".to_owned(), named(metrics).into());
+        report.insert(name.to_owned(), value.into());
+    }
     report.insert("img_per_s".to_owned(), img_per_s.into());
     report.into()
-}
-
-fn show_classes(classes: &[String], tally: &Tally) {
-    let (top1, top5) = (tally.top1_accuracy(), tally.top5_accuracy());
-    out!("accuracy     top-1 {:.2}%, top-5 {:.2}%", 100.0 * top1, 100.0 * top5);
-    out!("loss         {}", readable(tally.loss()));
-    table("accuracy", classes, &tally.class_accuracy());
-}
-
-fn show_labels(classes: &[String], tally: &LabelTally) {
-    let percent = |share: Option<f64>| match share {
-        Some(share) => format!("{:.2}%", 100.0 * share),
-        None => "undefined (no image shows a class)".to_owned(),
-    };
-    let (map, f1) = (tally.mean_average_precision(), tally.f1());
-    out!("precision    mean average {}, F1 {}", percent(map), percent(f1));
-    out!("loss         {}", readable(tally.loss()));
-    table("average precision", classes, &tally.average_precision());
 }
 
 /// Classes without an image that are listed one by one; a few of ImageNet's leave hundreds.

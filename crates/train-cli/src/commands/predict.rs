@@ -12,9 +12,10 @@ use finetune::{Classifier, Explained, MOST_HEATMAPS, ProblemType, draw_heatmaps,
 use serde::Serialize;
 use trainer::{Bar, Unit, readable};
 
-use crate::args::PredictArgs;
+use crate::args::{PrecisionName, PredictArgs};
 use crate::checkpoint::checkpoint;
 use crate::output::{self, note, out};
+use crate::precision::prepared;
 use crate::world::computing;
 
 /// A class and its probability, as transformers' image-classification pipeline has them; or a number
@@ -40,8 +41,12 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
 }
 
 fn predict_all(args: &PredictArgs) -> Result<()> {
+    if args.heatmap.is_some() && args.precision.asked == PrecisionName::Int8 {
+        bail!("--heatmap follows the gradients of the network in f32; leave --precision int8 out");
+    }
     let device = args.device.name.device()?;
-    let mut classifier = Classifier::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
+    let classifier = Classifier::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
+    let mut classifier = prepared(args.precision.asked, true, |format| classifier.in_format(format))?;
     match &args.class_map {
         Some(file) => classifier.classes = ClassMap::load(file)?.names(&classifier.classes)?,
         None if classifier.naming == Naming::ImageNet => note!(

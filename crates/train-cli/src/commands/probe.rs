@@ -9,9 +9,10 @@ use finetune::{FeatureExtractor, knn, linear_probe};
 use serde::Serialize;
 use trainer::Unit;
 
-use crate::args::{ProbeArgs, ProbeKind};
+use crate::args::{PrecisionName, ProbeArgs, ProbeKind};
 use crate::checkpoint::checkpoint;
 use crate::output::{self, note, out};
+use crate::precision::prepared;
 use crate::world::World;
 
 /// What `--json` prints.
@@ -19,6 +20,7 @@ use crate::world::World;
 struct Report {
     probe: ProbeKind,
     checkpoint: String,
+    precision: PrecisionName,
     k: Option<usize>,
     l2: Option<f64>,
     train_images: usize,
@@ -36,6 +38,7 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
 fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
     let device = world.device(args.device.name)?;
     let extractor = FeatureExtractor::new(checkpoint(&args.checkpoint, &args.set)?, &device)?;
+    let extractor = prepared(args.precision.asked, world.is_leader(), |format| extractor.in_format(format))?;
     let list = ImageList::read(&extractor.path.join(IMAGES_FILE))?;
     let open = |split| Judged::open(&extractor.data, Some(&args.data), Some(split), list.as_ref());
     let (training, judged) = (open(Split::Train)?, open(Split::Val)?);
@@ -78,6 +81,7 @@ fn probe(args: &ProbeArgs, world: &World) -> Result<()> {
     let report = Report {
         probe: args.kind,
         checkpoint: extractor.path.display().to_string(),
+        precision: args.precision.asked,
         k: args.k,
         l2: args.l2,
         train_images: training.len(),

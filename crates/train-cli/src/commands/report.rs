@@ -11,7 +11,9 @@ use serde::Serialize;
 
 use super::eval::part;
 use super::plot::name;
-use crate::args::{CheckpointArgs, EvalArgs, EvalSetArgs, KeyArgs, ReportArgs, TtaName};
+use crate::args::{
+    CheckpointArgs, EvalArgs, EvalSetArgs, KeyArgs, PrecisionArgs, PrecisionName, ReportArgs, TtaName,
+};
 use crate::judging::Judging;
 use crate::output::{self, note, out};
 use crate::world::World;
@@ -66,6 +68,7 @@ fn judge(args: &ReportArgs, run: &Path, world: &World) -> Result<Judgement> {
         data: None,
         split: None,
         batch: args.batch,
+        precision: PrecisionArgs { asked: PrecisionName::F32 },
         tta: TtaName::None,
         class_map: None,
         confusion: None,

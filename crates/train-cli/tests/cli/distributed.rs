@@ -143,7 +143,10 @@ fn evaluation_and_features_are_those_of_one_process() {
         report.as_object_mut().unwrap().remove("img_per_s").unwrap();
         report
     };
-    assert_eq!(report(&together(&bench, &eval)), report(&bench.succeed(&eval)));
+    let int8 = [&eval[..], &["--precision", "int8"]].concat();
+    for eval in [&eval[..], &int8] {
+        assert_eq!(report(&together(&bench, eval)), report(&bench.succeed(eval)));
+    }
     let embed = |out| ["embed", "--checkpoint", "run", "--data", "data", "--batch", "7", "--out", out];
     bench.succeed(&embed("one.safetensors"));
     together(&bench, &embed("two.safetensors"));

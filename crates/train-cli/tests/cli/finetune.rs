@@ -617,6 +617,9 @@ fn weights_that_are_not_finite_give_an_error_and_no_number() {
     for args in [
         &["eval", "--checkpoint", "run"][..],
         &["predict", "--checkpoint", "run", image],
+        &["eval", "--checkpoint", "run", "--precision", "int8"],
+        &["predict", "--checkpoint", "run", image, "--precision", "int8"],
+        &["embed", "--checkpoint", "run", "--data", "data", "--out", "f.npy", "--precision", "int8"],
         &["predict", "--checkpoint", "run", image, "--tta", "flip"],
         &["predict", "--checkpoint", "run", image, "--heatmap", "why.png"],
         &["embed", "--checkpoint", "run", "--data", "data", "--out", "f.npy"],

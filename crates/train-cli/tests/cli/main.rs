@@ -23,6 +23,7 @@ mod launch;
 #[cfg(feature = "tch")]
 mod operations;
 mod pictures;
+mod precision;
 mod pty;
 mod report;
 mod results;

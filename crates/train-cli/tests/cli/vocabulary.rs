@@ -126,6 +126,7 @@ fn everything(bench: &Bench) -> Found {
         found.read(bench, "log", &format!("{run}/log.jsonl"));
         found.read(bench, "results", &format!("{run}/results.json"));
         found.print(bench, &["eval"], &["eval", "--checkpoint", run, "--json"]);
+        found.print(bench, &["eval"], &["eval", "--checkpoint", run, "--precision", "int8", "--json"]);
     }
     let eval = ["eval", "--checkpoint", "classes", "--confusion", "c.png", "--json"];
     found.print(bench, &["eval"], &eval);
