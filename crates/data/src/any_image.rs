@@ -62,6 +62,13 @@ impl Raster for AnyImage {
         }
     }
 
+    fn resample_part(&self, size: [usize; 2], interpolation: Interpolation, area: CropBox) -> Self {
+        match self {
+            Self::Rgb(image) => Self::Rgb(image.resample_part(size, interpolation, area)),
+            Self::Bands(bands) => Self::Bands(bands.resample_part(size, interpolation, area)),
+        }
+    }
+
     fn mirror(&mut self) {
         match self {
             Self::Rgb(image) => image.mirror(),

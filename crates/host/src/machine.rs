@@ -32,12 +32,13 @@ impl Machine {
     /// This machine, of which `device` and so many threads compute.
     pub fn here(device: &Device, threads: usize) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let cpuinfo = read("/proc/cpuinfo");
         let memory = field(&read("/proc/meminfo"), "MemTotal");
         let memory = memory.and_then(|text| text.strip_suffix("kB")?.trim().parse::<u64>().ok());
         Self {
-            cpu: field(&read("/proc/cpuinfo"), "model name"),
+            cpu: field(&cpuinfo, "model name"),
             cores: available_parallelism().map_or(1, usize::from),
-            instructions: instructions(),
+            instructions: instructions(&cpuinfo),
             ram_mib: memory.map(|kib| kib / 1024),
             system: system(&read("/etc/os-release")),
             device: DeviceName::of(device).to_string(),
@@ -60,20 +61,27 @@ fn system(release: &str) -> String {
     format!("{name}, {}", std::env::consts::ARCH)
 }
 
+/// What the processor has, of which some is told by the system's table of processors alone.
 #[cfg(target_arch = "x86_64")]
-fn instructions() -> Vec<String> {
+fn instructions(cpuinfo: &str) -> Vec<String> {
+    let has_flag =
+        |flag| field(cpuinfo, "flags").is_some_and(|flags| flags.split(' ').any(|found| found == flag));
     let found = [
         ("AVX2", is_x86_feature_detected!("avx2")),
         ("FMA", is_x86_feature_detected!("fma")),
         ("AVX-512F", is_x86_feature_detected!("avx512f")),
         ("AVX-512BW", is_x86_feature_detected!("avx512bw")),
+        ("AVX-512 VNNI", is_x86_feature_detected!("avx512vnni")),
         ("AVX-512 BF16", is_x86_feature_detected!("avx512bf16")),
+        ("AVX-VNNI", is_x86_feature_detected!("avxvnni")),
+        // The standard library does not tell yet; the system has to allow it as well.
+        ("AMX", has_flag("amx_tile")),
     ];
     named(&found)
 }
 
 #[cfg(target_arch = "aarch64")]
-fn instructions() -> Vec<String> {
+fn instructions(_: &str) -> Vec<String> {
     use std::arch::is_aarch64_feature_detected;
 
     let found = [
@@ -86,7 +94,7 @@ fn instructions() -> Vec<String> {
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn instructions() -> Vec<String> {
+fn instructions(_: &str) -> Vec<String> {
     Vec::new()
 }
 

@@ -8,6 +8,7 @@ use config::{Config, SettingError};
 use data::{AugmentConfig, DataConfig};
 use fcmae::PretrainExperiment;
 use finetune::FinetuneExperiment;
+use model::Kernels;
 
 use crate::bundled::{Bundled, Meant};
 
@@ -26,6 +27,8 @@ pub(crate) struct ImageSettings {
     pub(crate) batch_size: usize,
     /// Channels of an image.
     pub(crate) channels: usize,
+    /// What computes the network.
+    pub(crate) kernels: Kernels,
     /// Whether it is for fine-tuning.
     pub(crate) classifies: bool,
 }
@@ -46,7 +49,7 @@ impl ImageSettings {
             data.path = Some(path.to_owned());
         }
         let (batch_size, channels) = (train.batch_size, model.num_channels.unwrap_or(3));
-        Ok(Self { seed, data, augment, batch_size, channels, classifies })
+        Ok(Self { seed, data, augment, batch_size, channels, kernels: model.kernels, classifies })
     }
 }
 

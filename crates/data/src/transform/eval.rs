@@ -98,9 +98,14 @@ impl EvalTransform {
     pub fn prepare<R: Raster>(&self, image: &R) -> R {
         let is_cut = matches!(self.crop_mode, CropMode::Center | CropMode::CenterTruncated);
         let image = if is_cut { without_far_ends(image) } else { Cow::Borrowed(image) };
-        let resized = image.resample(self.resized(&*image), self.interpolation);
+        let resized = self.resized(&*image);
+        let (area, at) = middle(resized, self.size, self.crop_mode == CropMode::CenterTruncated);
+        let part = image.resample_part(resized, self.interpolation, area);
+        if [area.height as usize, area.width as usize] == self.size {
+            return part;
+        }
         let fill = if self.crop_mode == CropMode::Border { &self.border[..] } else { &[] };
-        center_crop(&resized, self.size, self.crop_mode == CropMode::CenterTruncated, fill)
+        part.on_canvas(self.size, at, fill)
     }
 }
 
@@ -119,22 +124,18 @@ fn in_proportion(image: &impl Raster, wanted: [usize; 2], choose: fn(f64, f64) -
     sides.map(|side| ((side / ratio).round_ties_even() as usize).max(1))
 }
 
-/// The middle of an image; what is missing of it is filled, the odd row and column after it.
-fn center_crop<R: Raster>(image: &R, [height, width]: [usize; 2], truncated: bool, fill: &[f32]) -> R {
+/// The middle of an image, and where (column, row) that lies in one of the wanted size: what is missing comes
+/// before and after it, the odd row and column after it.
+fn middle(found: [usize; 2], wanted: [usize; 2], truncated: bool) -> (CropBox, (u32, u32)) {
     // First pixel that is kept, how many are, and where they go.
-    let along = |found: u32, wanted: usize| {
-        let wanted = wanted as u32;
+    let along = |axis: usize| {
+        let (found, wanted) = (found[axis] as u32, wanted[axis] as u32);
         let half = f64::from(found.saturating_sub(wanted)) / 2.0;
         let margin = if truncated { half.floor() } else { half.round_ties_even() } as u32;
         (margin, found.min(wanted), wanted.saturating_sub(found) / 2)
     };
-    let found = image.dimensions();
-    let ((left, columns, x), (top, rows, y)) = (along(found.0, width), along(found.1, height));
-    let middle = image.crop(CropBox { left, top, width: columns, height: rows });
-    if [rows as usize, columns as usize] == [height, width] {
-        return middle;
-    }
-    middle.on_canvas([height, width], (x, y), fill)
+    let ((top, height, y), (left, width, x)) = (along(0), along(1));
+    (CropBox { left, top, width, height }, (x, y))
 }
 
 /// The middle of an image that is very long: its ends lie outside the crop, but resizing them would
@@ -191,8 +192,7 @@ mod tests {
     /// A margin of half a pixel: 7 columns of which 4 are kept.
     #[test]
     fn half_a_pixel_goes_to_even_or_is_dropped() {
-        let image = RgbImage::from_fn(7, 4, |x, _| Rgb([x as u8; 3]));
-        let first = |truncated| center_crop(&image, [4, 4], truncated, &[]).get_pixel(0, 0).0[0];
+        let first = |truncated| middle([4, 7], [4, 4], truncated).0.left;
         assert_eq!((first(false), first(true)), (2, 1));
     }
 

@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage, imageops};
 
 use crate::crop_box::{CropBox, crop};
-use crate::transform::resample::{Interpolation, resample};
+use crate::transform::resample::{Interpolation, resample, resample_part};
 use crate::transform::resize::resize;
 
 /// An image that can be cut, resized and mirrored.
@@ -22,6 +22,12 @@ pub trait Raster: Clone {
     /// Resizing to `[height, width]` as Pillow does, for evaluation.
     #[must_use]
     fn resample(&self, size: [usize; 2], interpolation: Interpolation) -> Self;
+
+    /// A box of that, of which the rest need not be computed.
+    #[must_use]
+    fn resample_part(&self, size: [usize; 2], interpolation: Interpolation, area: CropBox) -> Self {
+        self.resample(size, interpolation).crop(area)
+    }
 
     /// Turns left and right round.
     fn mirror(&mut self);
@@ -47,6 +53,10 @@ impl Raster for RgbImage {
 
     fn resample(&self, size: [usize; 2], interpolation: Interpolation) -> Self {
         resample(self, size, interpolation)
+    }
+
+    fn resample_part(&self, size: [usize; 2], interpolation: Interpolation, area: CropBox) -> Self {
+        resample_part(self, size, interpolation, area)
     }
 
     fn mirror(&mut self) {

@@ -8,6 +8,8 @@ use std::f64::consts::PI;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use crate::crop_box::{CropBox, crop};
+
 /// Bits of a coefficient behind the point.
 const PRECISION: u32 = 32 - 8 - 2;
 /// One half, to round by.
@@ -62,21 +64,43 @@ fn sinc(x: f64) -> f64 {
 }
 
 /// An image of `[height, width]`, as `PIL.Image.resize` makes it.
-pub fn resample(image: &RgbImage, [height, width]: [usize; 2], interpolation: Interpolation) -> RgbImage {
+pub fn resample(image: &RgbImage, size: [usize; 2], interpolation: Interpolation) -> RgbImage {
+    let [height, width] = size.map(|side| side as u32);
+    resample_part(image, size, interpolation, CropBox { left: 0, top: 0, width, height })
+}
+
+/// A box of that image; no pixel outside of it is computed.
+pub(crate) fn resample_part(
+    image: &RgbImage,
+    [height, width]: [usize; 2],
+    interpolation: Interpolation,
+    area: CropBox,
+) -> RgbImage {
     if image.dimensions() == (width as u32, height as u32) {
-        return image.clone();
+        return crop(image, area);
     }
-    match interpolation {
-        Interpolation::Nearest => {
-            let (xs, ys) = (nearest(image.width(), width), nearest(image.height(), height));
-            let pixel = |x, y| *image.get_pixel(xs[x as usize], ys[y as usize]);
-            RgbImage::from_fn(width as u32, height as u32, pixel)
-        }
-        _ if rows_first(image, [height, width]) => {
-            columns(&rows(image, height, interpolation), width, interpolation)
-        }
-        _ => rows(&columns(image, width, interpolation), height, interpolation),
+    if interpolation == Interpolation::Nearest {
+        let (xs, ys) = (nearest(image.width(), width), nearest(image.height(), height));
+        let pixel = |x, y| *image.get_pixel(xs[(area.left + x) as usize], ys[(area.top + y) as usize]);
+        return RgbImage::from_fn(area.width, area.height, pixel);
     }
+    let across = Axis::new(image.width(), width, interpolation, [area.left, area.width]);
+    let down = Axis::new(image.height(), height, interpolation, [area.top, area.height]);
+    let area = CropBox { left: across.first, top: down.first, width: across.count, height: down.count };
+    match rows_first(image, [height, width]) {
+        true => {
+            let tall = rows(image, area, &down.taps);
+            columns(&tall, whole(&tall), &across.taps)
+        }
+        false => {
+            let wide = columns(image, area, &across.taps);
+            rows(&wide, whole(&wide), &down.taps)
+        }
+    }
+}
+
+fn whole(image: &RgbImage) -> CropBox {
+    CropBox { left: 0, top: 0, width: image.width(), height: image.height() }
 }
 
 /// Whether the height changes first, which moves single values by a level: in Pillow from version 13 on,
@@ -101,11 +125,37 @@ struct Taps<T> {
     weights: Vec<T>,
 }
 
-/// Taps in numbers with a fixed point, for intensities in bytes.
-fn fixed_taps(input: usize, output: usize, interpolation: Interpolation) -> Vec<Taps<i32>> {
-    let fixed = |weight: f64| (weight * f64::from(1 << PRECISION) + 0.5f64.copysign(weight)) as i32;
-    let of = |Taps { first, weights }| Taps { first, weights: weights.into_iter().map(fixed).collect() };
-    taps(input, output, interpolation).into_iter().map(of).collect()
+/// Some neighbouring pixels of the result along one side, for intensities in bytes.
+struct Axis {
+    /// The first pixel of the image that one of them takes.
+    first: u32,
+    /// Pixels from there on to the last one that is taken.
+    count: u32,
+    /// What each is made of, counted from `first`; the weights have a fixed point.
+    taps: Vec<Taps<i32>>,
+}
+
+impl Axis {
+    /// So many of the `output` pixels that `input` ones become, from the one called `start` on.
+    fn new(input: u32, output: usize, interpolation: Interpolation, [start, count]: [u32; 2]) -> Self {
+        let fixed = |weight: f64| (weight * f64::from(1 << PRECISION) + 0.5f64.copysign(weight)) as i32;
+        let mut taps: Vec<_> = match input as usize == output {
+            true => (0..output).map(|first| Taps { first, weights: vec![1 << PRECISION] }).collect(),
+            false => taps(input as usize, output, interpolation)
+                .into_iter()
+                .map(|Taps { first, weights }| Taps {
+                    first,
+                    weights: weights.into_iter().map(fixed).collect(),
+                })
+                .collect(),
+        };
+        taps.truncate((start + count) as usize);
+        taps.drain(..start as usize);
+        let first = taps.iter().map(|taps| taps.first).min().unwrap_or_default();
+        let end = taps.iter().map(|taps| taps.first + taps.weights.len()).max().unwrap_or_default();
+        taps.iter_mut().for_each(|taps| taps.first -= first);
+        Self { first: first as u32, count: (end - first) as u32, taps }
+    }
 }
 
 fn taps(input: usize, output: usize, interpolation: Interpolation) -> Vec<Taps<f64>> {
@@ -129,15 +179,17 @@ fn rounded(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Another width.
-fn columns(image: &RgbImage, width: usize, interpolation: Interpolation) -> RgbImage {
-    if image.width() as usize == width {
-        return image.clone();
-    }
-    let taps = fixed_taps(image.width() as usize, width, interpolation);
-    let mut resized = RgbImage::new(width as u32, image.height());
-    let of_rows = image.chunks_exact(3 * image.width() as usize).zip(resized.chunks_exact_mut(3 * width));
-    for (from, to) in of_rows {
+/// Pixels of a box, side by side.
+fn lines(image: &RgbImage, area: CropBox) -> impl Iterator<Item = &[u8]> {
+    let [left, width] = [area.left, area.width].map(|pixels| 3 * pixels as usize);
+    let rows = image.chunks_exact(3 * image.width().max(1) as usize);
+    rows.skip(area.top as usize).take(area.height as usize).map(move |row| &row[left..left + width])
+}
+
+/// A box of an image in another width.
+fn columns(image: &RgbImage, area: CropBox, taps: &[Taps<i32>]) -> RgbImage {
+    let mut resized = RgbImage::new(taps.len() as u32, area.height);
+    for (from, to) in lines(image, area).zip(resized.chunks_exact_mut((3 * taps.len()).max(1))) {
         for (Taps { first, weights }, pixel) in taps.iter().zip(to.as_chunks_mut().0) {
             let mut sums = [HALF; 3];
             for (weight, [r, g, b]) in weights.iter().zip(&from.as_chunks().0[*first..]) {
@@ -151,19 +203,16 @@ fn columns(image: &RgbImage, width: usize, interpolation: Interpolation) -> RgbI
     resized
 }
 
-/// Another height.
-fn rows(image: &RgbImage, height: usize, interpolation: Interpolation) -> RgbImage {
-    if image.height() as usize == height {
-        return image.clone();
-    }
-    let taps = fixed_taps(image.height() as usize, height, interpolation);
-    let mut resized = RgbImage::new(image.width(), height as u32);
-    let length = 3 * image.width() as usize;
+/// A box of an image in another height.
+fn rows(image: &RgbImage, area: CropBox, taps: &[Taps<i32>]) -> RgbImage {
+    let mut resized = RgbImage::new(area.width, taps.len() as u32);
+    let from: Vec<_> = lines(image, area).collect();
+    let length = 3 * area.width as usize;
     let mut sums = vec![HALF; length];
-    for (Taps { first, weights }, to) in taps.iter().zip(resized.chunks_exact_mut(length)) {
+    for (Taps { first, weights }, to) in taps.iter().zip(resized.chunks_exact_mut(length.max(1))) {
         sums.fill(HALF);
-        for (weight, from) in weights.iter().zip(image.chunks_exact(length).skip(*first)) {
-            sums.iter_mut().zip(from).for_each(|(sum, value)| *sum += weight * i32::from(*value));
+        for (weight, from) in weights.iter().zip(&from[*first..]) {
+            sums.iter_mut().zip(*from).for_each(|(sum, value)| *sum += weight * i32::from(*value));
         }
         to.iter_mut().zip(&sums).for_each(|(value, sum)| *value = rounded(*sum));
     }
@@ -199,4 +248,30 @@ pub(crate) fn resample_plane(
         resized.extend(sums.iter().map(|sum| *sum as f32));
     }
     resized
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    #[test]
+    fn a_part_is_cut_out_of_the_whole() {
+        let image = RgbImage::from_fn(37, 23, |x, y| Rgb([(x * 41) as u8, (y * 67) as u8, (x * y) as u8]));
+        for interpolation in [Interpolation::Nearest, Interpolation::Bicubic, Interpolation::Lanczos] {
+            // Smaller, larger, higher first, one side as it was, both.
+            for size in [[11, 17], [50, 60], [5, 36], [23, 20], [9, 37], [23, 37]] {
+                let whole = resample(&image, size, interpolation);
+                let [height, width] = size.map(|side| side as u32);
+                for (left, top, right, bottom) in
+                    [(0, 0, 0, 0), (3, 1, 2, 3), (width - 1, 4, 0, 0), (width, 0, 0, 0)]
+                {
+                    let area =
+                        CropBox { left, top, width: width - left - right, height: height - top - bottom };
+                    let part = resample_part(&image, size, interpolation, area);
+                    assert_eq!(part, crop(&whole, area), "{size:?}, {area:?}, {interpolation:?}");
+                }
+            }
+        }
+    }
 }

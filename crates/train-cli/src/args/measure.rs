@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use model::Execution;
+use host::Precision;
+use model::{Execution, Format};
 use serde::Serialize;
 
 use super::shared::{BatchArgs, DeviceArgs, KeyArgs, execution, html, png, positive};
@@ -27,11 +28,11 @@ pub(crate) struct InfoArgs {
 pub(crate) struct BenchArgs {
     /// What to measure.
     pub(crate) kind: BenchKind,
-    /// The images that `data` reads [default: those of the configuration].
+    /// The images that `predict` and `data` read [default: those of the configuration].
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
-    /// The network and the mask, or what `data` does to images: a file, or a configuration that the program
-    /// brings [default: Atto, the paper's mask and its augmentation in pretraining].
+    /// The experiment whose network, images and steps are measured, for pretraining or for fine-tuning: a file,
+    /// or a configuration that the program brings [default: Atto as the paper trains it].
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) config: Option<PathBuf>,
     /// Override a setting, as in the configuration file.
@@ -40,12 +41,17 @@ pub(crate) struct BenchArgs {
     /// Images of a step.
     #[arg(long = "batch-size", alias = "batch", value_name = "N", default_value_t = 16, value_parser = positive)]
     pub(crate) batch: usize,
-    /// Threads [default: all cores; for `data`, data.workers].
+    /// Threads that compute, and that decode for `predict` unless data.workers says how many [default: all
+    /// cores]; for `data`, those that decode [default: data.workers].
     #[arg(long, value_name = "T", value_parser = positive)]
     pub(crate) threads: Option<usize>,
-    /// Timed steps, or, for `data`, timed rounds of 256 images.
-    #[arg(long, value_name = "S", default_value_t = 7, value_parser = positive)]
-    pub(crate) steps: usize,
+    /// Timed steps [default: 7]; for `data`, rounds of 256 images [default: 7]; for `predict`, passes over all
+    /// images [default: 3].
+    #[arg(long, value_name = "S", value_parser = positive)]
+    pub(crate) steps: Option<usize>,
+    /// The numbers of heavy operations [default: those of train.precision; for `predict`, f32].
+    #[arg(long)]
+    pub(crate) precision: Option<BenchPrecision>,
     /// How the encoder runs on masked images.
     #[arg(long, value_parser = execution)]
     pub(crate) execution: Option<Execution>,
@@ -122,6 +128,31 @@ pub(crate) enum BenchKind {
     Finetune,
     /// A classifier's forward pass.
     Infer,
+    /// Classes of images from their files, and decoding and computing apart.
+    Predict,
     /// Reading, decoding and augmenting images, without a network.
     Data,
+}
+
+/// The numbers in which `bench` has a network computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BenchPrecision {
+    /// Single precision.
+    F32,
+    /// Half as many bits, where training has them.
+    Bf16,
+    /// Linear layers in 8 bits, in inference.
+    Int8,
+}
+
+impl BenchPrecision {
+    /// That of a network in a precision whose weights are packed in a format.
+    pub(crate) fn of(precision: Precision, format: Format) -> Self {
+        match (format, precision) {
+            (Format::Int8, _) => Self::Int8,
+            (Format::F32, Precision::F32) => Self::F32,
+            (Format::F32, Precision::Bf16) => Self::Bf16,
+        }
+    }
 }

@@ -184,11 +184,13 @@ The token comes from HF_TOKEN or the file that `hf auth login` writes.")]
   train-cli models
   train-cli finetune --config custom --data ~/photos --init hf:facebook/convnextv2-tiny-22k-224")]
     Models(ModelsArgs),
-    /// Measure the speed of a training or inference step on noise, or of reading images.
+    /// Measure the speed of a training or inference step on noise, or of reading images and predicting on them.
     #[command(after_help = "Examples:
   train-cli bench pretrain --batch-size 16
   train-cli bench infer --batch-size 1 --threads 2 --json
   train-cli bench pretrain --config tiny --batch-size 4 --set fcmae.mask_ratio=0.9
+  train-cli bench finetune --config finetune_custom --precision f32
+  train-cli bench predict --data ~/photos --precision int8
   train-cli bench data --data ~/photos --threads 2")]
     Bench(BenchArgs),
     /// Compare what a device computes with the processor's results: every operation, losses, gradients and

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod bands;
+mod bench;
 mod cards;
 mod classes;
 mod commands;

@@ -155,13 +155,15 @@ fn everything(bench: &Bench) -> Found {
         let probe = ["probe", kind, "--checkpoint", "pretrained", "--data", "halves", "--json"];
         found.print(bench, &["probe"], &probe);
     }
-    for kind in ["pretrain", "infer"] {
+    for kind in ["pretrain", "finetune", "infer"] {
         let bench_it = ["bench", kind, "--config", "tiny.toml", "--batch", "1", "--steps", "1", "--json"];
         found.print(bench, &["bench"], &bench_it);
     }
     found.print(bench, &["selftest"], &["selftest", "--device", "cpu", "--json"]);
-    let bench_data = ["bench", "data", "--data", "data", "--batch", "4", "--steps", "1", "--json"];
-    found.print(bench, &["bench"], &bench_data);
+    for kind in ["data", "predict"] {
+        let bench_it = ["bench", kind, "--data", "data", "--batch", "4", "--steps", "1", "--json"];
+        found.print(bench, &["bench"], &[&bench_it[..], &["--config", "classes.toml"]].concat());
+    }
     found.print(bench, &["tune lr"], &["tune", "lr", "--config", "tiny.toml", "--steps", "20", "--json"]);
     found.print(bench, &["tune batch"], &["tune", "batch", "--config", "tiny.toml", "--json"]);
     fs::write(bench.path("data/class0/notes.txt"), "").unwrap();

@@ -5,21 +5,29 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
 use data::{DataConfig, ImageSource, Labels, Loader, Profile, Shard, TrainingBatches, Workers};
+use host::Machine;
+use model::Compute;
 use serde::Serialize;
 use trainer::{peak_rss_mib, readable_speed};
 
+use super::{median, tell_machine};
 use crate::args::{BenchArgs, BenchKind};
 use crate::configuration::ImageSettings;
 use crate::output::{self, out};
 
 /// Images that are timed together, and those whose parts are timed, at most.
 const ROUND: usize = 256;
+/// Rounds that are timed where the command line does not say.
+const ROUNDS: usize = 7;
 
 /// What `--json` prints, in one line.
 #[derive(Serialize)]
 struct Report {
     bench: BenchKind,
+    #[serde(flatten)]
+    machine: Machine,
     data: PathBuf,
     images: usize,
     image_size: [usize; 2],
@@ -38,9 +46,8 @@ struct Report {
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<()> {
-    ensure!(args.execution.is_none(), "--execution is no matter of data; leave it out");
-    ensure!(!args.ops, "--ops counts what a step computes; data have no step");
-    let ImageSettings { data, augment, channels, .. } = settings(args)?;
+    let device = args.device.name.device()?;
+    let ImageSettings { data, augment, channels, kernels, .. } = settings(args)?;
     let source = data.open(Labels::Ignored)?;
     let batches = TrainingBatches {
         data: &data,
@@ -49,13 +56,13 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         batch_size: args.batch.min(source.len()),
         accumulate: 1,
         channels,
-        raw: false,
+        raw: Compute::from(kernels).device_normalizes(&device),
         shard: Shard::default(),
     };
     let profile = batches.profile(&source, ROUND)?;
     ensure!(profile.images > 0, "none of {ROUND} images can be read");
     let loader = batches.loader(&source)?;
-    let report = report(args, &data, &source, &loader, &profile)?;
+    let report = report(args, &device, &data, &source, &loader, &profile)?;
     match args.json {
         true => output::json(&report),
         false => {
@@ -76,6 +83,7 @@ fn settings(args: &BenchArgs) -> Result<ImageSettings> {
 
 fn report(
     args: &BenchArgs,
+    device: &Device,
     data: &DataConfig,
     source: &Arc<dyn ImageSource>,
     loader: &Loader,
@@ -84,12 +92,13 @@ fn report(
     let share = |part: std::time::Duration| part.as_secs_f64() / profile.total().as_secs_f64();
     Ok(Report {
         bench: args.kind,
+        machine: Machine::here(device, rayon::current_num_threads()),
         data: data.path.clone().context("the images have been opened")?,
         images: source.len(),
         image_size: data.image_size.pixels(),
         batch_size: args.batch.min(source.len()),
         workers: data.workers.count(),
-        img_per_s: speed(loader, args.steps)?,
+        img_per_s: speed(loader, args.steps.unwrap_or(ROUNDS))?,
         thread_img_per_s: profile.images as f64 / profile.total().as_secs_f64(),
         reading_share: share(profile.reading),
         decoding_share: share(profile.decoding),
@@ -111,14 +120,13 @@ fn speed(loader: &Loader, rounds: usize) -> Result<f64> {
         Ok(images as f64 / start.elapsed().as_secs_f64())
     };
     round()?;
-    let mut speeds = (0..rounds).map(|_| round()).collect::<Result<Vec<_>>>()?;
-    speeds.sort_by(f64::total_cmp);
-    Ok(speeds[speeds.len() / 2])
+    Ok(median((0..rounds).map(|_| round()).collect::<Result<_>>()?))
 }
 
 fn tell(r: &Report) {
     let [height, width] = r.image_size;
     out!("data {} ({} images) at {height}×{width}, batch {}", r.data.display(), r.images, r.batch_size);
+    tell_machine(&r.machine);
     out!("speed        {}, {} threads", readable_speed(r.img_per_s), r.workers);
     out!("one thread   {}", readable_speed(r.thread_img_per_s));
     let parts = [
