@@ -46,7 +46,7 @@ fn warning(int8: f64, f32: f64) -> Option<String> {
 }
 
 /// What a user can do about it.
-fn refusal(reason: Unprepared) -> anyhow::Error {
+pub(crate) fn refusal(reason: Unprepared) -> anyhow::Error {
     let instead = match reason {
         Unprepared::Kernels => {
             "set model.kernels = \"fused\" in the checkpoint's config.toml, or leave --precision out"

@@ -22,6 +22,7 @@ use super::parts::{Counts, Part, Parts, Step};
 use super::settings;
 use super::step::timed;
 use crate::args::BenchArgs;
+use crate::precision::refusal;
 
 const LEARNING_RATE: f64 = 1e-5;
 
@@ -184,15 +185,12 @@ pub(super) fn infer(args: &BenchArgs, device: &Device) -> Result<Measured> {
 }
 
 /// A network packed for inference, where our kernels compute it; only they compute in 8 bits.
-pub(super) fn prepared(
+fn prepared(
     network: &ConvNextV2ForImageClassification,
     format: Format,
 ) -> Result<Option<PreparedClassifier>> {
-    let prepared = PreparedClassifier::new(network, format);
-    ensure!(
-        prepared.is_some() || format == Format::F32,
-        "--precision int8 takes a processor (--device cpu) with model.kernels = \"fused\" and \
-         model.hidden_act = \"gelu\""
-    );
-    Ok(prepared)
+    if format == Format::Int8 {
+        PreparedClassifier::suits(network).map_err(refusal)?;
+    }
+    Ok(PreparedClassifier::new(network, format))
 }

@@ -8,15 +8,15 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use data::{Batch, Labels, Loader, Pixels, Shard, evaluation_loader};
 use finetune::{FinetuneExperiment, Inference, ProblemType, Tta};
-use host::{Machine, compute_on};
-use model::{ConvNextV2ForImageClassification, Format, Kernels, PreparedClassifier};
+use host::Machine;
+use model::{ConvNextV2ForImageClassification, Format, Kernels};
 use serde::Serialize;
 use trainer::{peak_rss_mib, readable_speed};
 
-use super::networks::prepared;
 use super::{median, settings, tell_machine};
 use crate::args::{BenchArgs, BenchKind, BenchPrecision};
 use crate::output::{self, out};
+use crate::precision::refusal;
 use crate::world::computing;
 
 /// Passes over the images where the command line does not say.
@@ -94,10 +94,7 @@ fn measure(args: &BenchArgs) -> Result<Report> {
 /// A network of random weights that computes as `predict` does.
 struct Judge {
     inference: Inference,
-    /// What computes in 8 bits, where that is asked for.
-    int8: Option<PreparedClassifier>,
     problem: ProblemType,
-    device: Device,
 }
 
 impl Judge {
@@ -107,17 +104,14 @@ impl Judge {
         problem: ProblemType,
         device: &Device,
     ) -> Result<Self> {
-        let int8 = if format == Format::Int8 { prepared(&network, format)? } else { None };
-        Ok(Self { inference: Inference::new(network, device), int8, problem, device: device.clone() })
+        let inference = Inference::new(network, device).in_format(format).map_err(refusal)?;
+        Ok(Self { inference, problem })
     }
 
     /// Finds the classes of a batch.
     fn judge(&self, Batch { pixels, shape, .. }: Batch) -> Result<()> {
         let Pixels::F32(images) = pixels else { bail!("images to predict on have to be normalised") };
-        let outputs = match &self.int8 {
-            Some(int8) => compute_on(&self.device, || int8.forward(&images, shape)),
-            None => self.inference.outputs(&images, shape, Tta::None)?,
-        };
+        let outputs = self.inference.outputs(&images, shape, Tta::None)?;
         for outputs in outputs.chunks_exact(outputs.len() / shape[0]) {
             black_box(self.problem.scores(outputs));
         }
