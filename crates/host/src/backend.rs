@@ -3,10 +3,7 @@
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Flex};
-use burn::tensor::{DType, DispatchTensor, Shape, Tensor, TensorData};
-use kernels::buffer::Buffer;
-
-use crate::pooled;
+use burn::tensor::{DispatchTensor, Shape, Tensor, TensorData};
 
 /// A backend that holds tensors, or some of them, in this machine's memory.
 pub trait HostBackend: Backend {
@@ -22,8 +19,8 @@ pub trait HostBackend: Backend {
     /// The same to be written; copied first where somebody else holds them too.
     fn values_mut(tensor: &mut FloatTensor<Self>) -> &mut [f32];
 
-    /// A tensor of these values, on the host. A buffer of the kernels goes back to them with the tensor.
-    fn tensor(values: impl Into<Buffer>, shape: impl Into<Shape>) -> FloatTensor<Self>;
+    /// A tensor of these values, on the host.
+    fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FloatTensor<Self>;
 
     /// The tensor without its backend and number of dimensions in the type.
     fn dispatch(tensor: FloatTensor<Self>) -> DispatchTensor;
@@ -46,10 +43,8 @@ impl HostBackend for Flex {
         tensor.storage_mut()
     }
 
-    fn tensor(values: impl Into<Buffer>, shape: impl Into<Shape>) -> FlexTensor {
-        let (values, shape) = (values.into(), shape.into());
-        assert_eq!(values.len(), shape.num_elements(), "as many values as {shape:?} has");
-        FlexTensor::from_data(TensorData::from_bytes(pooled::bytes(values), shape, DType::F32))
+    fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+        FlexTensor::from_data(TensorData::new(values, shape.into()))
     }
 
     fn dispatch(tensor: FlexTensor) -> DispatchTensor {

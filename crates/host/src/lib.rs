@@ -14,7 +14,6 @@ mod machine;
 mod operations;
 mod peak;
 mod place;
-mod pooled;
 mod precision;
 mod tensor;
 mod tf32;

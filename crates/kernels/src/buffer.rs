@@ -9,11 +9,10 @@ use crate::memory::prefer_large_pages;
 
 /// A slice of numbers with arbitrary content until written, which is kept for others when dropped. Fresh memory
 /// is dear: the system zeroes it, and the first touch of every page traps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Buffer {
     values: Vec<f32>,
-    /// Where it goes back to; nowhere if it was made of a vector.
-    pool: Option<&'static Pool>,
+    pool: &'static Pool,
     /// The shelf of the thread that took it, where it goes back to.
     home: usize,
 }
@@ -92,7 +91,7 @@ impl Pool {
     fn counted(&'static self, values: Vec<f32>, home: usize) -> Buffer {
         let live = self.live.fetch_add(values.len(), Ordering::Relaxed) + values.len();
         self.peak.fetch_max(live, Ordering::Relaxed);
-        Buffer { values, pool: Some(self), home }
+        Buffer { values, pool: self, home }
     }
 
     fn keep(&self, values: Vec<f32>, home: usize) {
@@ -122,7 +121,7 @@ impl Buffer {
 
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        let mut copy = self.pool.unwrap_or(&POOL).take(self.len());
+        let mut copy = self.pool.take(self.len());
         copy.copy_from_slice(self);
         copy
     }
@@ -134,17 +133,15 @@ impl PartialEq for Buffer {
     }
 }
 
-impl From<Vec<f32>> for Buffer {
-    fn from(values: Vec<f32>) -> Self {
-        Self { values, pool: None, home: 0 }
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::take(0)
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(pool) = self.pool {
-            pool.keep(std::mem::take(&mut self.values), self.home);
-        }
+        self.pool.keep(std::mem::take(&mut self.values), self.home);
     }
 }
 
@@ -256,7 +253,7 @@ mod tests {
         assert_eq!(counts(), [100, 100, 100], "twice the peak is there");
         let third = pool.take(10);
         assert_eq!(counts(), [110, 60, 110], "the least of the unused ones has gone");
-        drop((other, third, Buffer::from(vec![0.0; 30])));
-        assert_eq!(counts(), [0, 70, 110], "not more than the peak waits, and nothing from elsewhere");
+        drop((other, third));
+        assert_eq!(counts(), [0, 70, 110], "not more than the peak waits");
     }
 }

@@ -126,7 +126,7 @@ pub struct Saved {
 /// let (y, _) = layer(Arch::new(), &[1.0, 3.0], &[1.0, 1.0], &[0.0, 0.5], 1e-6);
 /// assert!((y[0] + 1.0).abs() < 1e-5 && (y[1] - 1.5).abs() < 1e-5);
 /// ```
-pub fn layer(arch: Arch, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> (Buffer, Saved) {
+pub fn layer(arch: Arch, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> (Vec<f32>, Saved) {
     let channels = weight.len();
     let (mut normalized, mut inverse_std) = (Buffer::take(x.len()), Buffer::take(x.len() / channels));
     let mut y = Results::new(x.len());
@@ -139,11 +139,11 @@ pub fn layer(arch: Arch, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) 
             normalize(arch, normalized, inverse_std, channels, epsilon);
             affine(arch, normalized, weight, bias, y.slice());
         });
-    (y.finish().into(), Saved { normalized, inverse_std })
+    (y.finish(), Saved { normalized, inverse_std })
 }
 
 /// Computes the gradients of x, weight and bias from dy.
-pub fn layer_backward(arch: Arch, saved: &Saved, weight: &[f32], dy: &[f32]) -> [Buffer; 3] {
+pub fn layer_backward(arch: Arch, saved: &Saved, weight: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
     let channels = weight.len();
     let rows = (dy.len() / channels).div_ceil(PARTS).max(1);
     let mut dx = Results::new(dy.len());
@@ -160,11 +160,11 @@ pub fn layer_backward(arch: Arch, saved: &Saved, weight: &[f32], dy: &[f32]) -> 
             (dw, db)
         })
         .collect();
-    let (mut dw, mut db) = (Buffer::zeros(channels), Buffer::zeros(channels));
+    let (mut dw, mut db) = (vec![0.0; channels], vec![0.0; channels]);
     for (w, b) in parts {
         dw.iter_mut().zip(w).chain(db.iter_mut().zip(b)).for_each(|(sum, value)| *sum += value);
     }
-    [dx.finish().into(), dw, db]
+    [dx.finish(), dw, db]
 }
 
 #[cfg(test)]

@@ -163,10 +163,10 @@ impl Windows {
     }
 
     /// PyTorch's `[out, in, k, k]` in the order of a window, or back.
-    fn reorder(&self, weight: &[f32], back: bool) -> Buffer {
+    fn reorder(&self, weight: &[f32], back: bool) -> Vec<f32> {
         let (sites, c) = (self.kernel * self.kernel, self.channels);
         let (rows, columns) = if back { (sites, c) } else { (c, sites) };
-        let mut reordered = Buffer::take(weight.len());
+        let mut reordered = vec![0.0; weight.len()];
         let filters = weight.par_chunks_exact(sites * c).zip(reordered.par_chunks_exact_mut(sites * c));
         filters.with_min_len(16).for_each(|(from, to)| {
             turn(Turn { from, rows, columns, from_stride: columns, to_stride: rows }, to);
@@ -178,7 +178,7 @@ impl Windows {
     fn ordered<'a>(&self, weight: &'a [f32]) -> Cow<'a, [f32]> {
         match self.is_ordered() {
             true => weight.into(),
-            false => self.reorder(weight, false).to_vec().into(),
+            false => self.reorder(weight, false).into(),
         }
     }
 
@@ -214,7 +214,7 @@ impl Prepared {
 }
 
 /// Input → `[N, rows, out]`.
-pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prepared) -> Buffer {
+pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prepared) -> Vec<f32> {
     assert_eq!(x.len(), windows.samples * windows.sample_len());
     let (columns, outputs) = (windows.columns(), linear.outputs());
     let len = windows.samples * windows.rows() * outputs;
@@ -223,7 +223,7 @@ pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prep
         windows.with_rows(x, 0..windows.samples * windows.lines(), |rows| {
             linear.multiply(arch, rows, &mut y, &Bias(&linear.bias), Divide::ByTiles);
         });
-        return y.into();
+        return y;
     }
     let lines = ROWS.div_ceil(columns.max(1));
     let mut y = Results::new(len);
@@ -233,7 +233,7 @@ pub fn forward(arch: Arch, windows: &Windows, x: &[f32], Prepared(linear): &Prep
             linear.multiply(arch, rows, y.slice(), &Bias(&linear.bias), Divide::Never);
         });
     });
-    y.finish().into()
+    y.finish()
 }
 
 /// Computes, from dy `[N, rows, out]`, the gradients of the input (if wanted), weight and bias.
@@ -244,7 +244,7 @@ pub fn backward(
     dy: &[f32],
     outputs: usize,
     wants_dx: bool,
-) -> (Option<Buffer>, Buffer, Buffer) {
+) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
     let (arch, values) = (Arch::new(), windows.values());
     let dx = wants_dx.then(|| {
         let weight = Packed::new(arch, &windows.ordered(weight), outputs, values);
@@ -257,13 +257,13 @@ pub fn backward(
     (dx, dw, db)
 }
 
-fn input_gradient(arch: Arch, windows: &Windows, weight: &Packed, len: usize, dy: &[f32]) -> Buffer {
+fn input_gradient(arch: Arch, windows: &Windows, weight: &Packed, len: usize, dy: &[f32]) -> Vec<f32> {
     let (outputs, values) = (weight.rows(), windows.values());
     let mut dx = Results::new(len);
     if windows.in_place() {
         let chunks = dx.par_parts(ROWS * values).zip(dy.par_chunks(ROWS * outputs));
         chunks.for_each(|(mut dx, dy)| product(arch, dy, weight, dx.slice(), Start::Zero));
-        return dx.finish().into();
+        return dx.finish();
     }
     // What fills no window has no gradient.
     let per_sample = windows.rows() * outputs;
@@ -273,12 +273,12 @@ fn input_gradient(arch: Arch, windows: &Windows, weight: &Packed, len: usize, dy
         product(arch, dy, weight, &mut gathered, Start::Zero);
         windows.scatter(sample, &gathered, dx.slice());
     });
-    dx.finish().into()
+    dx.finish()
 }
 
 /// Gradients of weight and bias: parts of the rows, each by itself, then summed in their order. The
 /// gradient of a large weight is computed at once.
-fn gradients(arch: Arch, windows: &Windows, x: &[f32], dy: &[f32], outputs: usize) -> (Buffer, Buffer) {
+fn gradients(arch: Arch, windows: &Windows, x: &[f32], dy: &[f32], outputs: usize) -> (Vec<f32>, Vec<f32>) {
     let (values, columns) = (windows.values(), windows.columns());
     let (weight, lines) = (outputs * values, windows.samples * windows.lines());
     let large = weight >= LARGE_WEIGHT;
@@ -298,7 +298,7 @@ fn gradients(arch: Arch, windows: &Windows, x: &[f32], dy: &[f32], outputs: usiz
             (dw, db)
         })
         .collect();
-    let (mut dw, mut db) = (Buffer::zeros(if large { 0 } else { weight }), Buffer::zeros(outputs));
+    let (mut dw, mut db) = (vec![0.0; if large { 0 } else { weight }], vec![0.0; outputs]);
     for (w, b) in parts {
         add(arch, &mut dw, &w);
         add(arch, &mut db, &b);

@@ -169,7 +169,7 @@ impl PreparedClassifier {
         match &self.head {
             Some(head) => {
                 layer_norm::normalize_all(arch, &mut features, channels, self.norm.epsilon);
-                strided_conv::forward(arch, &rows(samples, channels), &features, head).to_vec()
+                strided_conv::forward(arch, &rows(samples, channels), &features, head)
             }
             None => {
                 self.norm.apply(arch, &mut features);

@@ -8,7 +8,6 @@
 use std::ffi::{c_char, c_void};
 use std::ptr;
 
-use kernels::buffer::Buffer;
 use tch::Tensor;
 
 use super::outcome::outcome;
@@ -127,12 +126,11 @@ impl Convolution {
 
 extern "C" fn free_values(owner: *mut c_void) {
     // SAFETY: the box that `from_values` leaked, given back exactly once.
-    drop(unsafe { Box::from_raw(owner.cast::<Buffer>()) });
+    drop(unsafe { Box::from_raw(owner.cast::<Vec<f32>>()) });
 }
 
 /// A tensor on the host over these very values.
-pub fn from_values(values: impl Into<Buffer>, shape: &[i64]) -> Tensor {
-    let values = values.into();
+pub fn from_values(values: Vec<f32>, shape: &[i64]) -> Tensor {
     assert_eq!(values.len() as i64, shape.iter().product::<i64>(), "as many values as {shape:?} has");
     let mut owner = Box::new(values);
     let (start, mut out) = (owner.as_mut_ptr(), ptr::null_mut());

@@ -19,7 +19,6 @@ use burn::backend::autodiff::NodeId;
 use burn::backend::libtorch::TchTensor;
 use burn::backend::{Autodiff, DispatchDevice, LibTorch, LibTorchDevice, TensorMetadata};
 use burn::tensor::{DispatchTensor, Shape, Tensor as BurnTensor};
-use kernels::buffer::Buffer;
 use tch::{Device, Kind, Tensor};
 
 use crate::backend::HostBackend;
@@ -74,7 +73,7 @@ impl HostBackend for LibTorch {
         unsafe { std::slice::from_raw_parts_mut(start, count) }
     }
 
-    fn tensor(values: impl Into<Buffer>, shape: impl Into<Shape>) -> TchTensor {
+    fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> TchTensor {
         let shape: Vec<i64> = shape.into().iter().map(|size| *size as i64).collect();
         TchTensor::new(aten::from_values(values, &shape))
     }
@@ -170,7 +169,7 @@ mod tests {
 
     #[test]
     fn values_are_the_memory_of_the_tensor() {
-        let mut tensor = LibTorch::tensor((0..6).map(|i| i as f32).collect::<Vec<_>>(), [2, 3]);
+        let mut tensor = LibTorch::tensor((0..6).map(|i| i as f32).collect(), [2, 3]);
         assert_eq!(LibTorch::values(&tensor), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         let before = tensor.tensor.data_ptr();
         LibTorch::values_mut(&mut tensor)[4] = 9.0;
@@ -189,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_transposed_tensor_is_put_into_rows() {
-        let tensor = LibTorch::tensor((0..6).map(|i| i as f32).collect::<Vec<_>>(), [2, 3]);
+        let tensor = LibTorch::tensor((0..6).map(|i| i as f32).collect(), [2, 3]);
         let transposed = TchTensor::new(tensor.tensor.tr());
         assert_eq!(LibTorch::values(&LibTorch::contiguous(transposed)), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
     }

@@ -44,8 +44,10 @@ struct Context<'a> {
 struct Lane<'a> {
     samples: Range<usize>,
     dx: Part<'a>,
-    /// That of the first linear layer transposed, `[C, 4C]`.
     gradients: WeightGradients,
+    /// Gradients of the linear layers' weights, unless these are large, `[C, 4C]` both: that of the first one
+    /// transposed.
+    linear: [Buffer; 2],
     taps: WeightGradient,
     /// Groups half done, which wait for sums over all samples.
     waiting: Vec<Half>,
@@ -94,7 +96,7 @@ pub fn backward(
     x: &[f32],
     saved: &Saved,
     dy: &[f32],
-) -> (Buffer, WeightGradients) {
+) -> (Vec<f32>, WeightGradients) {
     let (channels, hidden) = (w.channels(), w.hidden());
     assert_eq!(dy.len(), batch.samples * batch.tokens_out() * channels);
     let large = w.pwconv1.len() >= LARGE_WEIGHT;
@@ -128,7 +130,7 @@ pub fn backward(
         from_grn_of_all(&c, &mut lanes);
     }
     let gradients = sum_of(&c, lanes);
-    (dx.finish().into(), gradients)
+    (dx.finish(), gradients)
 }
 
 /// Consecutive samples for each lane, few enough lanes that their gradients stay in the caches.
@@ -138,11 +140,18 @@ fn divide<'a>(c: &Context, dx: &'a mut Results) -> Vec<Lane<'a>> {
     let groups = batch.samples.div_ceil(group);
     let bytes = 4 * (w.dwconv.len() + if c.large { 0 } else { 2 * w.pwconv1.len() });
     let lane = groups.div_ceil(groups.min((GRADIENT_BYTES / bytes).max(2))) * group;
+    // The first rows write it, if there are any.
+    let linear = || match (c.large, batch.tokens_out()) {
+        (true, _) => Buffer::default(),
+        (false, 0) => Buffer::zeros(w.pwconv1.len()),
+        (false, _) => Buffer::take(w.pwconv1.len()),
+    };
     (dx.parts(lane * tokens * channels).enumerate())
         .map(|(index, dx)| Lane {
             samples: index * lane..index * lane + dx.len() / (tokens * channels),
             dx,
-            gradients: WeightGradients::started(w, c.large, batch.tokens_out() > 0),
+            gradients: WeightGradients::started(w),
+            linear: [(); 2].map(|()| linear()),
             taps: WeightGradient::new(channels),
             waiting: Vec::new(),
             factors: Vec::new(),
@@ -168,26 +177,43 @@ fn from_grn_of_all(c: &Context, lanes: &mut [Lane]) {
 
 /// The gradients of all lanes together, in the layout of the weights.
 fn sum_of(c: &Context, lanes: Vec<Lane>) -> WeightGradients {
-    let (w, channels, hidden) = (c.w, c.w.channels(), c.w.hidden());
-    let linear = c.large.then(|| large_gradients(c, &lanes));
+    let linear = match c.large {
+        true => large_gradients(c, &lanes),
+        false => small_gradients(c, &lanes),
+    };
     let mut sets = lanes.into_iter().map(|lane| {
         let mut gradients = lane.gradients;
         lane.taps.add_to(&mut gradients.dwconv, &mut gradients.dwconv_bias);
         gradients
     });
-    let mut sum = sets.next().unwrap_or_else(|| WeightGradients::started(w, c.large, false));
+    let mut sum = sets.next().unwrap_or_else(|| WeightGradients::started(c.w));
     sum.add(c.arch, sets);
-    [sum.pwconv1, sum.pwconv2] = linear.unwrap_or_else(|| {
-        let mut pwconv1 = Buffer::take(w.pwconv1.len());
-        transpose(c.arch, &sum.pwconv1, channels, hidden, &mut pwconv1);
-        [pwconv1, std::mem::take(&mut sum.pwconv2)]
-    });
-    sum.unfold(c.arch, w);
+    [sum.pwconv1, sum.pwconv2] = linear;
+    sum.unfold(c.arch, c.w);
     sum
 }
 
+/// Gradients of the two linear layers' weights: the sums of those of all lanes, in their order whatever the number
+/// of threads.
+fn small_gradients(c: &Context, lanes: &[Lane]) -> [Vec<f32>; 2] {
+    const CHUNK: usize = 1 << 14;
+    let (channels, hidden) = (c.w.channels(), c.w.hidden());
+    let mut sums = [(); 2].map(|()| vec![0.0; channels * hidden]);
+    for (which, sum) in sums.iter_mut().enumerate() {
+        sum.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, sum)| {
+            let len = sum.len();
+            let parts = lanes.iter().map(|lane| &lane.linear[which][chunk * CHUNK..][..len]);
+            parts.for_each(|part| add(c.arch, sum, part));
+        });
+    }
+    let [first, second] = sums;
+    let mut pwconv1 = vec![0.0; channels * hidden];
+    transpose(c.arch, &first, channels, hidden, &mut pwconv1);
+    [pwconv1, second]
+}
+
 /// Gradients of the two linear layers, from what all lanes left.
-fn large_gradients(c: &Context, lanes: &[Lane]) -> [Buffer; 2] {
+fn large_gradients(c: &Context, lanes: &[Lane]) -> [Vec<f32>; 2] {
     let (channels, hidden) = (c.w.channels(), c.w.hidden());
     let groups = || lanes.iter().flat_map(|lane| &lane.factors);
     let first = groups().map(|g| Rows::new(&g.d_hidden, part(c.batch, &c.saved.normalized, &g.samples)));
@@ -242,7 +268,7 @@ fn to_grn(c: &Context, lane: &mut Lane, samples: Range<usize>) -> Half {
             let factors = &scales[rows.start / per_sample * hidden..];
             let scales = Some(ColumnScales { factors, rows_each: per_sample });
             let accumulate = !lane.begins_with(&samples, &rows);
-            let d_weight = &mut lane.gradients.pwconv2;
+            let d_weight = &mut lane.linear[1];
             outer_scaled(arch, &d_branch, activation, scales, d_weight, (channels, hidden), accumulate);
         }
         let along = Along {
@@ -317,7 +343,7 @@ fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors
         let (normalized, d_norm) = (&normalized[narrow.clone()], &mut d_norm[narrow]);
         if !c.large {
             let accumulate = !lane.begins_with(&samples, &rows);
-            let d_weight = &mut lane.gradients.pwconv1;
+            let d_weight = &mut lane.linear[0];
             outer(arch, normalized, d_hidden, d_weight, (channels, hidden), accumulate);
         }
         product_with(arch, d_hidden, &c.pwconv1, d_norm, Start::Zero, &Plain, Divide::ByTiles);

@@ -15,7 +15,7 @@ use crate::{Arch, dwconv7, grn, layer_norm};
 const EPSILON: f32 = 1e-6;
 
 /// Tokens `[N, T, C]` → tokens `[N, T_out, C]`, and what the backward pass needs.
-pub fn forward(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> (Buffer, Saved) {
+pub fn forward(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> (Vec<f32>, Saved) {
     let mut saved = Saved::take(batch, w);
     let y = run(arch, batch, &Prepared::new(arch, Format::F32, w), x, Some(&mut saved));
     (y, saved)
@@ -46,14 +46,14 @@ pub fn save(arch: Arch, batch: &Batch, w: &Weights, x: &[f32]) -> Saved {
 }
 
 /// As [`forward`], without what a backward pass would need.
-pub fn infer(arch: Arch, batch: &Batch, prepared: &Prepared, x: &[f32]) -> Buffer {
+pub fn infer(arch: Arch, batch: &Batch, prepared: &Prepared, x: &[f32]) -> Vec<f32> {
     match batch.has_few_rows() {
         true => infer_by_tiles(arch, batch, prepared, x),
         false => run(arch, batch, prepared, x, None),
     }
 }
 
-fn run(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Buffer {
+fn run(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Vec<f32> {
     assert_eq!(x.len(), batch.samples * batch.tokens() * p.channels());
     match batch.in_phases() {
         true => run_in_phases(arch, batch, p, x, saved),
@@ -62,7 +62,7 @@ fn run(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Sa
 }
 
 /// Each group goes all the way by itself.
-fn run_in_groups(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Buffer {
+fn run_in_groups(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Vec<f32> {
     let (channels, hidden) = (p.channels(), p.hidden());
     let mut y = Results::new(batch.samples * batch.tokens_out() * channels);
     let mut kept = kept_of_pieces(batch, p, saved);
@@ -90,12 +90,12 @@ fn run_in_groups(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Opti
             }
         });
     drop(kept);
-    y.finish().into()
+    y.finish()
 }
 
 /// All pieces come as far as GRN, whose norms are those of all, before any goes on. What they are scaled by
 /// is the same too, and part of the weight therefore.
-fn run_in_phases(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Buffer {
+fn run_in_phases(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Option<&mut Saved>) -> Vec<f32> {
     let (channels, hidden, tokens) = (p.channels(), p.hidden(), batch.piece_tokens());
     let (mut norms, mut activation) =
         (Buffer::take(hidden), Buffer::take(batch.samples * batch.tokens() * hidden));
@@ -130,7 +130,7 @@ fn run_in_phases(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32], saved: Opti
     if let Some(saved) = saved {
         saved.norms = norms;
     }
-    y.finish().into()
+    y.finish()
 }
 
 /// Where a piece puts what the backward pass needs of it.
@@ -160,7 +160,7 @@ fn kept_of_pieces<'a>(batch: &Batch, p: &Prepared, saved: Option<&'a mut Saved>)
 }
 
 /// [`infer`] for a single sample with few tokens: threads divide the outputs of the linear layers too.
-fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Buffer {
+fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Vec<f32> {
     let (channels, hidden, tokens) = (p.channels(), p.hidden(), batch.tokens());
     let mut normalized = Buffer::take(tokens * channels);
     let lines = batch.piece_tokens() * channels;
@@ -192,7 +192,7 @@ fn infer_by_tiles(arch: Arch, batch: &Batch, p: &Prepared, x: &[f32]) -> Buffer 
         rows_per_scale: tokens,
     };
     p.contract.multiply(arch, &activation, &mut y, &residual, Divide::ByTiles);
-    y.into()
+    y
 }
 
 /// Depthwise convolution to GELU, for the tokens of a piece. `x`: tokens of all samples. Returns Σ a²

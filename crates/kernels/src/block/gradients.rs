@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 
 use super::Weights;
-use crate::buffer::Buffer;
 use crate::columns::{add, add_scaled};
 use crate::{Arch, dispatch};
 
@@ -11,53 +10,47 @@ use crate::{Arch, dispatch};
 #[derive(Debug, Clone)]
 pub struct WeightGradients {
     /// See [`Weights`].
-    pub dwconv: Buffer,
+    pub dwconv: Vec<f32>,
     /// See [`Weights`].
-    pub dwconv_bias: Buffer,
+    pub dwconv_bias: Vec<f32>,
     /// See [`Weights`].
-    pub norm: Buffer,
+    pub norm: Vec<f32>,
     /// See [`Weights`].
-    pub norm_bias: Buffer,
+    pub norm_bias: Vec<f32>,
     /// See [`Weights`].
-    pub pwconv1: Buffer,
+    pub pwconv1: Vec<f32>,
     /// See [`Weights`].
-    pub pwconv1_bias: Buffer,
+    pub pwconv1_bias: Vec<f32>,
     /// See [`Weights`].
-    pub gamma: Buffer,
+    pub gamma: Vec<f32>,
     /// See [`Weights`].
-    pub beta: Buffer,
+    pub beta: Vec<f32>,
     /// See [`Weights`].
-    pub pwconv2: Buffer,
+    pub pwconv2: Vec<f32>,
     /// See [`Weights`].
-    pub pwconv2_bias: Buffer,
+    pub pwconv2_bias: Vec<f32>,
 }
 
 impl WeightGradients {
-    /// Zeros, but for the linear layers: nothing if these are `large`, and nothing yet if rows will be
-    /// there to write them.
-    pub(super) fn started(w: &Weights, large: bool, has_rows: bool) -> Self {
-        let zeros = |like: &[f32]| Buffer::zeros(like.len());
-        let linear = |like: &[f32]| match (large, has_rows) {
-            (true, _) => Buffer::default(),
-            (false, true) => Buffer::take(like.len()),
-            (false, false) => zeros(like),
-        };
+    /// Zeros, but for the weights of the linear layers, which are computed by themselves: nothing yet.
+    pub(super) fn started(w: &Weights) -> Self {
+        let zeros = |like: &[f32]| vec![0.0; like.len()];
         Self {
             dwconv: zeros(w.dwconv),
             dwconv_bias: zeros(w.dwconv_bias),
             norm: zeros(w.norm),
             norm_bias: zeros(w.norm_bias),
-            pwconv1: linear(w.pwconv1),
+            pwconv1: Vec::new(),
             pwconv1_bias: zeros(w.pwconv1_bias),
             gamma: zeros(w.gamma),
             beta: zeros(w.beta),
-            pwconv2: linear(w.pwconv2),
+            pwconv2: Vec::new(),
             pwconv2_bias: zeros(w.pwconv2_bias),
         }
     }
 
     /// All of them, in order.
-    pub fn into_array(self) -> [Buffer; 10] {
+    pub fn into_array(self) -> [Vec<f32>; 10] {
         [
             self.dwconv,
             self.dwconv_bias,
@@ -72,7 +65,7 @@ impl WeightGradients {
         ]
     }
 
-    fn each_mut(&mut self) -> [&mut Buffer; 10] {
+    fn each_mut(&mut self) -> [&mut Vec<f32>; 10] {
         [
             &mut self.dwconv,
             &mut self.dwconv_bias,
@@ -87,14 +80,12 @@ impl WeightGradients {
         ]
     }
 
-    /// Adds others, one after the other whatever the number of threads.
+    /// Adds others, in their order.
     pub(super) fn add(&mut self, arch: Arch, others: impl IntoIterator<Item = Self>) {
-        const CHUNK: usize = 1 << 14;
-        let others: Vec<[Buffer; 10]> = others.into_iter().map(Self::into_array).collect();
-        for (which, sum) in self.each_mut().into_iter().enumerate() {
-            sum.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, sum)| {
-                others.iter().for_each(|other| add(arch, sum, &other[which][chunk * CHUNK..]));
-            });
+        for other in others {
+            for (sum, other) in self.each_mut().into_iter().zip(other.into_array()) {
+                add(arch, sum, &other);
+            }
         }
     }
 

@@ -217,7 +217,7 @@ fn assert_definition(arch: Arch, batch: &Batch, channels: usize, elements: usize
 
     let dy = numbers(y.len(), 99);
     let (dx, dw) = backward(arch, batch, &w, &v[0], &saved, &dy);
-    let found: Vec<Buffer> = std::iter::once(dx).chain(dw.into_array()).collect();
+    let found: Vec<Vec<f32>> = std::iter::once(dx).chain(dw.into_array()).collect();
     let loss =
         |v: &Wide| -> f64 { naive(batch, &sites, v).iter().zip(&dy).map(|(y, d)| y * f64::from(*d)).sum() };
     for (which, found) in found.iter().enumerate() {

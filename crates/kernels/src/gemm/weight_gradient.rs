@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::outer::{ColumnScales, outer_scaled};
 use crate::Arch;
 use crate::buffer::Buffer;
+use crate::results::Results;
 
 /// Outputs whose gradient a thread computes at a time.
 const OUTPUTS: usize = 96;
@@ -31,13 +32,11 @@ impl<'a> Rows<'a> {
 ///
 /// Threads divide the outputs. With small weights it is faster that each takes some rows, and that
 /// their gradients are added up; with large ones that sum would take as long as the products.
-pub fn weight_gradient(arch: Arch, parts: &[Rows], outputs: usize, inputs: usize) -> Buffer {
-    let mut dw = match parts.iter().all(|part| part.dy.is_empty()) {
-        true => Buffer::zeros(outputs * inputs),
-        false => Buffer::take(outputs * inputs),
-    };
-    dw.par_chunks_mut(OUTPUTS * inputs).enumerate().for_each(|(chunk, dw)| {
+pub fn weight_gradient(arch: Arch, parts: &[Rows], outputs: usize, inputs: usize) -> Vec<f32> {
+    let mut dw = Results::new(outputs * inputs);
+    dw.par_parts(OUTPUTS * inputs).enumerate().for_each(|(chunk, mut dw)| {
         let (first, count) = (chunk * OUTPUTS, dw.len() / inputs);
+        let dw = dw.slice();
         for (index, Rows { dy, x, scales }) in parts.iter().filter(|part| !part.dy.is_empty()).enumerate() {
             let mut own = Buffer::take(dy.len() / outputs * count);
             for (to, from) in own.chunks_exact_mut(count).zip(dy.chunks_exact(outputs)) {
@@ -46,7 +45,7 @@ pub fn weight_gradient(arch: Arch, parts: &[Rows], outputs: usize, inputs: usize
             outer_scaled(arch, &own, x, *scales, dw, (count, inputs), index > 0);
         }
     });
-    dw
+    dw.finish()
 }
 
 #[cfg(test)]
@@ -68,6 +67,6 @@ mod tests {
         let mut expected = vec![0.0; outputs * inputs];
         outer(arch, &dy.concat(), &x.concat(), &mut expected, (outputs, inputs), false);
         assert_close(&found, &wide(&expected), 1e-6, "gradient");
-        assert_eq!(weight_gradient(arch, &[Rows::new(&[], &[])], 2, 3)[..], [0.0; 6]);
+        assert_eq!(weight_gradient(arch, &[Rows::new(&[], &[])], 2, 3), [0.0; 6]);
     }
 }

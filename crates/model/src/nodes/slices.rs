@@ -4,7 +4,6 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use host::HostBackend;
 use kernels::block::{self as block_kernel, Batch, Weights};
-use kernels::buffer::Buffer;
 use kernels::strided_conv::{self, Windows};
 use kernels::{Arch, Format, layer_norm};
 
@@ -30,7 +29,7 @@ fn weights<B: HostBackend>(t: &[FloatTensor<B>; 11]) -> Weights<'_> {
 }
 
 impl Block {
-    fn output<B: HostBackend>(&self, values: Buffer, x: &FloatTensor<B>) -> FloatTensor<B> {
+    fn output<B: HostBackend>(&self, values: Vec<f32>, x: &FloatTensor<B>) -> FloatTensor<B> {
         let channels = x.shape()[2];
         B::tensor(values, [self.0.samples, self.0.tokens_out(), channels])
     }
