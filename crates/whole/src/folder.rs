@@ -202,7 +202,8 @@ fn sync_tree(folder: &Path) -> io::Result<()> {
         if path.is_dir() {
             sync_tree(&path)?;
         } else {
-            File::open(&path)?.sync_all()?;
+            // Windows writes through handles that may write alone.
+            File::options().read(true).write(cfg!(windows)).open(&path)?.sync_all()?;
         }
     }
     // Best effort: not every system can open a folder.

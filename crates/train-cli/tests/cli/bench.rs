@@ -20,7 +20,7 @@ layer_decay = 0.8
 
 [data]
 path = "data"
-image_size = [16, 24]
+image_size = [64, 64]
 "#;
 
 const SHORT: [&str; 5] = ["--batch-size", "4", "--steps", "1", "--json"];
@@ -38,11 +38,11 @@ fn measured(bench: &Bench, args: &[&str]) -> Value {
 #[test]
 fn every_kind_takes_configurations_of_both_kinds() {
     let bench = bench();
-    for config in ["tiny.toml", "classes.toml"] {
+    for (config, size) in [("tiny.toml", [16, 24]), ("classes.toml", [64, 64])] {
         for kind in ["pretrain", "finetune", "infer"] {
             let found = measured(&bench, &[kind, "--config", config]);
             assert!(found["img_per_s"].as_f64().unwrap() > 0.0, "{kind} {config}");
-            assert_eq!(found["image_size"], serde_json::json!([16, 24]), "{kind} {config}");
+            assert_eq!(found["image_size"], serde_json::json!(size), "{kind} {config}");
             assert_eq!(found["execution"].is_null(), kind != "pretrain", "{kind} {config}");
         }
         let found = measured(&bench, &["data", "--config", config]);
@@ -117,8 +117,9 @@ fn options_that_would_change_nothing_are_refused() {
         (&["data", "--data", "data", "--precision", "f32"], "without one"),
         (&["pretrain", "--precision", "int8"], "trained in f32 or bf16"),
         (&["predict", "--data", "data", "--precision", "bf16"], "f32 or int8"),
-        (&["infer", "--precision", "f32", "--set", "train.precision=f32"], "leave one of them out"),
-        (&["finetune", "--precision", "bf16"], "train.precision"),
+        (&["infer", "--precision", "f32", "--set", "train.precision = f32"], "leave one of them out"),
+        (&["infer", "--set", "model.execution=masked"], "bench pretrain"),
+        (&["finetune", "--precision", "bf16", "--set", "model.kernels=reference"], "train.precision"),
         (&["infer", "--precision", "int8", "--set", "model.kernels=reference"], "model.kernels"),
         (&["predict"], "--data"),
         (&["finetune", "--set", "fcmae.mask_ratio=0.5"], "fcmae"),

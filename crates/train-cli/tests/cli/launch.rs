@@ -74,6 +74,7 @@ fn variables_that_are_wrong_are_named() {
 
 /// A process that was asked to stop, by whoever, has not failed: its code is passed on, and nothing starts
 /// again.
+#[cfg(target_os = "linux")]
 #[test]
 fn what_was_asked_to_stop_is_not_started_again() {
     let bench = Bench::new();

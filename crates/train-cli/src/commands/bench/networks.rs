@@ -9,7 +9,7 @@ use data::mixup::soft_targets;
 use data::rng::{Stream, rng};
 use fcmae::{PretrainCost, random_mask};
 use finetune::{ClassifierCost, Freeze};
-use host::{Arena, Lists};
+use host::{Arena, Lists, Precision};
 use model::cost::EncoderCost;
 use model::drop_path::{DropPath, DropPathAt};
 use model::{
@@ -163,7 +163,9 @@ pub(super) fn infer(args: &BenchArgs, device: &Device) -> Result<Measured> {
     check_ops(args, compute, device)?;
     let images = images(args.batch, &model, image_size, device);
     let network = ConvNextV2ForImageClassification::new(&model, 0, device)?.with_compute(compute);
-    let (lists, prepared) = (compute.lists(device), prepared(&network, format)?);
+    // Packed weights are f32 or 8 bits.
+    let prepared = if compute.precision == Precision::F32 { prepared(&network, format)? } else { None };
+    let lists = compute.lists(device);
     let values = prepared.as_ref().map(|_| images.clone().into_data().try_into_vec::<f32>()).transpose()?;
     let (steps, counted) = timed(args, device, |parts| {
         parts.take(Part::Forward, || {

@@ -28,9 +28,17 @@ pub(super) fn check(args: &BenchArgs) -> Result<()> {
         "--execution is how masked images are run: it is for `bench pretrain`, where images are masked"
     );
     ensure!(!(reads && args.ops), "--ops counts what a step asks of libtorch: pretrain, finetune or infer");
+    let is_set =
+        |wanted| args.set.iter().any(|set| set.split_once('=').is_some_and(|(key, _)| key.trim() == wanted));
+    ensure!(
+        kind == BenchKind::Pretrain || !is_set("model.execution"),
+        "model.execution is how masked images are run: it is for `bench pretrain`, where images are masked"
+    );
     let Some(precision) = args.precision else { return Ok(()) };
-    let is_set_twice = args.set.iter().any(|set| set.starts_with("train.precision="));
-    ensure!(!is_set_twice, "--precision and --set train.precision say the same; leave one of them out");
+    ensure!(
+        !is_set("train.precision"),
+        "--precision and --set train.precision say the same; leave one of them out"
+    );
     match (kind, precision) {
         (BenchKind::Data, _) => bail!("--precision is of a network; images are read without one"),
         (BenchKind::Pretrain | BenchKind::Finetune, BenchPrecision::Int8) => {
