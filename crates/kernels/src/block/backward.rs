@@ -47,7 +47,7 @@ struct Lane<'a> {
     gradients: WeightGradients,
     /// Gradients of the linear layers' weights, unless these are large, `[C, 4C]` both: that of the first one
     /// transposed.
-    linear: [Buffer; 2],
+    linear: [Vec<f32>; 2],
     taps: WeightGradient,
     /// Groups half done, which wait for sums over all samples.
     waiting: Vec<Half>,
@@ -64,13 +64,6 @@ struct LinearFactors {
     activation: Buffer,
     /// What GRN multiplies them by, `[samples, 4C]`.
     scales: Buffer,
-}
-
-impl Lane<'_> {
-    /// Whether these rows of these samples are the first of all, so that there is nothing to add to.
-    fn begins_with(&self, samples: &Range<usize>, rows: &Range<usize>) -> bool {
-        samples.start == self.samples.start && rows.start == 0
-    }
 }
 
 /// A group on its way back, at GRN.
@@ -117,6 +110,10 @@ pub fn backward(
     let mut dx = Results::new(x.len());
     let mut lanes = divide(&c, &mut dx);
     lanes.par_iter_mut().for_each(|lane| {
+        if !c.large {
+            // Cleared by the thread that adds to them.
+            lane.linear = [(); 2].map(|()| vec![0.0; w.pwconv1.len()]);
+        }
         let group = batch.group();
         for first in lane.samples.clone().step_by(group) {
             let half = to_grn(&c, lane, first..(first + group).min(lane.samples.end));
@@ -140,18 +137,12 @@ fn divide<'a>(c: &Context, dx: &'a mut Results) -> Vec<Lane<'a>> {
     let groups = batch.samples.div_ceil(group);
     let bytes = 4 * (w.dwconv.len() + if c.large { 0 } else { 2 * w.pwconv1.len() });
     let lane = groups.div_ceil(groups.min((GRADIENT_BYTES / bytes).max(2))) * group;
-    // The first rows write it, if there are any.
-    let linear = || match (c.large, batch.tokens_out()) {
-        (true, _) => Buffer::default(),
-        (false, 0) => Buffer::zeros(w.pwconv1.len()),
-        (false, _) => Buffer::take(w.pwconv1.len()),
-    };
     (dx.parts(lane * tokens * channels).enumerate())
         .map(|(index, dx)| Lane {
             samples: index * lane..index * lane + dx.len() / (tokens * channels),
             dx,
             gradients: WeightGradients::started(w),
-            linear: [(); 2].map(|()| linear()),
+            linear: Default::default(),
             taps: WeightGradient::new(channels),
             waiting: Vec::new(),
             factors: Vec::new(),
@@ -267,9 +258,8 @@ fn to_grn(c: &Context, lane: &mut Lane, samples: Range<usize>) -> Half {
         if !c.large {
             let factors = &scales[rows.start / per_sample * hidden..];
             let scales = Some(ColumnScales { factors, rows_each: per_sample });
-            let accumulate = !lane.begins_with(&samples, &rows);
             let d_weight = &mut lane.linear[1];
-            outer_scaled(arch, &d_branch, activation, scales, d_weight, (channels, hidden), accumulate);
+            outer_scaled(arch, &d_branch, activation, scales, d_weight, (channels, hidden), true);
         }
         let along = Along {
             values: activation,
@@ -342,9 +332,7 @@ fn through_grn(c: &Context, lane: &mut Lane, half: Half, factors: &[grn::Factors
         add_columns(arch, &through_gelu(c, d_hidden, inputs, factors), &mut lane.gradients.pwconv1_bias);
         let (normalized, d_norm) = (&normalized[narrow.clone()], &mut d_norm[narrow]);
         if !c.large {
-            let accumulate = !lane.begins_with(&samples, &rows);
-            let d_weight = &mut lane.linear[0];
-            outer(arch, normalized, d_hidden, d_weight, (channels, hidden), accumulate);
+            outer(arch, normalized, d_hidden, &mut lane.linear[0], (channels, hidden), true);
         }
         product_with(arch, d_hidden, &c.pwconv1, d_norm, Start::Zero, &Plain, Divide::ByTiles);
         (d_norm.par_chunks_mut(TASK_ROWS * channels))
