@@ -10,7 +10,7 @@ use rayon::prelude::*;
 /// write it, in its own cache.
 pub(crate) struct Results {
     values: Box<[MaybeUninit<f32>]>,
-    /// Numbers that have been cleared.
+    /// Numbers of the last call's parts that have been cleared.
     cleared: AtomicUsize,
 }
 
@@ -27,8 +27,9 @@ impl Results {
         Self { values: Box::new_uninit_slice(len), cleared: AtomicUsize::new(0) }
     }
 
-    /// Parts of `len` numbers each, the last one of the rest.
+    /// Parts of `len` numbers each, the last one of the rest. Only those of the last call count in the end.
     pub(crate) fn par_parts(&mut self, len: usize) -> impl IndexedParallelIterator<Item = Part<'_>> {
+        *self.cleared.get_mut() = 0;
         let cleared = &self.cleared;
         let values = self.values.par_chunks_mut(len);
         values.map(move |values| Part { values, is_cleared: false, cleared })
@@ -36,6 +37,7 @@ impl Results {
 
     /// The same, one after the other.
     pub(crate) fn parts(&mut self, len: usize) -> impl Iterator<Item = Part<'_>> {
+        *self.cleared.get_mut() = 0;
         let cleared = &self.cleared;
         self.values.chunks_mut(len).map(move |values| Part { values, is_cleared: false, cleared })
     }
@@ -43,10 +45,11 @@ impl Results {
     /// The numbers.
     ///
     /// # Panics
-    /// If a part has never been looked at.
+    /// If a part of the last call has never been looked at.
     pub(crate) fn finish(self) -> Vec<f32> {
         assert_eq!(self.cleared.into_inner(), self.values.len(), "a part of the results was forgotten");
-        // SAFETY: as many numbers as there are have been cleared, none of them twice.
+        // SAFETY: as many numbers as there are have been cleared, none of them twice: parts of one call do not
+        // overlap, and each call counts anew.
         #[allow(unsafe_code, reason = "the standard library's own function for this")]
         let values = unsafe { self.values.assume_init() };
         values.into_vec()
@@ -95,6 +98,8 @@ mod tests {
     #[should_panic(expected = "forgotten")]
     fn nothing_is_given_away_before_it_is_there() {
         let mut results = Results::new(10);
+        // One half twice is not the whole.
+        results.parts(5).take(1).for_each(|mut part| part.slice().fill(1.0));
         results.parts(5).take(1).for_each(|mut part| part.slice().fill(1.0));
         results.finish();
     }

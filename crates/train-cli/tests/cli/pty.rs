@@ -26,12 +26,13 @@ pub(crate) struct Terminal {
 /// A pseudo-terminal of this width: the side of the terminal and that of the program.
 #[allow(unsafe_code, reason = "C functions")]
 fn open(columns: u16) -> (OwnedFd, OwnedFd) {
-    let size = libc::winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // Some systems ask for a pointer that they could write through.
+    let mut size = libc::winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let (mut terminal, mut program) = (-1, -1);
     // SAFETY: all pointers are to values on this stack, or null where that is allowed; both descriptors are
     // new ones.
     let (terminal, program) = unsafe {
-        assert_eq!(libc::openpty(&mut terminal, &mut program, null_mut(), null_mut(), &size), 0);
+        assert_eq!(libc::openpty(&mut terminal, &mut program, null_mut(), null_mut(), &mut size), 0);
         (OwnedFd::from_raw_fd(terminal), OwnedFd::from_raw_fd(program))
     };
     // What has been written stays to be read, whenever Ctrl-C is pressed.
@@ -54,9 +55,10 @@ fn modes(terminal: &impl AsRawFd) -> libc::termios {
 
 /// Makes standard input the terminal that Ctrl-C on it belongs to.
 #[allow(unsafe_code, reason = "C functions")]
+#[allow(clippy::useless_conversion, reason = "the number has another type on other systems")]
 fn take_terminal() -> std::io::Result<()> {
     // SAFETY: both calls are allowed between fork and exec.
-    match unsafe { libc::setsid() != -1 && libc::ioctl(0, libc::TIOCSCTTY, 0) != -1 } {
+    match unsafe { libc::setsid() != -1 && libc::ioctl(0, libc::TIOCSCTTY.into(), 0) != -1 } {
         true => Ok(()),
         false => Err(std::io::Error::last_os_error()),
     }
