@@ -32,7 +32,7 @@ fn open(columns: u16) -> (OwnedFd, OwnedFd) {
     // SAFETY: all pointers are to values on this stack, or null where that is allowed; both descriptors are
     // new ones.
     let (terminal, program) = unsafe {
-        assert_eq!(libc::openpty(&mut terminal, &mut program, null_mut(), null_mut(), &mut size), 0);
+        assert_eq!(libc::openpty(&mut terminal, &mut program, null_mut(), null_mut(), &raw mut size), 0);
         (OwnedFd::from_raw_fd(terminal), OwnedFd::from_raw_fd(program))
     };
     // What has been written stays to be read, whenever Ctrl-C is pressed.
